@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#define CATCH_CONFIG_RUNNER
+#include "support/catch.hpp"
+
+#include <cstdlib>
+
+int main(int argc, char** argv) {
+  // These two are set on some development machines and hide bugs (missing flushes, missing byte code).
+  unsetenv("PYTHONUNBUFFERED");
+  unsetenv("PYTHONDONTWRITEBYTECODE");
+  return Catch::Session().run(argc, argv);
+}
