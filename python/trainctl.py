@@ -380,8 +380,11 @@ def _rank():
 def _open():
     """Opens the metrics file; -1 outside a run, or when it cannot be opened (tried again every few seconds)."""
     global _fd, _retry_at, _tail
+    if _retry_at and _time() < _retry_at:
+        return -1
     folder = _os.environ.get("TRAINCTL_METRICS")
-    if not folder or _time() < _retry_at:
+    if not folder:
+        _retry_at = float("inf")
         return -1
     with _lock:
         if _fd >= 0:
