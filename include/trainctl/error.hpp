@@ -37,11 +37,11 @@ struct SourcePosition {
 /// What went wrong, where, and what to do about it. The text for people is made at the edge (cli), not here.
 struct Error {
   Errc code = Errc::internal;
-  std::string message;                        ///< one sentence, no final period needed
-  std::vector<std::string> context = {};      ///< what we were doing, innermost first
+  std::string message;                    ///< one sentence, no final period needed
+  std::vector<std::string> context = {};  ///< what we were doing, innermost first
   std::optional<SourcePosition> at = {};
-  std::string field = {};                     ///< field path, e.g. environment.python.version
-  std::string hint = {};                      ///< what to do
+  std::string field = {};  ///< field path, e.g. environment.python.version
+  std::string hint = {};   ///< what to do
   bool retryable = false;
 
   Error& with_context(std::string text) & {

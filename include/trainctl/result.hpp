@@ -20,10 +20,12 @@ inline tl::unexpected<Error> fail(Errc code, std::string message, std::string hi
   error.hint = std::move(hint);
   return tl::make_unexpected(std::move(error));
 }
-inline tl::unexpected<Error> fail(Error error) { return tl::make_unexpected(std::move(error)); }
+inline tl::unexpected<Error> fail(Error error) {
+  return tl::make_unexpected(std::move(error));
+}
 
-/// The error of a failed operating system call: "cannot WHAT: <strerror(number)>". ENOSPC and EDQUOT become Errc::store,
-/// EACCES and EPERM Errc::denied, ENOENT Errc::not_found, the rest Errc::io.
+/// The error of a failed operating system call: "cannot WHAT: <strerror(number)>". ENOSPC and EDQUOT become
+/// Errc::store, EACCES and EPERM Errc::denied, ENOENT Errc::not_found, the rest Errc::io.
 Error system_error(std::string what, int number);
 inline tl::unexpected<Error> fail_errno(std::string what, int number) {
   return tl::make_unexpected(system_error(std::move(what), number));
@@ -35,16 +37,16 @@ inline tl::unexpected<Error> fail_errno(std::string what, int number) {
 #define TRAINCTL_CONCAT(a, b) TRAINCTL_CONCAT_(a, b)
 
 /// Returns the error of a failed Result to the caller.
-#define TRY(expression)                                                              \
-  do {                                                                               \
-    if (auto trainctl_try_ = (expression); !trainctl_try_)                           \
-      return tl::make_unexpected(std::move(trainctl_try_).error());                  \
+#define TRY(expression)                                             \
+  do {                                                              \
+    if (auto trainctl_try_ = (expression); !trainctl_try_)          \
+      return tl::make_unexpected(std::move(trainctl_try_).error()); \
   } while (false)
 
 /// `TRY_ASSIGN(auto x, f());`: the value, or the error to the caller.
 #define TRY_ASSIGN(declaration, expression) \
   TRY_ASSIGN_(TRAINCTL_CONCAT(trainctl_result_, __LINE__), declaration, expression)
-#define TRY_ASSIGN_(result, declaration, expression)                                 \
-  auto result = (expression);                                                        \
-  if (!(result)) return tl::make_unexpected(std::move(result).error());              \
+#define TRY_ASSIGN_(result, declaration, expression)                    \
+  auto result = (expression);                                           \
+  if (!(result)) return tl::make_unexpected(std::move(result).error()); \
   declaration = std::move(*(result))

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/output.hpp"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/process.hpp"
+#include "base/text.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::size_t kBufferBytes = 1U << 16U;
+
+const char* style_code(Style style) {
+  switch (style) {
+    case Style::bold:
+      return "\x1b[1m";
+    case Style::dim:
+      return "\x1b[2m";
+    case Style::red:
+      return "\x1b[31m";
+    case Style::green:
+      return "\x1b[32m";
+    case Style::yellow:
+      return "\x1b[33m";
+    case Style::blue:
+      return "\x1b[34m";
+    case Style::cyan:
+      return "\x1b[36m";
+    case Style::plain:
+      break;
+  }
+  return "";
+}
+
+bool is_set(const char* name) {
+  const auto value = base::get_env(name);
+  return value && !value->empty() && *value != "0";
+}
+
+bool locale_is_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const auto value = base::get_env(name);
+    if (!value || value->empty()) continue;
+    const std::string lower = base::to_lower(*value);
+    return lower.find("utf-8") != std::string::npos || lower.find("utf8") != std::string::npos;
+  }
+  return false;
+}
+
+std::string position_text(const SourcePosition& at) {
+  return printable(at.file) + ":" + std::to_string(at.line) + ":" + std::to_string(at.column);
+}
+
+std::string human_error(const Context& context, const Error& error) {
+  std::string text = context.err.paint(Style::red, "error:") + " ";
+  if (!error.field.empty()) text += printable(error.field) + ": ";
+  // Messages may hold several lines (a resolver's output): the first is the sentence, the rest is indented.
+  const auto lines = base::split(error.message, '\n');
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (i > 0) text += "\n  ";
+    text += printable(lines[i]);
+  }
+  for (const std::string& step : error.context) text += "\n  while: " + printable(step);
+  if (error.at) text += "\n  --> " + position_text(*error.at);
+  if (!error.hint.empty()) text += "\n  " + context.err.paint(Style::cyan, "fix:") + " " + printable(error.hint);
+  return text;
+}
+
+}  // namespace
+
+Stream::Stream(int fd) : fd_(fd), terminal_(::isatty(fd) == 1), utf8_(locale_is_utf8()) {
+  const auto no_color = base::get_env("NO_COLOR");
+  const auto term = base::get_env("TERM");
+  colors_ = terminal_ && !(no_color && !no_color->empty()) && !(term && *term == "dumb");
+  if (is_set("CLICOLOR_FORCE")) colors_ = !(no_color && !no_color->empty());
+}
+
+Stream::~Stream() { flush(); }
+
+void Stream::write(std::string_view text) {
+  buffer_.append(text);
+  if (buffer_.size() >= kBufferBytes || terminal_) flush();
+}
+
+void Stream::line(std::string_view text) {
+  buffer_.append(text);
+  write("\n");
+}
+
+void Stream::flush() {
+  std::string_view rest = buffer_;
+  while (!rest.empty() && !closed_ && error_ == 0) {
+    const ssize_t written = ::write(fd_, rest.data(), rest.size());
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EPIPE) {
+      closed_ = true;
+    } else if (errno != EINTR && errno != EAGAIN) {
+      error_ = errno;
+    }
+  }
+  buffer_.clear();
+}
+
+std::string Stream::paint(Style style, std::string_view text) const {
+  if (!colors_ || style == Style::plain) return std::string(text);
+  return style_code(style) + std::string(text) + "\x1b[0m";
+}
+
+int Stream::width() const {
+  if (const auto columns = base::get_env("COLUMNS")) {
+    const int value = std::atoi(columns->c_str());
+    if (value > 0) return value;
+  }
+  winsize size{};
+  if (terminal_ && ::ioctl(fd_, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+void Context::note(std::string_view text) const {
+  if (!quiet) err.line(text);
+  err.flush();
+}
+
+void Context::warn(std::string_view text) const {
+  err.line(err.paint(Style::yellow, "warning:") + " " + std::string(text));
+  err.flush();
+}
+
+void Context::print(const Json& document) const { out.line(base::dump_json(document)); }
+
+int exit_code_for(Errc code) {
+  switch (code) {
+    case Errc::invalid:
+      return 2;
+    case Errc::cannot_start:
+      return 3;
+    case Errc::not_found:
+      return 4;
+    case Errc::denied:
+      return 5;
+    case Errc::store:
+    case Errc::io:
+      return 6;
+    case Errc::timeout:
+      return 8;
+    case Errc::unavailable:
+      return 75;
+    case Errc::canceled:
+      return 130;
+    case Errc::internal:
+      break;
+  }
+  return 70;
+}
+
+Json error_to_json(const Error& error) {
+  Json json = {{"code", to_string(error.code)}, {"message", error.message}};
+  json["field"] = error.field.empty() ? Json(nullptr) : Json(error.field);
+  json["position"] = nullptr;
+  if (error.at) json["position"] = {{"file", error.at->file}, {"line", error.at->line}, {"column", error.at->column}};
+  json["hint"] = error.hint.empty() ? Json(nullptr) : Json(error.hint);
+  if (!error.context.empty()) json["context"] = error.context;
+  return json;
+}
+
+int report(const Context& context, const Error& error) { return report(context, Errors{error}); }
+
+int report(const Context& context, const Errors& errors) {
+  if (errors.empty()) return 70;
+  context.out.flush();
+  if (context.json) {
+    Json document = {{"error", error_to_json(errors.front())}};
+    if (errors.size() > 1) {
+      document["errors"] = Json::array();
+      for (const Error& error : errors) document["errors"].push_back(error_to_json(error));
+    }
+    context.print(document);
+    context.out.flush();
+  } else {
+    for (const Error& error : errors) context.err.line(human_error(context, error));
+    context.err.flush();
+  }
+  return exit_code_for(errors.front().code);
+}
+
+std::string printable(std::string_view text) {
+  std::string clean;
+  const std::string utf8 = base::to_utf8(text);
+  constexpr std::string_view kHex = "0123456789abcdef";
+  for (std::size_t i = 0; i < utf8.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(utf8[i]);
+    if (byte == '\t') {
+      clean += ' ';
+    } else if (byte < 0x20 || byte == 0x7f) {
+      clean += "\\x";
+      clean += kHex[byte >> 4U];
+      clean += kHex[byte & 15U];
+    } else if (byte == 0xc2 && i + 1 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) < 0xa0) {
+      ++i;  // C1 control characters
+    } else if (byte == 0xe2 && i + 2 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) == 0x80 &&
+               static_cast<unsigned char>(utf8[i + 2]) >= 0xaa && static_cast<unsigned char>(utf8[i + 2]) <= 0xae) {
+      i += 2;  // bidi overrides: they would reorder what stands around them
+    } else if (byte == 0xe2 && i + 2 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) == 0x81 &&
+               static_cast<unsigned char>(utf8[i + 2]) >= 0xa6 && static_cast<unsigned char>(utf8[i + 2]) <= 0xa9) {
+      i += 2;  // bidi isolates
+    } else {
+      clean += utf8[i];
+    }
+  }
+  return clean;
+}
+
+}  // namespace trainctl::cli

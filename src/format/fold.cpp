@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/fold.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <string_view>
+
+#include "base/file.hpp"
+#include "format/event.hpp"
+
+namespace trainctl::format {
+namespace {
+
+std::string text_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::optional<int> number_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  if (found == line.end() || !found->is_number_integer()) return std::nullopt;
+  return found->get<int>();
+}
+
+void fold_end(const Json& line, RunState& view) {
+  const auto state = parse_state(text_of(line, "state"));
+  if (!state || !is_terminal(*state)) return;
+  view.message = text_of(line, "message");
+  if (text_of(line, "next") == "retry") {
+    view.state = State::retrying;
+    return;
+  }
+  view.state = *state;
+  view.cause = parse_cause(text_of(line, "cause"));
+  view.exit_code = number_of(line, "exit_code");
+  view.signal = text_of(line, "signal");
+  view.ended = text_of(line, "t");
+  view.end = line;
+}
+
+void fold_event(const Json& line, bool last_attempt, RunState& view, std::set<std::string>& acknowledged) {
+  const std::string type = text_of(line, "type");
+  if (type == "control") acknowledged.insert(text_of(line, "request"));
+  if (type == "warning") view.warnings.push_back(text_of(line, "message"));
+  if (type == "state" && view.started.empty() && text_of(line, "state") == "running") view.started = text_of(line, "t");
+  if (!last_attempt || is_terminal(view.state)) return;
+  if (type == "attempt") view.lead = line;
+  if (type == "state") {
+    const auto state = parse_state(text_of(line, "state"));
+    if (!state || is_terminal(*state)) return;
+    view.state = *state;
+    view.last_state = line;
+    view.message = text_of(line, "message");
+  }
+  if (type == "end") fold_end(line, view);
+}
+
+std::optional<State> observed_state(const std::vector<std::vector<Json>>& clients) {
+  std::optional<State> state;
+  for (const auto& client : clients) {
+    for (const Json& line : client) {
+      if (text_of(line, "type") == "observed") {
+        if (const auto seen = parse_state(text_of(line, "state"))) state = seen;
+      }
+    }
+  }
+  return state;
+}
+
+}  // namespace
+
+RunState fold(const RunLines& lines) {
+  RunState view;
+  view.attempt = lines.attempt;
+  std::set<std::string> acknowledged;
+  for (const Json& line : lines.earlier_events) fold_event(line, false, view, acknowledged);
+  for (const Json& line : lines.events) fold_event(line, true, view, acknowledged);
+  if (lines.events.empty() && view.state == State::created) {
+    if (lines.attempt > 1) view.state = State::retrying;
+    if (const auto observed = observed_state(lines.clients)) view.state = *observed;
+  }
+  bool cancel_open = false;
+  for (const auto& [id, request] : lines.requests) {
+    if (acknowledged.contains(id)) {
+      view.acknowledged_stop = view.acknowledged_stop || text_of(request, "type") == "cancel";
+      continue;
+    }
+    view.open_requests.push_back(id);
+    cancel_open = cancel_open || text_of(request, "type") == "cancel";
+  }
+  if (cancel_open && !is_terminal(view.state)) view.state = State::stopping;
+  return view;
+}
+
+int last_attempt(const RunPaths& run) {
+  int last = 0;
+  const auto names = base::list_directory(run.attempts());
+  if (!names) return 0;
+  for (const std::string& name : *names) {
+    int number = 0;
+    const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (problem == std::errc() && end == name.data() + name.size()) last = std::max(last, number);
+  }
+  return last;
+}
+
+Result<RunLines> read_run_lines(const RunPaths& run) {
+  RunLines lines;
+  lines.attempt = last_attempt(run);
+  for (int n = 1; n < lines.attempt; ++n) {
+    TRY_ASSIGN(std::vector<Json> events, read_lines(run.attempt(n).events()));
+    for (Json& event : events) lines.earlier_events.push_back(std::move(event));
+  }
+  if (lines.attempt > 0) {
+    TRY_ASSIGN(lines.events, read_lines(run.attempt(lines.attempt).events()));
+  }
+  TRY_ASSIGN(const std::vector<std::string> requests, base::list_directory(run.control()));
+  for (const std::string& name : requests) {
+    if (!std::string_view(name).ends_with(".json")) continue;
+    const auto text = base::read_file_if_exists(run.control() / name);
+    if (!text || !*text) continue;
+    auto json = base::parse_json(**text);
+    if (json && json->is_object()) lines.requests.emplace(name.substr(0, name.size() - 5), std::move(*json));
+  }
+  // What clients saw counts only while there is no lead.
+  if (!lines.events.empty()) return lines;
+  TRY_ASSIGN(const std::vector<std::string> clients, base::list_directory(run.clients()));
+  for (const std::string& name : clients) {
+    if (!std::string_view(name).ends_with(".jsonl")) continue;
+    TRY_ASSIGN(std::vector<Json> client, read_lines(run.clients() / name));
+    lines.clients.push_back(std::move(client));
+  }
+  return lines;
+}
+
+Result<RunState> fold_run(const RunPaths& run) {
+  TRY_ASSIGN(const RunLines lines, read_run_lines(run));
+  return fold(lines);
+}
+
+}  // namespace trainctl::format

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of the files of a store and of a run folder (design: "The run folder"). Pure: nothing here touches the disk.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace trainctl::format {
+
+namespace fs = std::filesystem;
+
+/// One try of a run: attempts/<n>/. Nothing mixes between tries.
+struct AttemptPaths {
+  fs::path root;
+  [[nodiscard]] fs::path events() const { return root / "events.jsonl"; }
+  [[nodiscard]] fs::path node(int k) const { return root / "nodes" / std::to_string(k); }
+  [[nodiscard]] fs::path node_events(int k) const { return node(k) / "events.jsonl"; }
+  [[nodiscard]] fs::path rank(int k, int r) const { return node(k) / ("rank-" + std::to_string(r) + ".jsonl"); }
+  [[nodiscard]] fs::path logs() const { return root / "logs"; }
+  /// Rank 0 writes std.log, the others rank-<r>.log.
+  [[nodiscard]] fs::path log(int r) const {
+    return logs() / (r == 0 ? std::string("std.log") : "rank-" + std::to_string(r) + ".log");
+  }
+  [[nodiscard]] fs::path times() const { return logs() / "std.times"; }
+  [[nodiscard]] fs::path environment_log() const { return logs() / "environment.log"; }
+  [[nodiscard]] fs::path runner_log() const { return logs() / "runner.log"; }
+  [[nodiscard]] fs::path metrics() const { return root / "metrics"; }
+  [[nodiscard]] fs::path work() const { return root / "work"; }
+  [[nodiscard]] fs::path outputs() const { return work() / "outputs"; }
+};
+
+/// runs/<ulid>/
+struct RunPaths {
+  fs::path root;
+  [[nodiscard]] std::string id() const { return root.filename().string(); }
+  [[nodiscard]] fs::path plan() const { return root / "plan.json"; }
+  [[nodiscard]] fs::path clients() const { return root / "client"; }
+  [[nodiscard]] fs::path client(std::string_view ulid) const { return clients() / (std::string(ulid) + ".jsonl"); }
+  [[nodiscard]] fs::path control() const { return root / "control"; }
+  [[nodiscard]] fs::path request(std::string_view ulid) const { return control() / (std::string(ulid) + ".json"); }
+  [[nodiscard]] fs::path supervisor_lock() const { return root / "supervisor.lock"; }
+  [[nodiscard]] fs::path attempts() const { return root / "attempts"; }
+  [[nodiscard]] AttemptPaths attempt(int n) const { return {attempts() / std::to_string(n)}; }
+  [[nodiscard]] fs::path outputs_link() const { return root / "outputs"; }
+  /// The store this run lies in: runs/<ulid>/../..
+  [[nodiscard]] fs::path store() const { return root.parent_path().parent_path(); }
+};
+
+/// The store: TRAINCTL_HOME.
+struct StorePaths {
+  fs::path root;
+  [[nodiscard]] fs::path format() const { return root / "format.json"; }
+  [[nodiscard]] fs::path runs() const { return root / "runs"; }
+  [[nodiscard]] RunPaths run(std::string_view id) const { return {runs() / id}; }
+  /// names/<name>/<n> holds the ULID of <name>-<n>; claimed with O_EXCL, never reused.
+  [[nodiscard]] fs::path names() const { return root / "names"; }
+  [[nodiscard]] fs::path snapshots() const { return root / "snapshots"; }
+  [[nodiscard]] fs::path environments() const { return root / "environments"; }
+  /// Secret values of a run, 0600, outside every run folder, gone before `end` is written.
+  [[nodiscard]] fs::path secrets(std::string_view id) const { return root / "secrets" / id; }
+  [[nodiscard]] fs::path index() const { return root / "index.db"; }
+  [[nodiscard]] fs::path index_lock() const { return root / "index.lock"; }
+};
+
+}  // namespace trainctl::format

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/plan.hpp"
+
+#include <array>
+#include <cstddef>
+#include <exception>
+#include <string_view>
+
+#include "base/file.hpp"
+
+namespace trainctl::format {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+constexpr std::array<std::string_view, 4> kKinds = {"python_script", "python_module", "exec", "shell"};
+
+Json optional_ms(const std::optional<Milliseconds>& value) {
+  return value ? Json(value->count()) : Json(nullptr);
+}
+
+template <class T>
+Json optional_value(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+std::optional<Milliseconds> read_ms(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return std::nullopt;
+  return Milliseconds(found->get<std::int64_t>());
+}
+
+template <class T>
+std::optional<T> read_optional(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return std::nullopt;
+  return found->get<T>();
+}
+
+Json member(const Json& json, const char* key, Json fallback = Json::object()) {
+  const auto found = json.find(key);
+  return found == json.end() ? fallback : *found;
+}
+
+PlanCommand read_command(const Json& json) {
+  PlanCommand command;
+  const auto kind = json.at("kind").get<std::string>();
+  for (std::size_t i = 0; i < kKinds.size(); ++i) {
+    if (kKinds.at(i) == kind) command.kind = static_cast<CommandKind>(i);
+  }
+  command.argv = json.at("argv").get<std::vector<std::string>>();
+  command.shell = json.value("shell", "bash");
+  return command;
+}
+
+void read_data(const Json& json, Plan& plan) {
+  for (const auto& item : member(json, "inputs").items()) {
+    plan.inputs.push_back({item.key(), item.value().at("path").get<std::string>(), item.value().value("mode", "link")});
+  }
+  for (const auto& item : member(json, "outputs").items()) {
+    plan.outputs.push_back(
+        {item.key(), item.value().at("path").get<std::string>(), item.value().value("register_model", "")});
+  }
+  plan.keep = member(json, "keep", Json::array()).get<std::vector<std::string>>();
+  for (const auto& item : member(json, "variables").items())
+    plan.variables.emplace_back(item.key(), item.value().get<std::string>());
+  plan.secrets = member(json, "secrets", Json::array()).get<std::vector<std::string>>();
+}
+
+void read_rules(const Json& json, Plan& plan) {
+  const Json resources = member(json, "resources");
+  plan.resources = {resources.value("nodes", 1), read_optional<double>(resources, "cpus"),
+                    read_optional<std::uint64_t>(resources, "memory"), read_optional<int>(resources, "gpus")};
+  plan.processes_per_node = json.value("processes_per_node", 1);
+  const Json limits = member(json, "limits");
+  plan.limits = {read_ms(limits, "timeout_ms"), read_ms(limits, "queue_timeout_ms"),
+                 read_ms(limits, "start_timeout_ms"), read_ms(limits, "idle_ms")};
+  const Json retry = member(json, "retry");
+  plan.retry.max = retry.value("max", 0);
+  plan.retry.on = member(retry, "on", Json::array()).get<std::vector<std::string>>();
+  plan.retry.backoff = read_ms(retry, "backoff_ms").value_or(plan.retry.backoff);
+  plan.retry.resume = retry.value("resume", false);
+  const Json stop = member(json, "stop");
+  plan.stop.signal = stop.value("signal", plan.stop.signal);
+  plan.stop.grace = read_ms(stop, "grace_ms").value_or(plan.stop.grace);
+  plan.stop.warn = read_ms(stop, "warn_ms");
+  plan.stop.warn_signal = stop.value("warn_signal", plan.stop.warn_signal);
+  const Json metrics = member(json, "metrics");
+  plan.metrics.primary = metrics.value("primary", "");
+  plan.metrics.goal = metrics.value("goal", "");
+  plan.metrics.patterns = member(metrics, "patterns", Json::array()).get<std::vector<std::string>>();
+  plan.metrics.system = metrics.value("system", true);
+  plan.metrics.interval = read_ms(metrics, "interval_ms").value_or(plan.metrics.interval);
+  plan.logs_via = json.value("logs_via", "file");
+}
+
+Plan read_all(const Json& json) {
+  Plan plan;
+  plan.format = json.at("format").get<int>();
+  plan.id = json.at("id").get<std::string>();
+  plan.name = json.at("name").get<std::string>();
+  plan.experiment = json.value("experiment", "");
+  plan.created = json.value("created", "");
+  plan.priority = json.value("priority", 0);
+  plan.who = member(json, "who");
+  plan.spec = member(json, "spec");
+  plan.origins = member(json, "origins");
+  plan.source = member(json, "source");
+  plan.parameters = member(json, "parameters");
+  plan.tags = member(json, "tags");
+  plan.command = read_command(json.at("command"));
+  plan.working_directory = json.value("working_directory", ".");
+  plan.environment = member(json, "environment", nullptr);
+  read_data(json, plan);
+  read_rules(json, plan);
+  return plan;
+}
+
+}  // namespace
+
+Json to_json(const Plan& plan) {
+  Json inputs = Json::object();
+  for (const PlanInput& input : plan.inputs) inputs[input.name] = {{"path", input.path}, {"mode", input.mode}};
+  Json outputs = Json::object();
+  for (const PlanOutput& output : plan.outputs) {
+    outputs[output.name] = {{"path", output.path}};
+    if (!output.register_model.empty()) outputs[output.name]["register_model"] = output.register_model;
+  }
+  Json variables = Json::object();
+  for (const auto& [key, value] : plan.variables) variables[key] = value;
+  return {{"format", plan.format},
+          {"id", plan.id},
+          {"name", plan.name},
+          {"experiment", plan.experiment},
+          {"created", plan.created},
+          {"priority", plan.priority},
+          {"who", plan.who},
+          {"spec", plan.spec},
+          {"origins", plan.origins},
+          {"source", plan.source},
+          {"parameters", plan.parameters},
+          {"tags", plan.tags},
+          {"command",
+           {{"kind", kKinds.at(static_cast<std::size_t>(plan.command.kind))},
+            {"argv", plan.command.argv},
+            {"shell", plan.command.shell}}},
+          {"working_directory", plan.working_directory},
+          {"environment", plan.environment},
+          {"variables", variables},
+          {"secrets", plan.secrets},
+          {"inputs", inputs},
+          {"outputs", outputs},
+          {"keep", plan.keep},
+          {"resources",
+           {{"nodes", plan.resources.nodes},
+            {"cpus", optional_value(plan.resources.cpus)},
+            {"memory", optional_value(plan.resources.memory)},
+            {"gpus", optional_value(plan.resources.gpus)}}},
+          {"processes_per_node", plan.processes_per_node},
+          {"limits",
+           {{"timeout_ms", optional_ms(plan.limits.timeout)},
+            {"queue_timeout_ms", optional_ms(plan.limits.queue_timeout)},
+            {"start_timeout_ms", optional_ms(plan.limits.start_timeout)},
+            {"idle_ms", optional_ms(plan.limits.idle)}}},
+          {"retry",
+           {{"max", plan.retry.max},
+            {"on", plan.retry.on},
+            {"backoff_ms", plan.retry.backoff.count()},
+            {"resume", plan.retry.resume}}},
+          {"stop",
+           {{"signal", plan.stop.signal},
+            {"grace_ms", plan.stop.grace.count()},
+            {"warn_ms", optional_ms(plan.stop.warn)},
+            {"warn_signal", plan.stop.warn_signal}}},
+          {"metrics",
+           {{"primary", plan.metrics.primary},
+            {"goal", plan.metrics.goal},
+            {"patterns", plan.metrics.patterns},
+            {"system", plan.metrics.system},
+            {"interval_ms", plan.metrics.interval.count()}}},
+          {"logs_via", plan.logs_via}};
+}
+
+Result<Plan> plan_from_json(const Json& json) {
+  const auto format = json.is_object() ? json.find("format") : json.end();
+  if (format == json.end() || !format->is_number_integer()) return fail(Errc::store, "plan.json has no format number");
+  if (format->get<int>() > kPlanFormat) {
+    return fail(Errc::store,
+                "plan.json has format " + std::to_string(format->get<int>()) + ", this program knows up to " +
+                    std::to_string(kPlanFormat),
+                "upgrade trainctl");
+  }
+  try {
+    return read_all(json);
+  } catch (const std::exception& problem) {
+    return fail(Errc::store, std::string("plan.json is damaged: ") + problem.what());
+  }
+}
+
+Result<Plan> read_plan(const std::filesystem::path& path) {
+  TRY_ASSIGN(const std::string text, base::read_file(path, base::kMaxJsonBytes));
+  TRY_ASSIGN(const Json json, base::parse_json(text));
+  auto plan = plan_from_json(json);
+  if (!plan) return fail(std::move(plan).error().with_context("read " + path.string()));
+  return plan;
+}
+
+}  // namespace trainctl::format

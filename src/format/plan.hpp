@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan.json: the resolved, immutable record of what a run does. Engine writes it, host executes it, everyone reads it.
+// It holds no secret values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::format {
+
+inline constexpr int kPlanFormat = 1;
+
+enum class CommandKind {
+  python_script,  // argv[0] is the script relative to the working directory; run by the environment's Python
+  python_module,  // argv[0] is the module: python -m
+  exec,   // argv as it is; argv[0] is looked up on the run's PATH, or relative to the working directory if it has a
+          // slash
+  shell,  // argv[0] is the text for `shell`, the rest its positional parameters
+};
+
+struct PlanCommand {
+  CommandKind kind = CommandKind::exec;
+  std::vector<std::string> argv;
+  std::string shell = "bash";  // bash | sh
+};
+
+struct PlanInput {
+  std::string name;
+  std::string path;           // absolute on the target's side of things (local: of this machine)
+  std::string mode = "link";  // link | copy
+};
+
+struct PlanOutput {
+  std::string name;
+  std::string path;  // relative to outputs/
+  std::string register_model = {};
+};
+
+struct PlanResources {
+  int nodes = 1;
+  std::optional<double> cpus;           // unstated reserves nothing
+  std::optional<std::uint64_t> memory;  // bytes
+  std::optional<int> gpus;              // unstated leaves CUDA_VISIBLE_DEVICES alone; 0 hides GPUs
+};
+
+struct PlanLimits {
+  std::optional<std::chrono::milliseconds> timeout, queue_timeout, start_timeout, idle;
+};
+
+struct PlanRetry {
+  int max = 0;
+  std::vector<std::string> on;  // causes and "exit:<code>", "signal:<name>"
+  std::chrono::milliseconds backoff = std::chrono::seconds(1);
+  bool resume = false;
+};
+
+struct PlanStop {
+  std::string signal = "SIGINT";
+  std::chrono::milliseconds grace = std::chrono::seconds(30);
+  std::optional<std::chrono::milliseconds> warn;
+  std::string warn_signal = "SIGUSR2";
+};
+
+struct PlanMetrics {
+  std::string primary;
+  std::string goal;                   // "" | maximize | minimize
+  std::vector<std::string> patterns;  // PCRE2 or the {name} form
+  bool system = true;                 // sample CPU, memory, IO and GPU
+  std::chrono::milliseconds interval = std::chrono::seconds(5);
+};
+
+struct Plan {
+  int format = kPlanFormat;
+  std::string id;          // ULID
+  std::string name;        // digits-42
+  std::string experiment;  // may be empty
+  std::string created;     // UTC
+  int priority = 0;
+  Json who = Json::object();         // user, host, machine, client (version), directory, argv
+  Json spec = Json::object();        // as written, merged, canonical spelling
+  Json origins = Json::object();     // JSON pointer -> where it came from
+  Json source = Json::object();      // {kind: snapshot|in_place|none, digest, files, bytes, directory, git{}}
+  Json parameters = Json::object();  // recorded, compared, filtered
+  Json tags = Json::object();
+  PlanCommand command;
+  std::string working_directory = ".";  // relative to work/, or to the source directory when in place
+  Json environment = nullptr;           // host::EnvironmentRequest; null = nothing to build, no Python needed
+  std::vector<std::pair<std::string, std::string>> variables;
+  std::vector<std::string> secrets;  // names; values lie in StorePaths::secrets(id) until the end
+  std::vector<PlanInput> inputs;
+  std::vector<PlanOutput> outputs;
+  std::vector<std::string> keep;
+  PlanResources resources;
+  int processes_per_node = 1;
+  PlanLimits limits;
+  PlanRetry retry;
+  PlanStop stop;
+  PlanMetrics metrics;
+  std::string logs_via = "file";  // file | pipe | pty
+
+  [[nodiscard]] bool in_place() const { return source.value("kind", "") == "in_place"; }
+};
+
+Json to_json(const Plan& plan);
+/// Errc::store for a damaged plan or one of a newer format ("upgrade").
+Result<Plan> plan_from_json(const Json& json);
+Result<Plan> read_plan(const std::filesystem::path& path);
+
+}  // namespace trainctl::format

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests through the real binaries. The classes behind them are in harness.py.
+
+    def test_hello(trainctl, project):
+        project.script("print('hello')")
+        assert trainctl.ok("run", "train.py").out == b"hello\\n"
+
+`trainctl` and `project` belong together: commands run in the project's folder. `new_trainctl()` makes a further, separate
+store. Binaries come from build/dev/bin, or from TRAINCTL_BIN_DIR.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from harness import BIN_DIR, Project, Trainctl  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: runs in scripts/test --nightly only (give --slow)")
+    config.addinivalue_line("markers", "network: needs a package registry")
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        os.environ.pop(name, None)
+    if not (BIN_DIR / "trainctl").exists():
+        raise pytest.UsageError(f"{BIN_DIR}/trainctl is missing: cmake --preset dev && cmake --build --preset dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: only in scripts/test --nightly"))
+
+
+@pytest.fixture
+def scratch():
+    """A temporary folder with a short path (Unix sockets allow 107 bytes), on a real file system."""
+    path = Path(tempfile.mkdtemp(prefix="tc-", dir="/var/tmp"))
+    yield path
+    for folder, folders, _ in os.walk(path):  # tests make unreadable folders; a plain rmtree would leave them
+        for name in folders:
+            if not os.path.islink(os.path.join(folder, name)):
+                os.chmod(os.path.join(folder, name), 0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def project(scratch: Path) -> Project:
+    """An empty source directory."""
+    return Project(scratch / "project")
+
+
+@pytest.fixture
+def new_trainctl(scratch: Path, project: Project):
+    """Makes separate stores: `new_trainctl("other")`."""
+    made: list[Trainctl] = []
+
+    def make(name: str = "t") -> Trainctl:
+        made.append(Trainctl(scratch / name, project.path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+@pytest.fixture
+def trainctl(new_trainctl) -> Trainctl:
+    """The built trainctl with a fresh store, home and working directory."""
+    return new_trainctl()
