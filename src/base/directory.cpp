@@ -65,20 +65,82 @@ Result<bool> unlink_file(int parent, const std::string& name, const fs::path& pa
   return fail_errno("remove " + path.string(), number);
 }
 
-/// One directory on the way down.
-struct Level {
-  UniqueFd fd;
-  std::vector<std::string> names;
-  fs::path path;
-};
+/// Removes what is in a directory. Holds one descriptor whatever the depth: a script can make trees deeper than our
+/// limit of open files. The way up is "..", accepted only when it is the directory we came from.
+class TreeRemover {
+ public:
+  explicit TreeRemover(fs::path root) : root_(std::move(root)) {}
 
-Result<Level> enter(int parent, const std::string& name, fs::path path) {
-  TRY_ASSIGN(UniqueFd fd, open_for_removal(parent, name, path));
-  UniqueFd reader(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!reader) return fail_errno("read the directory " + path.string(), errno);
-  TRY_ASSIGN(auto names, names_in(std::move(reader), path));
-  return Level{std::move(fd), std::move(names), std::move(path)};
-}
+  Result<> run() {
+    TRY(enter(AT_FDCWD, root_.string()));
+    while (!levels_.empty()) {
+      if (levels_.back().names.empty()) {
+        TRY(leave());
+        continue;
+      }
+      const std::string name = std::move(levels_.back().names.back());
+      levels_.back().names.pop_back();
+      TRY_ASSIGN(const bool removed, unlink_file(fd_.get(), name, here() / name));
+      if (!removed) TRY(enter(fd_.get(), name));
+    }
+    return {};
+  }
+
+ private:
+  struct Level {
+    std::string name;
+    std::vector<std::string> names;  ///< what is left in it
+    dev_t device = 0;
+    ino_t inode = 0;
+  };
+
+  /// Path of the directory we are in, for messages.
+  [[nodiscard]] fs::path here() const {
+    fs::path path;
+    for (const Level& level : levels_) path /= level.name;
+    return path;
+  }
+
+  Result<> enter(int parent, const std::string& name) {
+    const fs::path path = here() / name;
+    TRY_ASSIGN(UniqueFd fd, open_for_removal(parent, name, path));
+    struct stat info{};
+    if (::fstat(fd.get(), &info) != 0) return fail_errno("read the directory " + path.string(), errno);
+    UniqueFd reader(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!reader) return fail_errno("read the directory " + path.string(), errno);
+    TRY_ASSIGN(auto names, names_in(std::move(reader), path));
+    levels_.push_back({.name = name, .names = std::move(names), .device = info.st_dev, .inode = info.st_ino});
+    fd_ = std::move(fd);
+    return {};
+  }
+
+  /// Removes the empty directory we are in and goes up.
+  Result<> leave() {
+    const Level empty = std::move(levels_.back());
+    levels_.pop_back();
+    UniqueFd parent;
+    if (!levels_.empty()) {
+      parent.reset(::openat(fd_.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!parent) return fail_errno("open " + here().string(), errno);
+      struct stat info{};
+      if (::fstat(parent.get(), &info) != 0 || info.st_dev != levels_.back().device ||
+          info.st_ino != levels_.back().inode) {
+        return fail(Errc::io, "cannot remove " + root_.string() + ": it was moved meanwhile");
+      }
+    }
+    fd_.reset();
+    const int at = levels_.empty() ? AT_FDCWD : parent.get();
+    if (::unlinkat(at, empty.name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+      return fail_errno("remove " + (here() / empty.name).string(), errno);
+    }
+    fd_ = std::move(parent);
+    return {};
+  }
+
+  fs::path root_;
+  std::vector<Level> levels_;
+  UniqueFd fd_;  // the directory of levels_.back()
+};
 
 }  // namespace
 
@@ -98,30 +160,7 @@ Result<> remove_tree(const fs::path& path) {
   }
   TRY_ASSIGN(const bool gone, unlink_file(AT_FDCWD, target.string(), target));
   if (gone) return {};
-  // An own stack: the depth of a tree made by a script must not be ours. Each level keeps one descriptor.
-  std::vector<Level> levels;
-  TRY_ASSIGN(Level top, enter(AT_FDCWD, target.string(), target));
-  levels.push_back(std::move(top));
-  while (!levels.empty()) {
-    Level& level = levels.back();
-    if (level.names.empty()) {
-      const int parent = levels.size() > 1 ? levels[levels.size() - 2].fd.get() : AT_FDCWD;
-      const std::string name = levels.size() > 1 ? level.path.filename().string() : level.path.string();
-      if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-        return fail_errno("remove " + level.path.string(), errno);
-      }
-      levels.pop_back();
-      continue;
-    }
-    const std::string name = std::move(level.names.back());
-    level.names.pop_back();
-    fs::path child = level.path / name;
-    TRY_ASSIGN(const bool removed, unlink_file(level.fd.get(), name, child));
-    if (removed) continue;
-    TRY_ASSIGN(Level next, enter(level.fd.get(), name, std::move(child)));
-    levels.push_back(std::move(next));
-  }
-  return {};
+  return TreeRemover(target).run();
 }
 
 }  // namespace trainctl::base
