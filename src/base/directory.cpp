@@ -20,16 +20,20 @@ struct CloseDirectory {
 };
 using Directory = std::unique_ptr<DIR, CloseDirectory>;
 
+// `where` gives the path for messages. It is asked only then: putting it together at each step of a deep tree is
+// quadratic.
+
 /// Names in the open directory, without "." and "..". Takes the descriptor.
-Result<std::vector<std::string>> names_in(UniqueFd fd, const fs::path& path) {
+template <class Where>
+Result<std::vector<std::string>> names_in(UniqueFd fd, const Where& where) {
   const Directory directory(::fdopendir(fd.get()));
-  if (!directory) return fail_errno("read the directory " + path.string(), errno);
+  if (!directory) return fail_errno("read the directory " + where(), errno);
   (void)fd.release();
   std::vector<std::string> names;
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(directory.get());
-    if (entry == nullptr && errno != 0) return fail_errno("read the directory " + path.string(), errno);
+    if (entry == nullptr && errno != 0) return fail_errno("read the directory " + where(), errno);
     if (entry == nullptr) return names;
     std::string name = static_cast<const char*>(entry->d_name);
     if (name != "." && name != "..") names.push_back(std::move(name));
@@ -37,18 +41,19 @@ Result<std::vector<std::string>> names_in(UniqueFd fd, const fs::path& path) {
 }
 
 /// Opens a directory below `parent` without following a link; gives it rwx first where its owner had taken them.
-Result<UniqueFd> open_for_removal(int parent, const std::string& name, const fs::path& path) {
+template <class Where>
+Result<UniqueFd> open_for_removal(int parent, const std::string& name, const Where& where) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   UniqueFd fd(::openat(parent, name.c_str(), kFlags));
   if (!fd && errno == EACCES) {
     // fchmodat follows links. O_PATH pins the directory we looked at, and /proc names exactly that one.
     const UniqueFd handle(::openat(parent, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!handle) return fail_errno("open " + path.string(), errno);
+    if (!handle) return fail_errno("open " + where(), errno);
     const std::string through = "/proc/self/fd/" + std::to_string(handle.get());
-    if (::chmod(through.c_str(), S_IRWXU) != 0) return fail_errno("open " + path.string(), errno);
+    if (::chmod(through.c_str(), S_IRWXU) != 0) return fail_errno("open " + where(), errno);
     fd.reset(::openat(parent, name.c_str(), kFlags));
   }
-  if (!fd) return fail_errno("open " + path.string(), errno);
+  if (!fd) return fail_errno("open " + where(), errno);
   struct stat info{};
   // Without w and x nothing in it can be unlinked. Not ours: chmod fails, and so will unlink, with the real reason.
   if (::fstat(fd.get(), &info) == 0 && (info.st_mode & S_IRWXU) != S_IRWXU) ::fchmod(fd.get(), S_IRWXU);
@@ -56,13 +61,14 @@ Result<UniqueFd> open_for_removal(int parent, const std::string& name, const fs:
 }
 
 /// Unlinks `name` when it is no directory; true when nothing is left of it.
-Result<bool> unlink_file(int parent, const std::string& name, const fs::path& path) {
+template <class Where>
+Result<bool> unlink_file(int parent, const std::string& name, const Where& where) {
   if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return true;
   // Linux says EISDIR for a directory, POSIX EPERM. In a directory that is not writable EACCES hides which it is.
   const int number = errno;
   struct stat info{};
   if (::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) return false;
-  return fail_errno("remove " + path.string(), number);
+  return fail_errno("remove " + where(), number);
 }
 
 /// Removes what is in a directory. Holds one descriptor whatever the depth: a script can make trees deeper than our
@@ -80,7 +86,7 @@ class TreeRemover {
       }
       const std::string name = std::move(levels_.back().names.back());
       levels_.back().names.pop_back();
-      TRY_ASSIGN(const bool removed, unlink_file(fd_.get(), name, here() / name));
+      TRY_ASSIGN(const bool removed, unlink_file(fd_.get(), name, [&] { return here(name); }));
       if (!removed) TRY(enter(fd_.get(), name));
     }
     return {};
@@ -94,21 +100,21 @@ class TreeRemover {
     ino_t inode = 0;
   };
 
-  /// Path of the directory we are in, for messages.
-  [[nodiscard]] fs::path here() const {
+  /// Path of the directory we are in, or of `name` in it.
+  [[nodiscard]] std::string here(const std::string& name = {}) const {
     fs::path path;
     for (const Level& level : levels_) path /= level.name;
-    return path;
+    return name.empty() ? path.string() : (path / name).string();
   }
 
   Result<> enter(int parent, const std::string& name) {
-    const fs::path path = here() / name;
-    TRY_ASSIGN(UniqueFd fd, open_for_removal(parent, name, path));
+    const auto where = [&] { return here(name); };
+    TRY_ASSIGN(UniqueFd fd, open_for_removal(parent, name, where));
     struct stat info{};
-    if (::fstat(fd.get(), &info) != 0) return fail_errno("read the directory " + path.string(), errno);
+    if (::fstat(fd.get(), &info) != 0) return fail_errno("read the directory " + where(), errno);
     UniqueFd reader(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!reader) return fail_errno("read the directory " + path.string(), errno);
-    TRY_ASSIGN(auto names, names_in(std::move(reader), path));
+    if (!reader) return fail_errno("read the directory " + where(), errno);
+    TRY_ASSIGN(auto names, names_in(std::move(reader), where));
     levels_.push_back({.name = name, .names = std::move(names), .device = info.st_dev, .inode = info.st_ino});
     fd_ = std::move(fd);
     return {};
@@ -121,7 +127,7 @@ class TreeRemover {
     UniqueFd parent;
     if (!levels_.empty()) {
       parent.reset(::openat(fd_.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      if (!parent) return fail_errno("open " + here().string(), errno);
+      if (!parent) return fail_errno("open " + here(), errno);
       struct stat info{};
       if (::fstat(parent.get(), &info) != 0 || info.st_dev != levels_.back().device ||
           info.st_ino != levels_.back().inode) {
@@ -131,7 +137,7 @@ class TreeRemover {
     fd_.reset();
     const int at = levels_.empty() ? AT_FDCWD : parent.get();
     if (::unlinkat(at, empty.name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-      return fail_errno("remove " + (here() / empty.name).string(), errno);
+      return fail_errno("remove " + here(empty.name), errno);
     }
     fd_ = std::move(parent);
     return {};
@@ -148,7 +154,7 @@ Result<std::vector<std::string>> list_directory(const fs::path& path) {
   auto fd = open_file(path, O_RDONLY | O_DIRECTORY);
   if (!fd && fd.error().code == Errc::not_found) return std::vector<std::string>();
   if (!fd) return fail(std::move(fd).error());
-  TRY_ASSIGN(auto names, names_in(std::move(*fd), path));
+  TRY_ASSIGN(auto names, names_in(std::move(*fd), [&] { return path.string(); }));
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -158,7 +164,7 @@ Result<> remove_tree(const fs::path& path) {
   if (target.empty() || target == "/" || target.filename() == "." || target.filename() == "..") {
     return fail(Errc::invalid, "refusing to remove " + (path.empty() ? "an empty path" : path.string()));
   }
-  TRY_ASSIGN(const bool gone, unlink_file(AT_FDCWD, target.string(), target));
+  TRY_ASSIGN(const bool gone, unlink_file(AT_FDCWD, target.string(), [&] { return target.string(); }));
   if (gone) return {};
   return TreeRemover(target).run();
 }
