@@ -32,16 +32,9 @@ class Tail {
   Tail(const PatternLog& log, const PatternTailerOptions& options)
       : path_(log.path), scanner_(options.patterns, log.rank), output_(options.metrics_directory, log.rank) {}
 
-  Result<> recover() {
-    TRY_ASSIGN(const auto state, output_.recover());
-    scanner_.resume(state.offset, state.step);
-    read_to_ = state.offset;
-    cursor_at_ = state.offset;
-    return {};
-  }
-
   /// Reads at most one piece. True: there may be more.
   Result<bool> advance() {
+    TRY(recover());
     TRY(output_.flush());  // what an earlier try could not write
     if (!open_log()) return false;
     TRY(check_length());
@@ -59,6 +52,7 @@ class Tail {
 
   /// The log has its end.
   Result<> finish() {
+    TRY(recover());
     points_.clear();
     scanner_.finish(base::wall_now(), points_);
     output_.add(points_);
@@ -69,6 +63,17 @@ class Tail {
   std::vector<std::string> take_warnings() { return scanner_.take_warnings(); }
 
  private:
+  /// Goes on where an earlier tailer was. Tried until it works: it may need to write.
+  Result<> recover() {
+    if (recovered_) return {};
+    TRY_ASSIGN(const auto state, output_.recover());
+    scanner_.resume(state.offset, state.step);
+    read_to_ = state.offset;
+    cursor_at_ = state.offset;
+    recovered_ = true;
+    return {};
+  }
+
   bool open_log() {
     if (fd_) return true;
     fd_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
@@ -98,6 +103,7 @@ class Tail {
   base::UniqueFd fd_ = {};
   PatternScanner scanner_;
   PatternOutput output_;
+  bool recovered_ = false;
   std::uint64_t read_to_ = 0;
   std::uint64_t cursor_at_ = 0;
   std::uint64_t cursor_ns_ = 0;
@@ -153,10 +159,7 @@ class Tailer {
   explicit Tailer(const PatternTailerOptions& options) : options_(options) {}
 
   Result<> run() {
-    for (const PatternLog& log : options_.logs) {
-      tails_.push_back(std::make_unique<Tail>(log, options_));
-      TRY(tails_.back()->recover());
-    }
+    for (const PatternLog& log : options_.logs) tails_.push_back(std::make_unique<Tail>(log, options_));
     Waker waker(options_);
     bool stop = options_.control_fd < 0;
     while (true) {
