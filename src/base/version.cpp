@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainctl/version.hpp"
+
+namespace trainctl {
+
+std::string_view version() {
+  return TRAINCTL_VERSION;
+}
+
+}  // namespace trainctl
