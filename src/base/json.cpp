@@ -3,14 +3,14 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <vector>
 
 namespace trainctl::base {
 
 namespace {
 
-/// Builds the document on an explicit stack, so that neither parsing nor a refusal recurses. The document is dropped
-/// while it is at most kMaxJsonDepth deep.
+/// Builds the document on an explicit stack, so that neither parsing nor a refusal recurses. The document is .
 class Builder : public nlohmann::json_sax<Json> {
  public:
   bool null() override { return add(Json(nullptr)) != nullptr; }
@@ -26,9 +26,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
 
   bool key(string_t& value) override {
-    // Json is an ordered map whose operator[] looks through all keys: fine for objects of our size, and it makes the
-    // last duplicate win.
-    slot_ = &(*stack_.back())[std::move(value)];
+    slot_ = find_or_add(stack_.back(), std::move(value));
     return true;
   }
 
@@ -46,12 +44,33 @@ class Builder : public nlohmann::json_sax<Json> {
   [[nodiscard]] const std::string& reason() const { return reason_; }
 
  private:
+  struct Level {
+    Json* value = nullptr;
+    std::unordered_map<std::string, std::size_t> index;  ///< key -> place, for objects with more than kFew keys
+  };
+  static constexpr std::size_t kFew = 32;
+
+  /// The value of `key`, so that the last duplicate wins. The library's ordered object looks through all keys for each
+  /// one it adds: a machine's reply of some megabytes would take hours, so large objects get an index here.
+  static Json* find_or_add(Level& level, std::string key) {
+    Json& object = *level.value;
+    auto& entries = object.get_ref<Json::object_t&>();
+    if (entries.size() < kFew) return &object[std::move(key)];
+    if (level.index.empty()) {
+      for (std::size_t i = 0; i < entries.size(); ++i)
+        level.index.emplace(entries.begin()[static_cast<std::ptrdiff_t>(i)].first, i);
+    }
+    const auto [known, is_new] = level.index.emplace(key, entries.size());
+    if (is_new) entries.emplace_back(std::move(key), Json());
+    return &entries.begin()[static_cast<std::ptrdiff_t>(known->second)].second;
+  }
+
   Json* add(Json value) {
     if (stack_.empty()) {
       root_ = std::move(value);
       return &root_;
     }
-    Json& parent = *stack_.back();
+    Json& parent = *stack_.back().value;
     if (parent.is_array()) {
       parent.push_back(std::move(value));
       return &parent.back();
@@ -63,7 +82,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool open(Json container) {
     too_deep_ = stack_.size() >= kMaxJsonDepth;
     if (too_deep_) return false;
-    stack_.push_back(add(std::move(container)));
+    stack_.push_back({.value = add(std::move(container)), .index = {}});
     return true;
   }
 
@@ -73,7 +92,7 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   Json root_;
-  std::vector<Json*> stack_;  // pointers stay valid: a container is not grown while one of its children is open
+  std::vector<Level> stack_;  // pointers stay valid: a container is not grown while one of its children is open
   Json* slot_ = nullptr;
   bool too_deep_ = false;
   std::size_t position_ = 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/ulid.hpp"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
-#include <cstdlib>
 #include <mutex>
 
 #include "base/hash.hpp"
@@ -30,6 +30,10 @@ struct Generator {
 
 Generator& generator() {
   static Generator instance;
+  // Held across fork, so that a child never finds it locked by a thread that it does not have.
+  static const int registered =
+      ::pthread_atfork([] { instance.mutex.lock(); }, [] { instance.mutex.unlock(); }, [] { instance.mutex.unlock(); });
+  (void)registered;
   return instance;
 }
 

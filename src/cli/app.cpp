@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// From argv to a command. Only the App of the command that is called is built: building all of them costs more than the
+// rest of a start together.
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/text.hpp"
+#include "cli/command.hpp"
+#include "cli/output.hpp"
+#include "trainctl/version.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+/// The options that every command takes.
+struct GlobalOptions {
+  bool json = false;
+  bool quiet = false;
+  bool utc = false;
+  bool no_color = false;
+};
+
+void add_global_options(CLI::App& app, GlobalOptions& options) {
+  app.add_flag("--json", options.json, "Print JSON for programs")->group("Common options");
+  app.add_flag("-q,--quiet", options.quiet, "Print results only, no talk")->group("Common options");
+  app.add_flag("--utc", options.utc, "Show times in UTC")->group("Common options");
+  app.add_flag("--no-color", options.no_color, "No colours")->group("Common options");
+}
+
+void add_globals_to_all(CLI::App& app, GlobalOptions& options) {
+  add_global_options(app, options);
+  for (CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; })) add_globals_to_all(*sub, options);
+}
+
+std::string option_hint(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  const auto near = base::suggest(word.substr(0, word.find('=')), candidates);
+  return near ? "did you mean " + *near + "?" : "";
+}
+
+const CLI::App& deepest(const CLI::App& app) {
+  const CLI::App* current = &app;
+  while (!current->get_subcommands().empty()) current = current->get_subcommands().front();
+  return *current;
+}
+
+int usage_error(const Context& context, const CLI::App& app, const CLI::ParseError& problem, std::span<const std::string> words) {
+  Error error{.code = Errc::invalid, .message = problem.what()};
+  const CLI::App& last = deepest(app);
+  if (dynamic_cast<const CLI::ExtrasError*>(&problem) != nullptr) {
+    for (const std::string& word : last.remaining()) {
+      error.message = word.starts_with('-') ? "unknown option " + word : "unexpected argument \"" + word + "\"";
+      error.hint = option_hint(last, word);
+      break;
+    }
+  }
+  if (error.hint.empty()) {
+    std::string name = context.program;
+    for (const CLI::App* a = &app;;) {
+      name += " " + a->get_name();
+      if (a->get_subcommands().empty()) break;
+      a = a->get_subcommands().front();
+    }
+    error.hint = name + " --help shows what it takes";
+  }
+  bool json = false;
+  for (const std::string& word : words) json = json || word == "--json";
+  Context shown = context;
+  shown.json = json;
+  return report(shown, error);
+}
+
+int unknown_command(const Context& context, const std::string& word) {
+  Error error{.code = Errc::invalid, .message = "unknown command \"" + word + "\"", .hint = "trainctl help lists the commands"};
+  std::vector<std::string_view> names;
+  for (const Command& command : all_commands()) names.emplace_back(command.name);
+  if (const auto near = base::suggest(word, names)) error.hint = "did you mean trainctl " + *near + "?";
+  return report(context, error);
+}
+
+int finish(Context& context, int code) {
+  context.out.flush();
+  context.err.flush();
+  // Nobody reads our output any more: not an error of ours (design: EPIPE on stdout detaches, 0).
+  if (context.out.closed()) return 0;
+  if (context.out.write_error() != 0 && code == 0) {
+    return report(context, system_error("write to stdout", context.out.write_error()));
+  }
+  return code;
+}
+
+}  // namespace
+
+int dispatch(Context& context, const Command& command, std::span<const std::string> arguments) {
+  CLI::App app(command.summary, command.name);
+  app.set_help_flag();
+  GlobalOptions options;
+  const Action action = command.configure(app);
+  add_globals_to_all(app, options);
+  try {
+    // CLI11 takes the words in reverse.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& problem) {
+    return usage_error(context, app, problem, arguments);
+  }
+  context.json = options.json;
+  context.quiet = options.quiet;
+  context.utc = options.utc;
+  if (options.no_color) {
+    context.out.disable_colors();
+    context.err.disable_colors();
+  }
+  return action(context);
+}
+
+int main(int argc, char** argv) {
+  // A closed pipe is an answer of write(2), not a death; children get the default back at exec.
+  (void)std::signal(SIGPIPE, SIG_IGN);
+  Stream out(STDOUT_FILENO);
+  Stream err(STDERR_FILENO);
+  Context context{out, err};
+  context.argv.assign(argv, argv + argc);
+  std::vector<std::string> words(context.argv.begin() + (argc > 0 ? 1 : 0), context.argv.end());
+  const std::string first = words.empty() ? "help" : words.front();
+  if (first == "--version" || first == "-V") {
+    out.line("trainctl " + std::string(version()));
+    return finish(context, 0);
+  }
+  if (first == "--help" || first == "-h") words.front() = "help";
+  if (words.empty()) words.emplace_back("help");
+  const Command* command = find_command(words.front());
+  if (command == nullptr) return finish(context, unknown_command(context, words.front()));
+  words.erase(words.begin());
+  // --help anywhere before a "--" explains the command, whatever else is wrong with the line.
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    if (word == "--help" || word == "-h") {
+      out.write(command_help(*command, out.width()));
+      return finish(context, 0);
+    }
+  }
+  try {
+    return finish(context, dispatch(context, *command, words));
+  } catch (const std::exception& problem) {
+    return finish(context, report(context, Error{.code = Errc::internal,
+                                                 .message = std::string("internal error: ") + problem.what(),
+                                                 .hint = "this is a bug of trainctl: please report it with the command line"}));
+  }
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/attach.hpp"
+
+#include <poll.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "cli/run_summary.hpp"
+#include "cli/signals.hpp"
+#include "cli/status_line.hpp"
+#include "engine/follow.hpp"
+#include "engine/supervision.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::uint64_t kChunk = 256U << 10U;
+constexpr int kPollMs = 1000;
+constexpr int kPromptMs = 5000;
+constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
+
+enum class Outcome { going_on, ended, left, failed };
+
+/// One attached session.
+class Session {
+ public:
+  Session(Context& context, const archive::Store& store, std::string id, const AttachOptions& options)
+      : context_(context), run_(store.run(id)), id_(std::move(id)), options_(options), status_(context, run_) {}
+
+  int run();
+
+ private:
+  Outcome step();
+  void wait();
+  Result<> show(const engine::LogRange& range);
+  Result<> show_json(const engine::LogRange& range);
+  void send_raw(const engine::LogRange& range);
+  void show_environment_log();
+  void announce_state();
+  Outcome on_signal(int number);
+  Outcome ask();
+  void cancel(const std::string& reason);
+  int code() const;
+  [[nodiscard]] std::string name() const { return status_.name(); }
+
+  Context& context_;
+  format::RunPaths run_;
+  std::string id_;
+  AttachOptions options_;
+  StatusLine status_;
+  std::optional<engine::Follower> follower_;
+  std::optional<SignalInbox> signals_;
+  TerminalFilter filter_;
+  format::State shown_state_ = format::State::created;
+  int shown_attempt_ = 1;
+  std::string shown_message_;
+  std::uint64_t environment_offset_ = 0;
+  std::uint64_t last_adoption_ = 0;
+  bool canceled_here_ = false;
+  std::optional<Error> error_;
+};
+
+int Session::code() const {
+  const format::RunState& state = follower_->state();
+  if (options_.pass_exit_code) return pass_through_code(run_);
+  return format::exit_code_of(state.state, state.cause);
+}
+
+void Session::send_raw(const engine::LogRange& range) {
+  context_.out.flush();
+  auto offset = static_cast<off_t>(range.offset);
+  std::uint64_t left = range.size;
+  while (left > 0) {
+    const ssize_t sent = ::sendfile(context_.out.fd(), range.fd, &offset, std::min(left, kChunk));
+    if (sent > 0) {
+      left -= static_cast<std::uint64_t>(sent);
+    } else if (sent < 0 && (errno == EINTR || errno == EAGAIN)) {
+      continue;
+    } else {
+      break;
+    }
+  }
+  // What sendfile cannot do (a target opened for appending, a vanished reader) goes the ordinary way.
+  std::string buffer(std::min(left, kChunk), '\0');
+  while (left > 0 && !context_.out.closed()) {
+    const ssize_t count = ::pread(range.fd, buffer.data(), std::min<std::uint64_t>(left, buffer.size()), offset);
+    if (count <= 0) return;
+    context_.out.write(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
+    context_.out.flush();
+    offset += count;
+    left -= static_cast<std::uint64_t>(count);
+  }
+}
+
+Result<> Session::show_json(const engine::LogRange& range) {
+  const auto path = run_.attempt(range.attempt).log(options_.rank);
+  for (std::uint64_t done = 0; done < range.size;) {
+    TRY_ASSIGN(const std::string bytes, base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+    if (bytes.empty()) return {};
+    Json line = {{"type", "log"}, {"stream", path.filename().string()}, {"attempt", range.attempt}, {"epoch", 1},
+                 {"offset", range.offset + done}};
+    if (base::is_utf8(bytes)) {
+      line["text"] = bytes;
+    } else {
+      line["base64"] = base64(bytes);
+    }
+    context_.print(line);
+    done += bytes.size();
+  }
+  context_.out.flush();
+  return {};
+}
+
+Result<> Session::show(const engine::LogRange& range) {
+  if (context_.json) return show_json(range);
+  if (range.attempt != shown_attempt_) {
+    status_.clear();
+    context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(range.attempt)));
+    shown_attempt_ = range.attempt;
+  }
+  status_.clear();
+  if (!context_.out.is_terminal()) {
+    send_raw(range);
+    return {};
+  }
+  const auto path = run_.attempt(range.attempt).log(options_.rank);
+  for (std::uint64_t done = 0; done < range.size;) {
+    TRY_ASSIGN(const std::string bytes, base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+    if (bytes.empty()) break;
+    const std::string clean = filter_.filter(bytes);
+    context_.out.write(clean);
+    if (!clean.empty()) status_.line_open(clean.back() != '\n');
+    done += bytes.size();
+  }
+  context_.out.flush();
+  return {};
+}
+
+void Session::show_environment_log() {
+  const int attempt = follower_->state().attempt;
+  if (attempt == 0 || context_.json || context_.quiet) return;
+  const auto path = run_.attempt(attempt).environment_log();
+  const std::uint64_t size = base::file_size(path).value_or(0);
+  if (size <= environment_offset_) return;
+  const auto bytes = base::read_range(path, environment_offset_, size - environment_offset_);
+  if (!bytes) return;
+  environment_offset_ += bytes->size();
+  status_.clear();
+  TerminalFilter filter;
+  context_.err.write(context_.err.is_terminal() ? filter.filter(*bytes) : *bytes);
+  context_.err.flush();
+}
+
+void Session::announce_state() {
+  const format::RunState& state = follower_->state();
+  status_.state(state);
+  if (context_.json && state.state != shown_state_) {
+    context_.print({{"type", "state"}, {"id", id_}, {"state", format::to_string(state.state)}, {"attempt", state.attempt},
+                    {"message", state.message}});
+    context_.out.flush();
+  }
+  const bool worth_a_line = state.state == format::State::queued || state.state == format::State::retrying;
+  if (worth_a_line && !context_.json && (state.state != shown_state_ || state.message != shown_message_)) {
+    status_.clear();
+    std::string text = name() + " " + std::string(format::to_string(state.state));
+    if (!state.message.empty()) text += ": " + printable(state.message);
+    context_.note(context_.err.paint(Style::dim, text));
+  }
+  shown_state_ = state.state;
+  shown_message_ = state.message;
+}
+
+void Session::cancel(const std::string& reason) {
+  canceled_here_ = true;
+  if (auto requested = engine::request_cancel(run_, reason); !requested) error_ = requested.error();
+  // A run whose supervisor died hears the request only when somebody adopts it.
+  if (auto supervised = engine::ensure_supervised(run_, engine::Start::adopt_only); !supervised) error_ = supervised.error();
+}
+
+Outcome Session::ask() {
+  status_.clear();
+  context_.err.write(name() + " goes on. " + context_.err.paint(Style::bold, "[d]") + "etach (in 5 s)  " +
+                     context_.err.paint(Style::bold, "[c]") + "ancel  " + context_.err.paint(Style::bold, "[w]") + "atch ");
+  context_.err.flush();
+  const int key = ask_key(*signals_, "dDcCwW", kPromptMs);
+  context_.err.line("");
+  if (key == 'w' || key == 'W') return Outcome::going_on;
+  if (key == -1 || key == 'c' || key == 'C') {
+    context_.note("canceling " + name() + "; Ctrl-C again leaves it to itself");
+    cancel("canceled from the terminal");
+    return Outcome::going_on;
+  }
+  context_.note(name() + " goes on; trainctl attach " + name() + " comes back to it, trainctl cancel " + name() + " ends it");
+  return Outcome::left;
+}
+
+Outcome Session::on_signal(int number) {
+  if (number == SIGWINCH) return Outcome::going_on;
+  if (number == SIGHUP) return Outcome::left;
+  if (canceled_here_) {
+    context_.note(name() + " is being stopped; trainctl attach " + name() + " comes back to it");
+    return Outcome::left;
+  }
+  if (!is_interactive()) {
+    context_.note("canceling " + name());
+    cancel(number == SIGINT ? "interrupted (SIGINT)" : "interrupted (SIGTERM)");
+    return Outcome::going_on;
+  }
+  if (number == SIGTERM) return Outcome::left;
+  if (follower_->state().attempt == 0) {
+    cancel("canceled before the start");
+    return Outcome::going_on;
+  }
+  return ask();
+}
+
+Outcome Session::step() {
+  for (int number = signals_->take(); number != 0; number = signals_->take()) {
+    if (const Outcome outcome = on_signal(number); outcome != Outcome::going_on) return outcome;
+  }
+  auto growth = follower_->poll_growth();
+  if (!growth) {
+    error_ = growth.error();
+    return Outcome::failed;
+  }
+  if (growth->state_changed) announce_state();
+  show_environment_log();
+  for (const engine::LogRange& range : growth->logs) {
+    if (auto shown = show(range); !shown) {
+      error_ = shown.error();
+      return Outcome::failed;
+    }
+  }
+  if (context_.out.closed()) return Outcome::ended;
+  if (growth->finished || (!options_.follow && !follower_->more())) return Outcome::ended;
+  if (error_) return Outcome::failed;
+  const std::uint64_t now = base::mono_ns();
+  if (options_.follow && now - last_adoption_ > kAdoptEveryNs) {
+    last_adoption_ = now;
+    const auto start = options_.may_start ? engine::Start::allowed : engine::Start::adopt_only;
+    if (auto supervised = engine::ensure_supervised(run_, start); !supervised) {
+      error_ = supervised.error();
+      return Outcome::failed;
+    }
+  }
+  return Outcome::going_on;
+}
+
+void Session::wait() {
+  if (follower_->more()) return;
+  status_.draw();
+  std::array<pollfd, 2> waits = {pollfd{follower_->fd(), POLLIN, 0}, pollfd{signals_->fd(), POLLIN, 0}};
+  ::poll(waits.data(), waits.size(), kPollMs);
+}
+
+int Session::run() {
+  auto opened = engine::Follower::open(run_, {.rank = options_.rank, .attempt = options_.attempt, .from = options_.from, .logs = true});
+  if (!opened) return report(context_, opened.error());
+  follower_.emplace(std::move(*opened));
+  signals_.emplace();
+  last_adoption_ = options_.may_start ? base::mono_ns() : 0;
+  Outcome outcome = Outcome::going_on;
+  while (outcome == Outcome::going_on) {
+    outcome = step();
+    if (outcome == Outcome::going_on) wait();
+  }
+  status_.clear();
+  status_.finish_line();
+  context_.out.flush();
+  if (outcome == Outcome::left) return 130;
+  if (outcome == Outcome::failed) return report(context_, *error_);
+  if (context_.out.closed()) return 0;
+  if (!format::is_terminal(follower_->state().state)) return 0;
+  if (options_.summary) print_summary(context_, run_, follower_->state());
+  return code();
+}
+
+}  // namespace
+
+int attach(Context& context, const archive::Store& store, const std::string& id, const AttachOptions& options) {
+  return Session(context, store, id, options).run();
+}
+
+int pass_through_code(const format::RunPaths& run) {
+  const auto state = format::fold_run(run);
+  if (!state) return 125;
+  switch (state->state) {
+    case format::State::succeeded:
+      return 0;
+    case format::State::timed_out:
+      return 124;
+    case format::State::canceled:
+      return 130;
+    default:
+      break;
+  }
+  if (state->exit_code && (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
+    return *state->exit_code;
+  }
+  if (state->end.is_object()) {
+    const auto number = state->end.value("signal_number", 0);
+    if (number > 0) return 128 + number;
+  }
+  return 125;
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "archive/store.hpp"
+#include "cli/attach.hpp"
+#include "cli/commands.hpp"
+#include "engine/supervision.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct AttachArguments {
+  std::string run = "@";
+  int rank = 0;
+  bool from_start = false;
+};
+
+int attach_action(Context& context, const AttachArguments& arguments) {
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  const auto id = store->resolve(arguments.run);
+  if (!id) return report(context, id.error());
+  if (auto supervised = engine::ensure_supervised(store->run(*id), engine::Start::allowed); !supervised) {
+    return report(context, supervised.error());
+  }
+  return attach(context, *store, *id, {.may_start = true, .rank = arguments.rank});
+}
+
+Action configure(CLI::App& app) {
+  const auto arguments = std::make_shared<AttachArguments>();
+  app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
+  app.add_option("--rank", arguments->rank, "Show this rank's log")->type_name("N")->check(CLI::NonNegativeNumber);
+  return [arguments](Context& context) { return attach_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command attach_command() {
+  return {"attach", "Running", "Follow a run: its logs from the start, then live, to its end", true, configure, Completes::run,
+          "Leaving (Ctrl-C, then d) does not stop the run; attach again at any time, from any terminal."};
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct HelpArguments {
+  std::string topic;
+  bool all = false;
+};
+
+int help_action(Context& context, const HelpArguments& arguments) {
+  if (arguments.topic.empty()) {
+    context.out.write(overview(context.out, arguments.all));
+    return 0;
+  }
+  const Command* command = find_command(arguments.topic);
+  if (command == nullptr) {
+    return report(context, Error{.code = Errc::invalid, .message = "no command \"" + arguments.topic + "\"",
+                                 .hint = "trainctl help --all lists them"});
+  }
+  context.out.write(command_help(*command, context.out.width()));
+  return 0;
+}
+
+Action configure(CLI::App& app) {
+  const auto arguments = std::make_shared<HelpArguments>();
+  app.add_option("command", arguments->topic, "The command to explain")->type_name("COMMAND");
+  app.add_flag("--all,-a", arguments->all, "List every command");
+  return [arguments](Context& context) { return help_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command help_command() { return {"help", "Other", "Explain trainctl, or one command", true, configure}; }
+
+}  // namespace trainctl::cli

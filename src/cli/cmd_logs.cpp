@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "base/text.hpp"
+#include "cli/attach.hpp"
+#include "cli/commands.hpp"
+#include "cli/log_times.hpp"
+#include "cli/time_text.hpp"
+#include "engine/supervision.hpp"
+#include "format/fold.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::uint64_t kBlock = 256U << 10U;
+
+struct LogsArguments {
+  std::string run = "@";
+  bool follow = false;
+  std::optional<std::uint64_t> tail;
+  std::string since;
+  bool timestamps = false;
+  int rank = 0;
+  std::optional<int> attempt;
+  bool verify = false;
+  bool environment = false;
+};
+
+/// The offset at which the last `lines` lines begin.
+Result<std::uint64_t> tail_offset(const std::filesystem::path& log, std::uint64_t lines) {
+  const std::uint64_t size = base::file_size(log).value_or(0);
+  std::uint64_t end = size;
+  std::uint64_t seen = 0;
+  if (lines == 0) return size;
+  while (end > 0) {
+    const std::uint64_t begin = end - std::min(end, kBlock);
+    TRY_ASSIGN(const std::string block, base::read_range(log, begin, end - begin));
+    for (std::size_t i = block.size(); i > 0; --i) {
+      const bool last_byte = begin + i == size;
+      if (block[i - 1] == '\n' && !last_byte && ++seen == lines) return begin + i;
+    }
+    end = begin;
+  }
+  return 0;
+}
+
+std::uint64_t recorded_size(const format::RunState& state, const std::filesystem::path& log) {
+  const std::uint64_t size = base::file_size(log).value_or(0);
+  if (!state.end.is_object()) return size;
+  const auto sizes = state.end.find("log_sizes");
+  if (sizes == state.end.end() || !sizes->is_object()) return size;
+  const auto found = sizes->find(log.filename().string());
+  return found != sizes->end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : size;
+}
+
+/// Size and hash of the log against what the end recorded.
+int verify(Context& context, const format::RunState& state, const std::filesystem::path& log) {
+  const auto hash = base::sha256_file_hex(log);
+  if (!hash) return report(context, hash.error());
+  const std::uint64_t size = base::file_size(log).value_or(0);
+  const std::uint64_t recorded = recorded_size(state, log);
+  const bool ended = format::is_terminal(state.state);
+  if (context.json) {
+    context.print({{"log", log.string()}, {"size", size}, {"recorded", ended ? Json(recorded) : Json(nullptr)}, {"sha256", *hash}, {"whole", size >= recorded}});
+  } else {
+    context.out.line(*hash + "  " + log.string() + "  " + std::to_string(size) + " bytes");
+  }
+  if (size >= recorded) return 0;
+  return report(context, Error{.code = Errc::store, .message = "the log has a gap: " + std::to_string(recorded - size) + " of " +
+                                   std::to_string(recorded) + " bytes recorded at the end are missing",
+                               .hint = "the machine lost power before they reached the disk"});
+}
+
+/// Lines with the time each was written by.
+Result<> print_with_times(Context& context, const format::AttemptPaths& attempt, const std::filesystem::path& log, std::uint64_t from,
+                          std::uint64_t size) {
+  TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times()));
+  TerminalFilter filter;
+  std::string line;
+  std::uint64_t line_begin = from;
+  for (std::uint64_t at = from; at < size && !context.out.closed();) {
+    TRY_ASSIGN(const std::string block, base::read_range(log, at, std::min(kBlock, size - at)));
+    if (block.empty()) break;
+    for (const char c : block) {
+      if (c != '\n') {
+        line += c;
+        continue;
+      }
+      context.out.line(time_text(context, times.time_of(line_begin)) + "  " + (context.out.is_terminal() ? filter.filter(line) : line));
+      line_begin += line.size() + 1;
+      line.clear();
+    }
+    at += block.size();
+  }
+  if (!line.empty()) context.out.line(time_text(context, times.time_of(line_begin)) + "  " + (context.out.is_terminal() ? filter.filter(line) : line));
+  return {};
+}
+
+Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format::AttemptPaths& attempt, const std::filesystem::path& log) {
+  std::uint64_t from = 0;
+  if (arguments.tail) {
+    TRY_ASSIGN(from, tail_offset(log, *arguments.tail));
+  }
+  if (!arguments.since.empty()) {
+    TRY_ASSIGN(const base::WallTime since, parse_since(arguments.since));
+    TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times()));
+    const std::uint64_t size = base::file_size(log).value_or(0);
+    from = std::max(from, std::min(times.offset_since(since), size));
+  }
+  return from;
+}
+
+int logs_action(Context& context, const LogsArguments& arguments) {
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  const auto id = store->resolve(arguments.run);
+  if (!id) return report(context, id.error());
+  const format::RunPaths run = store->run(*id);
+  if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised) return report(context, supervised.error());
+  const auto state = format::fold_run(run);
+  if (!state) return report(context, state.error());
+  if (arguments.attempt && (*arguments.attempt < 1 || *arguments.attempt > state->attempt)) {
+    return report(context, Error{.code = Errc::not_found, .message = "the run has " + std::to_string(state->attempt) + " attempts, none is number " + std::to_string(*arguments.attempt)});
+  }
+  const int shown = arguments.attempt.value_or(state->attempt);
+  const format::AttemptPaths attempt = run.attempt(shown);
+  const auto log = arguments.environment ? attempt.environment_log() : attempt.log(arguments.rank);
+  if (!base::exists(log) && (arguments.rank > 0 || arguments.environment) && format::is_terminal(state->state)) {
+    return report(context, Error{.code = Errc::not_found, .message = "the run has no " + log.filename().string()});
+  }
+  if (arguments.verify) return verify(context, *state, log);
+  if (arguments.environment) {
+    const auto text = base::read_file(log);
+    if (!text) return report(context, text.error());
+    context.out.write(*text);
+    return 0;
+  }
+  const auto from = first_offset(arguments, attempt, log);
+  if (!from) return report(context, from.error());
+  if (arguments.timestamps && !arguments.follow) {
+    const auto printed = print_with_times(context, attempt, log, *from, recorded_size(*state, log));
+    return printed ? 0 : report(context, printed.error());
+  }
+  const int code = attach(context, *store, *id, {.summary = false, .follow = arguments.follow, .rank = arguments.rank,
+                                                 .attempt = shown == 0 ? std::optional<int>() : std::optional(shown), .from = *from});
+  // Whatever the run did, showing its log worked; only our own errors and leaving are reported.
+  const auto end = format::fold_run(run);
+  return end && format::is_terminal(end->state) && code == format::exit_code_of(end->state, end->cause) ? 0 : code;
+}
+
+Action configure(CLI::App& app) {
+  const auto arguments = std::make_shared<LogsArguments>();
+  app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
+  app.add_flag("-f,--follow", arguments->follow, "Go on as the log grows");
+  app.add_option("-n,--tail", arguments->tail, "Only the last N lines")->type_name("N");
+  app.add_option("--since", arguments->since, "Only what was written since then: 10m, 2h, or a time")->type_name("TIME");
+  app.add_flag("-t,--timestamps", arguments->timestamps, "The time before each line");
+  app.add_option("--rank", arguments->rank, "This rank's log")->type_name("N")->check(CLI::NonNegativeNumber);
+  app.add_option("--attempt", arguments->attempt, "This attempt's log; the last one when left out")->type_name("N");
+  app.add_flag("--verify", arguments->verify, "Print size and SHA-256 and compare with what the end recorded");
+  app.add_flag("--environment", arguments->environment, "The log of building the environment");
+  return [arguments](Context& context) { return logs_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command logs_command() {
+  return {"logs", "Looking", "Show what a run printed, byte for byte", true, configure, Completes::run,
+          "In a pipe the bytes are those the script wrote; on a terminal dangerous escape sequences are removed."};
+}
+
+}  // namespace trainctl::cli

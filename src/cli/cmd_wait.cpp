@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+#include "cli/run_summary.hpp"
+#include "cli/wait.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct WaitArguments {
+  std::vector<std::string> runs;
+  std::string timeout;
+};
+
+int wait_action(Context& context, const WaitArguments& arguments) {
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  std::optional<std::chrono::milliseconds> timeout;
+  if (!arguments.timeout.empty()) {
+    auto parsed = base::parse_duration(arguments.timeout);
+    if (!parsed) return report(context, std::move(parsed).error().with_context("read --timeout"));
+    timeout = *parsed;
+  }
+  std::vector<std::string> ids;
+  for (const std::string& name : arguments.runs.empty() ? std::vector<std::string>{"@"} : arguments.runs) {
+    const auto id = store->resolve(name);
+    if (!id) return report(context, id.error());
+    ids.push_back(*id);
+  }
+  const std::uint64_t began = base::mono_ns();
+  int worst = 0;
+  for (const std::string& id : ids) {
+    std::optional<std::chrono::milliseconds> left;
+    if (timeout) left = *timeout - std::chrono::milliseconds((base::mono_ns() - began) / 1'000'000U);
+    const auto state = wait_for_end(store->run(id), left);
+    if (!state) return report(context, state.error());
+    print_summary(context, store->run(id), *state);
+    if (worst == 0) worst = format::exit_code_of(state->state, state->cause);
+  }
+  return worst;
+}
+
+Action configure(CLI::App& app) {
+  const auto arguments = std::make_shared<WaitArguments>();
+  app.add_option("run", arguments->runs, "The runs; your last one when left out")->type_name("RUN");
+  app.add_option("--timeout", arguments->timeout, "Give up after this long (exit code 8), e.g. 30m")->type_name("TIME");
+  return [arguments](Context& context) { return wait_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command wait_command() {
+  return {"wait", "Running", "Wait until runs have ended; the exit code is the first failure's", false, configure, Completes::run};
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// A command is one file that defines one `Command` and one line in command_table.cpp. Help, completion and man pages are
+// made from the same records.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/output.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace trainctl::cli {
+
+/// What a positional argument or an option's value means to shell completion.
+enum class Completes { nothing, file, run, target, state, shell };
+
+/// Runs the parsed command; returns the exit code.
+using Action = std::function<int(Context&)>;
+
+struct Command {
+  const char* name;
+  const char* group;    ///< heading in `help`
+  const char* summary;  ///< one line
+  bool common;          ///< among the ten of `help`
+  /// Adds the options to `app` and returns what to do once they are parsed. Sub-commands are added to `app` as well.
+  Action (*configure)(CLI::App& app);
+  Completes completes = Completes::nothing;  ///< of the positional arguments
+  const char* details = "";                  ///< longer text and examples, for help and man
+};
+
+/// All commands, in the order of `help --all`.
+std::span<const Command> all_commands();
+const Command* find_command(std::string_view name);
+
+/// The exit code of the program. Never throws.
+int main(int argc, char** argv);
+
+/// Runs one command line; used by main and by commands that are another in disguise.
+int dispatch(Context& context, const Command& command, std::span<const std::string> arguments);
+
+/// Text of `trainctl help` (the common ones), `help --all`, and of one command.
+std::string overview(const Stream& out, bool all);
+std::string command_help(const Command& command, int width);
+
+}  // namespace trainctl::cli

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Help texts, made from the command records and their CLI11 apps.
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/command.hpp"
+#include "cli/output.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::size_t kNameColumn = 28;
+
+std::string wrap(std::string_view text, std::size_t indent, std::size_t width) {
+  std::string result;
+  std::size_t column = indent;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    std::size_t end = text.find_first_of(" \n", begin);
+    if (end == std::string_view::npos) end = text.size();
+    const std::string_view word = text.substr(begin, end - begin);
+    if (column > indent && column + 1 + word.size() > width) {
+      result += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (column > indent) {
+      result += ' ';
+      ++column;
+    }
+    result += word;
+    column += word.size();
+    if (end < text.size() && text[end] == '\n') {
+      result += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    begin = end + 1;
+  }
+  return result;
+}
+
+std::string entry(std::string_view left, std::string_view right, std::size_t width) {
+  std::string line = "  " + std::string(left);
+  if (line.size() + 2 > kNameColumn) {
+    line += "\n" + std::string(kNameColumn, ' ');
+  } else {
+    line += std::string(kNameColumn - line.size(), ' ');
+  }
+  return line + wrap(right, kNameColumn, std::max<std::size_t>(width, kNameColumn + 30)) + "\n";
+}
+
+std::string option_name(const CLI::Option& option) {
+  if (option.get_positional() && option.get_lnames().empty()) return option.get_name(true);
+  std::string name;
+  for (const std::string& s : option.get_snames()) name += (name.empty() ? "-" : ", -") + s;
+  for (const std::string& l : option.get_lnames()) name += (name.empty() ? "    --" : ", --") + l;
+  if (option.get_type_size() != 0 && option.get_expected_max() != 0) name += " " + option.get_type_name();
+  return name;
+}
+
+std::string usage_line(const CLI::App& app, const std::string& prefix) {
+  std::string usage = prefix;
+  if (!app.get_options([](const CLI::Option* o) { return !o->get_positional(); }).empty()) usage += " [OPTIONS]";
+  for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+    const std::string name = option->get_name(true) + (option->get_expected_max() > 1 ? "…" : "");
+    usage += option->get_required() ? " " + name : " [" + name + "]";
+  }
+  if (!app.get_subcommands([](const CLI::App*) { return true; }).empty()) usage += " COMMAND";
+  return usage;
+}
+
+void describe(const CLI::App& app, const std::string& prefix, std::size_t width, std::string& text) {
+  text += "Usage: " + usage_line(app, prefix) + "\n";
+  std::string current;
+  bool any = false;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;
+    const std::string group = option->get_positional() && option->get_lnames().empty() ? "Arguments" : option->get_group();
+    if (!any || group != current) text += "\n" + group + ":\n";
+    any = true;
+    current = group;
+    text += entry(option_name(*option), option->get_description(), width);
+  }
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    text += "\n" + sub->get_description() + "\n";
+    describe(*sub, prefix + " " + sub->get_name(), width, text);
+  }
+}
+
+}  // namespace
+
+std::string overview(const Stream& out, bool all) {
+  std::string text = "trainctl runs training scripts anywhere and remembers everything.\n\n";
+  text += "Usage: trainctl COMMAND [OPTIONS]\n";
+  std::string group;
+  for (const Command& command : all_commands()) {
+    if (!all && !command.common) continue;
+    if (group != command.group) text += "\n" + out.paint(Style::bold, command.group) + "\n";
+    group = command.group;
+    text += entry(command.name, command.summary, static_cast<std::size_t>(out.width()));
+  }
+  text += "\nRuns are named digits-42, digits (its last), @ (your last run), @2, or by id.\n";
+  if (!all) text += "trainctl help --all lists the other commands; trainctl COMMAND --help explains one.\n";
+  return text;
+}
+
+std::string command_help(const Command& command, int width) {
+  CLI::App app(command.summary, command.name);
+  app.set_help_flag();
+  const Action action = command.configure(app);
+  std::string text = std::string(command.summary) + ".\n\n";
+  describe(app, "trainctl " + std::string(command.name), static_cast<std::size_t>(width), text);
+  text += "\nCommon options: --json  -q, --quiet  --utc  --no-color  -h, --help\n";
+  if (*command.details != '\0') text += "\n" + std::string(command.details) + "\n";
+  return text;
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/run_summary.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "cli/run_metrics.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::size_t kMostOutputs = 4;
+constexpr int kMostLogLines = 1;
+
+std::optional<std::chrono::milliseconds> duration(const format::RunState& state) {
+  const auto from = base::parse_utc(state.started);
+  const auto to = base::parse_utc(state.ended);
+  if (!from || !to) return std::nullopt;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(*to - *from);
+}
+
+struct OutputFile {
+  std::string path;
+  std::uint64_t size;
+};
+
+/// Regular files below outputs/, at most `most` looked at.
+std::vector<OutputFile> output_files(const std::filesystem::path& outputs, std::size_t most, bool& more) {
+  std::vector<OutputFile> files;
+  std::error_code problem;
+  for (auto it = std::filesystem::recursive_directory_iterator(outputs, problem);
+       !problem && it != std::filesystem::recursive_directory_iterator(); it.increment(problem)) {
+    if (!it->is_regular_file(problem)) continue;
+    if (files.size() == most) {
+      more = true;
+      break;
+    }
+    files.push_back({it->path().lexically_relative(outputs).string(), it->file_size(problem)});
+  }
+  std::sort(files.begin(), files.end(), [](const OutputFile& a, const OutputFile& b) { return a.path < b.path; });
+  return files;
+}
+
+std::string outputs_text(const format::RunPaths& run, int attempt) {
+  bool more = false;
+  const auto files = output_files(run.attempt(attempt).outputs(), kMostOutputs, more);
+  std::string text;
+  for (const OutputFile& file : files) {
+    text += (text.empty() ? "" : ", ") + printable(file.path) + " (" + base::format_size(file.size) + ")";
+  }
+  return text.empty() ? text : "outputs: " + text + (more ? ", …" : "");
+}
+
+std::string last_log_line(const format::RunPaths& run, int attempt) {
+  const auto path = run.attempt(attempt).log(0);
+  const std::uint64_t size = base::file_size(path).value_or(0);
+  const std::uint64_t count = std::min<std::uint64_t>(size, 4096);
+  const auto bytes = base::read_range(path, size - count, count);
+  if (!bytes) return {};
+  auto lines = base::split(*bytes, '\n');
+  for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+    if (!base::trim(*line).empty()) return std::string(base::trim(*line));
+  }
+  return {};
+}
+
+std::string headline(const Context& context, const std::string& name, const format::RunState& state) {
+  std::string text = state_mark(context.err, state.state) + " " + context.err.paint(Style::bold, name) + " ";
+  text += state.state == format::State::timed_out ? "timed out" : std::string(format::to_string(state.state));
+  if (const auto took = duration(state)) {
+    text += (state.state == format::State::succeeded ? " in " : " after ") + base::format_duration(*took);
+  }
+  return text;
+}
+
+/// What went wrong, in words, with the last line of the log where the script says more than we can.
+std::string failure_text(const format::RunPaths& run, const format::RunState& state) {
+  std::string text = printable(base::split(state.message, '\n').front());
+  const bool script_failed = state.cause == format::Cause::exit || state.cause == format::Cause::signal;
+  if (script_failed && state.attempt > 0) {
+    const std::string line = last_log_line(run, state.attempt);
+    if (!line.empty()) text = printable(line) + (text.empty() ? "" : " (" + text + ")");
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string state_mark(const Stream& out, format::State state) {
+  switch (state) {
+    case format::State::succeeded:
+      return out.paint(Style::green, out.utf8() ? "✓" : "ok");
+    case format::State::failed:
+    case format::State::lost:
+    case format::State::timed_out:
+      return out.paint(Style::red, out.utf8() ? "✗" : "failed:");
+    case format::State::canceled:
+      return out.paint(Style::yellow, out.utf8() ? "✗" : "canceled:");
+    default:
+      return out.paint(Style::blue, out.utf8() ? "●" : "*");
+  }
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t block = 0;
+    for (std::size_t j = 0; j < 3; ++j) {
+      block = (block << 8U) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    }
+    for (std::size_t j = 0; j < 4; ++j) {
+      text += i + j <= bytes.size() ? kDigits[(block >> (18U - 6U * j)) & 63U] : '=';
+    }
+  }
+  return text;
+}
+
+Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state) {
+  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+  Json metrics = Json::object();
+  for (const auto& [name, value] : run_metrics(run, state.attempt)) {
+    metrics[name] = {{"last", number_or_text(value.last)}, {"best", number_or_text(value.best(plan.metrics.goal))}, {"step", value.step ? Json(*value.step) : Json(nullptr)}};
+  }
+  return {{"id", plan.id},
+          {"name", plan.name},
+          {"state", format::to_string(state.state)},
+          {"cause", state.cause ? Json(format::to_string(*state.cause)) : Json(nullptr)},
+          {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
+          {"message", text_or_null(state.message)},
+          {"target", plan.spec.value("target", "local")},
+          {"experiment", text_or_null(plan.experiment)},
+          {"created", plan.created},
+          {"started", text_or_null(state.started)},
+          {"ended", text_or_null(state.ended)},
+          {"attempts", state.attempt},
+          {"parameters", plan.parameters},
+          {"metrics", metrics},
+          {"tags", plan.tags},
+          {"directory", run.root.string()}};
+}
+
+void print_summary(Context& context, const format::RunPaths& run, const format::RunState& state) {
+  const auto plan = format::read_plan(run.plan());
+  if (!plan) {
+    (void)report(context, plan.error());
+    return;
+  }
+  if (context.json) {
+    Json line = {{"type", "run"}};
+    const Json body = run_to_json(run, *plan, state);
+    for (const auto& item : body.items()) line[item.key()] = item.value();
+    context.print(line);
+    context.out.flush();
+    return;
+  }
+  if (context.quiet && state.state == format::State::succeeded) return;
+  std::string text = headline(context, plan->name, state);
+  if (state.state == format::State::succeeded) {
+    text += metrics_brief(context.err, run, state.attempt, plan->metrics);
+    if (const auto peak = state.end.is_object() ? state.end.value("memory_peak", std::uint64_t{0}) : 0; peak > 0) {
+      text += "   peak " + base::format_size(peak);
+    }
+    if (const std::string outputs = outputs_text(run, state.attempt); !outputs.empty()) text += "   " + outputs;
+  } else if (const std::string why = failure_text(run, state); !why.empty()) {
+    text += ": " + why;
+  }
+  context.err.line(text);
+  const auto rest = base::split(state.message, '\n');
+  for (std::size_t i = kMostLogLines; i < rest.size() && state.state != format::State::succeeded; ++i) {
+    if (!rest[i].empty()) context.err.line("  " + printable(rest[i]));
+  }
+  for (const std::string& warning : state.warnings) context.warn(printable(warning));
+  if (state.state == format::State::failed && state.cause != format::Cause::environment) {
+    context.err.line(context.err.paint(Style::dim, "  full log: trainctl logs " + plan->name + "   record: trainctl show " + plan->name));
+  }
+  context.err.flush();
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "cli/output.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+
+namespace trainctl::cli {
+
+/// The line(s) after the end of an attached run: state, duration, primary metric, peak memory, outputs; what failed and
+/// what to do. Under --json the run as {"type":"run",…}.
+void print_summary(Context& context, const format::RunPaths& run, const format::RunState& state);
+
+/// A run as `ls` and `show` print it under --json (design §9): id, name, state, cause, exit_code, …
+Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state);
+
+/// "✓" or "✗" or "…" with the state's colour; ASCII where the terminal is not UTF-8.
+std::string state_mark(const Stream& out, format::State state);
+
+std::string base64(std::string_view bytes);
+
+}  // namespace trainctl::cli

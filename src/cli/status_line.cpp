@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/status_line.hpp"
+
+#include <algorithm>
+
+#include "base/clock.hpp"
+#include "base/text.hpp"
+#include "cli/run_metrics.hpp"
+#include "format/plan.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::uint64_t kQuietNs = 500'000'000;  // progress is for what takes over half a second
+constexpr std::size_t kMostValues = 4;
+
+}  // namespace
+
+StatusLine::StatusLine(Context& context, const format::RunPaths& run) : context_(context), run_(run) {
+  const auto plan = format::read_plan(run.plan());
+  name_ = plan ? plan->name : run.id();
+  enabled_ = context.err.is_terminal() && context.out.is_terminal() && !context.json && !context.quiet;
+  began_ns_ = base::mono_ns();
+}
+
+void StatusLine::draw() {
+  if (!enabled_ || line_open_ || format::is_terminal(state_.state)) return;
+  const std::uint64_t now = base::mono_ns();
+  if (now - began_ns_ < kQuietNs) return;
+  if (!reader_ || reader_attempt_ != state_.attempt) {
+    reader_.emplace(run_.attempt(std::max(state_.attempt, 1)));
+    reader_attempt_ = state_.attempt;
+  }
+  reader_->read_growth();
+  std::string text = name_ + " " + std::string(format::to_string(state_.state));
+  const auto since = base::parse_utc(state_.started);
+  if (since) text += " " + base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now() - *since));
+  if (!state_.message.empty() && state_.state != format::State::running) text += ": " + printable(state_.message);
+  std::size_t shown = 0;
+  for (const auto& [name, value] : reader_->metrics()) {
+    if (name.starts_with("system/") || shown == kMostValues) continue;
+    text += (shown++ == 0 ? " · " : "  ") + printable(name) + " " + base::format_number(value.last);
+  }
+  const auto width = static_cast<std::size_t>(std::max(context_.err.width() - 1, 10));
+  context_.err.write("\r\x1b[K" + context_.err.paint(Style::dim, fit(text, width)));
+  context_.err.flush();
+  drawn_ = true;
+}
+
+void StatusLine::clear() {
+  if (!drawn_) return;
+  context_.err.write("\r\x1b[K");
+  context_.err.flush();
+  drawn_ = false;
+}
+
+void StatusLine::finish_line() {
+  if (!line_open_) return;
+  line_open_ = false;
+  context_.out.line("");
+  context_.out.flush();
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/follow.hpp"
+
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/file.hpp"
+#include "format/event.hpp"
+
+namespace trainctl::engine {
+namespace {
+
+constexpr std::uint64_t kMostAtOnce = 8U << 20U;
+
+std::string log_name(int rank) { return rank == 0 ? "std.log" : "rank-" + std::to_string(rank) + ".log"; }
+
+}  // namespace
+
+Result<Follower> Follower::open(const format::RunPaths& run, const FollowOptions& options) {
+  Follower follower(run, options);
+  follower.inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  // Without inotify (its instances are limited per user) following still works, by the caller's one-second polls.
+  follower.watch();
+  follower.log_attempt_ = options.attempt.value_or(0);
+  follower.log_offset_ = options.from;
+  return follower;
+}
+
+void Follower::watch() {
+  if (!inotify_) return;
+  std::vector<std::filesystem::path> wanted = {run_.root, run_.attempts(), run_.control()};
+  for (const int attempt : {lines_.attempt, log_attempt_}) {
+    if (attempt == 0) continue;
+    wanted.push_back(run_.attempt(attempt).root);
+    wanted.push_back(run_.attempt(attempt).logs());
+  }
+  for (const auto& path : wanted) {
+    if (std::find(watched_.begin(), watched_.end(), path.string()) != watched_.end()) continue;
+    if (::inotify_add_watch(inotify_.get(), path.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) >= 0) {
+      watched_.push_back(path.string());
+    }
+  }
+}
+
+void Follower::drain_notifications() {
+  std::array<char, 4096> buffer{};
+  while (inotify_ && ::read(inotify_.get(), buffer.data(), buffer.size()) > 0) {
+  }
+}
+
+Result<bool> Follower::read_state() {
+  const int attempt = format::last_attempt(run_);
+  bool changed = !state_known_;
+  if (attempt != lines_.attempt || !state_known_) {
+    TRY_ASSIGN(lines_, format::read_run_lines(run_));
+    events_offset_ = 0;
+    changed = true;
+  }
+  if (lines_.attempt > 0) {
+    const auto path = run_.attempt(lines_.attempt).events();
+    const std::uint64_t size = base::file_size(path).value_or(0);
+    if (size > events_offset_ || changed) {
+      TRY_ASSIGN(const auto text, base::read_file_if_exists(path));
+      std::size_t consumed = 0;
+      lines_.events = format::parse_lines(text.value_or(""), &consumed);
+      changed = changed || consumed != events_offset_;
+      events_offset_ = consumed;
+    }
+  }
+  TRY_ASSIGN(const auto requests, base::list_directory(run_.control()));
+  if (requests.size() != requests_seen_) {
+    requests_seen_ = requests.size();
+    TRY_ASSIGN(format::RunLines fresh, format::read_run_lines(run_));
+    lines_.requests = std::move(fresh.requests);
+    changed = true;
+  }
+  if (changed) state_ = format::fold(lines_);
+  state_known_ = true;
+  return changed;
+}
+
+std::optional<std::uint64_t> Follower::final_size(int attempt) const {
+  // An attempt that is not the last has ended; its recorded sizes are among the earlier events, so look for the file alone.
+  if (attempt < lines_.attempt) return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
+  if (!format::is_terminal(state_.state) && state_.state != format::State::retrying) return std::nullopt;
+  for (auto event = lines_.events.rbegin(); event != lines_.events.rend(); ++event) {
+    if (event->value("type", "") != "end") continue;
+    const auto sizes = event->find("log_sizes");
+    if (sizes == event->end() || !sizes->is_object()) break;
+    const auto size = sizes->find(log_name(options_.rank));
+    if (size != sizes->end() && size->is_number_unsigned()) return size->get<std::uint64_t>();
+    break;
+  }
+  return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
+}
+
+Result<> Follower::read_log(Growth& growth) {
+  more_ = false;
+  if (log_attempt_ == 0) log_attempt_ = lines_.attempt;
+  std::uint64_t budget = kMostAtOnce;
+  while (log_attempt_ > 0 && log_attempt_ <= lines_.attempt) {
+    const auto path = run_.attempt(log_attempt_).log(options_.rank);
+    if (!log_) {
+      auto opened = base::open_file(path, O_RDONLY);
+      if (!opened && opened.error().code != Errc::not_found) return fail(std::move(opened).error());
+      if (opened) log_ = std::move(*opened);
+    }
+    const std::optional<std::uint64_t> end = final_size(log_attempt_);
+    struct stat status {};
+    std::uint64_t size = 0;
+    if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
+    if (end) size = std::min(size, *end);
+    if (size > log_offset_ && budget > 0) {
+      const std::uint64_t count = std::min(size - log_offset_, budget);
+      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get()});
+      log_offset_ += count;
+      budget -= count;
+      if (log_offset_ < size) {
+        more_ = true;
+        return {};
+      }
+    }
+    const bool next_attempt = !options_.attempt && log_attempt_ < lines_.attempt;
+    if (!next_attempt || !growth.logs.empty()) {
+      more_ = next_attempt;
+      return {};
+    }
+    ++log_attempt_;
+    log_offset_ = 0;
+    log_.reset();
+  }
+  return {};
+}
+
+Result<Growth> Follower::poll_growth() {
+  drain_notifications();
+  Growth growth;
+  TRY_ASSIGN(growth.state_changed, read_state());
+  watch();
+  if (options_.logs) TRY(read_log(growth));
+  const bool other_attempt = options_.attempt && *options_.attempt < lines_.attempt;
+  growth.finished = !more_ && (format::is_terminal(state_.state) || other_attempt);
+  if (growth.finished && options_.logs && log_attempt_ > 0) {
+    const std::uint64_t size = base::file_size(run_.attempt(log_attempt_).log(options_.rank)).value_or(0);
+    growth.finished = log_offset_ >= std::min(size, final_size(log_attempt_).value_or(size));
+  }
+  return growth;
+}
+
+}  // namespace trainctl::engine

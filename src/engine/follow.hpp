@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watching a run is copying its growth: an incremental reader of one run folder.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::engine {
+
+struct FollowOptions {
+  int rank = 0;
+  std::optional<int> attempt = {};  ///< unset: the last one, and each newer one as it begins
+  std::uint64_t from = 0;           ///< offset in the first attempt's log
+  bool logs = true;
+};
+
+/// Log bytes that grew: [offset, offset + size) of the log of `attempt`.
+struct LogRange {
+  int attempt = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  int fd = -1;  ///< the open log, valid until the next call of `poll_growth`
+};
+
+struct Growth {
+  std::vector<LogRange> logs;   ///< in order
+  bool state_changed = false;   ///< `state()` is new
+  bool finished = false;        ///< the run ended and everything was handed out
+};
+
+/// Follows one run folder. Single-threaded; wait for `fd()` to become readable (or for a second to pass: network file
+/// systems have no inotify), then call `poll_growth`.
+class Follower {
+ public:
+  static Result<Follower> open(const format::RunPaths& run, const FollowOptions& options);
+
+  /// Reads what grew since the last call. Hands out at most 8 MiB of log a call.
+  Result<Growth> poll_growth();
+  [[nodiscard]] const format::RunState& state() const { return state_; }
+  [[nodiscard]] int fd() const { return inotify_.get(); }
+  /// True when the last call left log bytes unread: call again without waiting.
+  [[nodiscard]] bool more() const { return more_; }
+
+ private:
+  Follower(format::RunPaths run, FollowOptions options) : run_(std::move(run)), options_(options) {}
+  void watch();
+  void drain_notifications();
+  Result<bool> read_state();
+  Result<> read_log(Growth& growth);
+  [[nodiscard]] std::optional<std::uint64_t> final_size(int attempt) const;
+
+  format::RunPaths run_;
+  FollowOptions options_;
+  base::UniqueFd inotify_;
+  std::vector<std::string> watched_;
+  format::RunLines lines_;
+  std::uint64_t events_offset_ = 0;   ///< consumed bytes of the last attempt's events.jsonl
+  std::size_t requests_seen_ = 0;
+  format::RunState state_;
+  bool state_known_ = false;
+  int log_attempt_ = 0;
+  std::uint64_t log_offset_ = 0;
+  base::UniqueFd log_;
+  bool more_ = false;
+};
+
+}  // namespace trainctl::engine
