@@ -165,9 +165,17 @@ class Scanner {
     if (at_ < literal_.size() && literal_[at_] == '-') copy(1);
     while (at_ < literal_.size() && (literal_[at_] == ' ' || literal_[at_] == '\t')) copy(1);
     std::string word;
-    while (at_ < literal_.size() && std::string_view(" \t\n;&|<>()").find(literal_[at_]) == std::string_view::npos) {
-      if (std::string_view("'\"\\").find(literal_[at_]) == std::string_view::npos) word.push_back(literal_[at_]);
-      copy(1);
+    char quote = '\0';
+    for (; at_ < literal_.size(); copy(1)) {
+      const char c = literal_[at_];
+      if (quote == '\0' && std::string_view(" \t\n;&|<>()").find(c) != std::string_view::npos) break;
+      if (c == quote) {
+        quote = '\0';
+      } else if (quote == '\0' && (c == '\'' || c == '"')) {
+        quote = c;
+      } else if (c != '\\') {
+        word.push_back(c);
+      }
     }
     if (!word.empty()) heredocs_.push_back(std::move(word));
   }
