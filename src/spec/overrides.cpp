@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spec/overrides.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/json_locate.hpp"
+#include "spec/check.hpp"
+#include "spec/run_tables.hpp"
+
+namespace trainctl::spec {
+namespace {
+
+/// A flag's text as the JSON its type wants. Where it does not fit it stays text, and the check says what was expected.
+Json parse_by_type(const Type& type, const std::string& text) {
+  const auto json = [&]() -> std::optional<Json> {
+    auto located = base::parse_located(text, "");
+    if (!located) return std::nullopt;
+    return std::move(located->value);
+  };
+  if (text == "null") return nullptr;
+  const bool bracket = text.starts_with('[') || text.starts_with('{');
+  switch (type.kind) {
+    case Type::Kind::text:
+    case Type::Kind::word:
+    case Type::Kind::duration:
+    case Type::Kind::size:
+      return text;
+    case Type::Kind::integer:
+    case Type::Kind::number:
+    case Type::Kind::boolean:
+      return json().value_or(Json(text));
+    case Type::Kind::list:
+      if (bracket) return json().value_or(Json(text));
+      return Json::array({parse_by_type(*type.element, text)});
+    case Type::Kind::command:
+      return bracket ? json().value_or(Json(text)) : Json(text);
+    case Type::Kind::parameter:
+      if (bracket || text.starts_with('"')) return json().value_or(Json(text));
+      return json().value_or(Json(text));
+    case Type::Kind::map:
+    case Type::Kind::object:
+    case Type::Kind::any:
+      break;
+  }
+  return json().value_or(Json(text));
+}
+
+void add_error(Errors& errors, const std::string& label, std::string message, std::string hint = {}) {
+  Error error{.code = Errc::invalid, .message = label + ": " + std::move(message)};
+  error.hint = std::move(hint);
+  errors.push_back(std::move(error));
+}
+
+class Builder {
+ public:
+  explicit Builder(Errors& errors) : errors_(errors) {}
+
+  void assign(const std::string& label, const std::string& dotted, const std::string& text) {
+    auto found = find_type(fragment_table(), dotted);
+    if (!found) {
+      return add_error(errors_, label, found.error().message, found.error().hint);
+    }
+    put(label, *found, text);
+  }
+
+  /// "k=v" of a flag for one key of a map.
+  void entry(const std::string& flag, const std::string& map, const std::string& written) {
+    const std::string label = flag + " " + written;
+    const std::size_t equals = written.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return add_error(errors_, label, "expected KEY=VALUE", flag + " " + map_example(map));
+    }
+    const FoundType whole = *find_type(fragment_table(), map);
+    put(label, {.type = whole.type->element, .path = {map, written.substr(0, equals)}}, written.substr(equals + 1));
+  }
+
+  Layer take() { return std::move(layer_); }
+
+ private:
+  static std::string map_example(const std::string& map) { return map == "parameters" ? "lr=0.01" : "team=vision"; }
+
+  void put(const std::string& label, const FoundType& found, const std::string& text) {
+    std::string field;
+    std::string pointer;
+    for (const std::string& step : found.path) {
+      field += (field.empty() ? "" : ".") + step;
+      pointer = base::pointer_append(pointer, step);
+    }
+    const std::size_t before = errors_.size();
+    Json parsed = parse_by_type(*found.type, text);
+    if (found.conversion == Conversion::seconds && text.find_first_not_of("0123456789.") == std::string::npos) {
+      parsed = text + "s";
+    }
+    Layer checked = check_value(parsed, *found.type, field, {.kind = Origin::Kind::flag, .label = label}, errors_);
+    for (std::size_t i = before; i < errors_.size(); ++i) errors_[i].message += " (" + label + ")";
+    // Not merge(): a null has to stay, it takes away what the layers below say.
+    Json* slot = &layer_.value;
+    for (const std::string& key : found.path) {
+      if (!slot->is_object()) *slot = Json::object();
+      slot = &(*slot)[key];
+    }
+    *slot = std::move(checked.value);
+    for (auto& [inner, origin] : checked.origins) layer_.origins.insert_or_assign(pointer + inner, std::move(origin));
+  }
+
+  Errors& errors_;
+  Layer layer_;
+};
+
+}  // namespace
+
+Json parse_scalar(const std::string& text) {
+  if (auto located = base::parse_located(text, ""); located && located->value.is_primitive() &&
+                                                    !located->value.is_string() &&
+                                                    base::dump_json(located->value) == text) {
+    return std::move(located->value);
+  }
+  return text;
+}
+
+Layer override_layer(const Overrides& overrides, Errors& errors) {
+  Builder builder(errors);
+  for (const std::string& written : overrides.set) {
+    const std::string label = "--set " + written;
+    const std::size_t equals = written.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      add_error(errors, label, "expected FIELD=VALUE", "for example --set limits.timeout=2h");
+    } else {
+      builder.assign(label, written.substr(0, equals), written.substr(equals + 1));
+    }
+  }
+  for (const std::string& written : overrides.parameters) builder.entry("-p", "parameters", written);
+  for (const std::string& written : overrides.tags) builder.entry("--tag", "tags", written);
+  if (overrides.target) builder.assign("--target " + *overrides.target, "target", *overrides.target);
+  if (overrides.name) builder.assign("--name " + *overrides.name, "name", *overrides.name);
+  if (overrides.experiment) {
+    builder.assign("--experiment " + *overrides.experiment, "experiment", *overrides.experiment);
+  }
+  return builder.take();
+}
+
+namespace {
+
+bool is_key(const std::string& word) {
+  if (!word.starts_with("--") || word.size() < 3) return false;
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '.';
+  };
+  return word[2] != '-' && std::all_of(word.begin() + 2, word.end(), plain);
+}
+
+bool is_value(const std::string& word) {
+  if (!word.starts_with('-')) return true;
+  return word.size() > 1 && parse_scalar(word).is_number();
+}
+
+/// true, false and null would be rendered as flags, so they stay text here.
+Json value_of(const std::string& text) {
+  Json parsed = parse_scalar(text);
+  return parsed.is_number() ? parsed : Json(text);
+}
+
+}  // namespace
+
+ScriptArguments split_script_arguments(const std::vector<std::string>& arguments) {
+  ScriptArguments split;
+  const bool equals_style = !arguments.empty() && arguments.front().find('=') != std::string::npos;
+  if (equals_style) split.style = "--k=v";
+  std::size_t i = 0;
+  while (i < arguments.size()) {
+    const std::string& word = arguments[i];
+    const std::size_t equals = word.find('=');
+    const std::string key = equals_style ? word.substr(0, equals) : word;
+    if (!is_key(key) || split.parameters.contains(key.substr(2))) break;
+    if (equals_style) {
+      split.parameters[key.substr(2)] = equals == std::string::npos ? Json(true) : value_of(word.substr(equals + 1));
+      ++i;
+    } else if (i + 1 < arguments.size() && is_value(arguments[i + 1])) {
+      split.parameters[key.substr(2)] = value_of(arguments[i + 1]);
+      i += 2;
+    } else {
+      split.parameters[key.substr(2)] = true;
+      ++i;
+    }
+  }
+  split.rest.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+  if (split.parameters.empty()) split.style = "--k v";
+  return split;
+}
+
+}  // namespace trainctl::spec

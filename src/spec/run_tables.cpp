@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables of the run configuration: the one place that knows its fields.
+#include "spec/run_tables.hpp"
+
+#include "spec/bind.hpp"
+
+namespace trainctl::spec {
+
+template <>
+const Table& table_of<Environment>();  // environment_tables.cpp
+
+namespace {
+void path(Type& type) {
+  type.path = true;
+}
+void not_empty(Type& type) {
+  type.not_empty = true;
+}
+
+auto range(std::int64_t minimum, std::int64_t maximum) {
+  return [=](Type& type) {
+    type.minimum = minimum;
+    type.maximum = maximum;
+  };
+}
+
+void numbers_too(Type& list) {
+  Type element = *list.element;
+  element.from_integer = true;
+  list.element = std::make_shared<Type>(element);
+}
+}  // namespace
+
+template <>
+const Table& table_of<Secret>() {
+  using T = Secret;
+  static const Table table{
+      .name = "secret",
+      .doc =
+          "A variable whose value is never written down. Without env, file or command the submitter's variable of the "
+          "same name.",
+      .fields =
+          {
+              [] {
+                Field name = field("name", &T::name, "The variable the script sees.");
+                name.required = true;
+                return name;
+              }(),
+              field("env", &T::env, "Take the value from this variable of the submitter."),
+              field("file", &T::file, "Take the value from this file (its last newline is dropped).", path),
+              field("command", &T::command, "Take the value from the output of this command.", not_empty),
+          },
+      .shorthand = "name"};
+  return table;
+}
+
+template <>
+const Table& table_of<Input>() {
+  using T = Input;
+  static const Table table{
+      .name = "input",
+      .doc = "Data the script reads, seen as TRAINCTL_INPUT_<NAME>.",
+      .fields =
+          {
+              [] {
+                Field source =
+                    field("source", &T::source,
+                          "A local path, \"host:/path\", \"data:digits@3\", \"run:digits-42/model\" or a URL.", path);
+                source.required = true;
+                return source;
+              }(),
+              word_field("mode", &T::mode,
+                         {{"link", InputMode::link}, {"copy", InputMode::copy}, {"download", InputMode::download}},
+                         "How it gets to the run; default: link where it is already there, else copy or download."),
+          },
+      .aliases = {{"path", "source"}},
+      .shorthand = "source"};
+  return table;
+}
+
+template <>
+const Table& table_of<Output>() {
+  using T = Output;
+  static const Table table{
+      .name = "output",
+      .doc = "A file or folder the script writes, seen as TRAINCTL_OUTPUT_<NAME>.",
+      .fields = {field("path", &T::path, "Where, relative to outputs/; default: the output's name."),
+                 field("register_model", &T::register_model,
+                       "Register it as a version of this model when the run succeeds.")},
+      .shorthand = "path"};
+  return table;
+}
+
+template <>
+const Table& table_of<Resources>() {
+  using T = Resources;
+  static const Table table{
+      .name = "resources",
+      .doc = "What the run needs, per node. What is not stated is not reserved.",
+      .fields = {field("nodes", &T::nodes, "Machines; default 1.", range(1, 100000)),
+                 field("cpus", &T::cpus, "CPUs per node; fractions are fine.", range(0, 100000)),
+                 field("memory", &T::memory,
+                       "Memory per node: \"4GiB\". A reservation, and a limit where the host can."),
+                 field("gpus", &T::gpus, "GPUs per node; 0 hides them; unstated leaves CUDA_VISIBLE_DEVICES alone.",
+                       range(0, 1024))},
+      .aliases = {{"node_count", "nodes"}, {"instance_count", "nodes"}}};
+  return table;
+}
+
+template <>
+const Table& table_of<Distribution>() {
+  using T = Distribution;
+  static const Table table{.name = "distribution",
+                           .doc = "Several processes of the same command.",
+                           .fields = {word_field("type", &T::type, {{"processes", DistributionType::processes}},
+                                                 "processes: the same command several times, with rank variables."),
+                                      field("processes_per_node", &T::processes_per_node,
+                                            "Processes on each node; default 1.", range(1, 10000))},
+                           .aliases = {{"process_count_per_node", "processes_per_node"},
+                                       {"process_count_per_instance", "processes_per_node"}}};
+  return table;
+}
+
+template <>
+const Table& table_of<Limits>() {
+  using T = Limits;
+  static const Table table{
+      .name = "limits",
+      .doc = "When the run is ended.",
+      .fields = {field("timeout", &T::timeout, "Longest time from the start of the script, per attempt: \"2h\"."),
+                 field("queue_timeout", &T::queue_timeout, "Longest wait for resources."),
+                 field("start_timeout", &T::start_timeout, "Longest time to prepare: snapshot, environment, inputs."),
+                 field("idle", &T::idle, "Longest time without a line of output or a metric.")},
+      .aliases = {{"max_run_duration_seconds", "timeout", Conversion::seconds}, {"idle_timeout", "idle"}}};
+  return table;
+}
+
+template <>
+const Table& table_of<Retry>() {
+  using T = Retry;
+  static const Table table{
+      .name = "retry",
+      .doc = "Trying again after a failure.",
+      .fields =
+          {
+              field("max", &T::max, "Further attempts; default 0.", range(0, 1000)),
+              field("on", &T::on,
+                    "After what: a cause (failed, exit, signal, memory_limit, preempted, node, start, lost …), "
+                    "\"exit:137\" or "
+                    "\"signal:SIGKILL\"."),
+              field("backoff", &T::backoff, "Wait before the next attempt, doubled each time; default 30s."),
+              field("resume", &T::resume,
+                    "Keep outputs/ of the last attempt, so that the script can go on; default false."),
+          },
+      .aliases = {{"max_retries", "max"}}};
+  return table;
+}
+
+template <>
+const Table& table_of<Stop>() {
+  using T = Stop;
+  static const Table table{
+      .name = "stop",
+      .doc = "How a run is ended early.",
+      .fields = {
+          field("signal", &T::signal, "First signal to each process group; default SIGINT."),
+          field("grace", &T::grace, "Time until the whole tree is killed; SIGTERM comes at half of it; default 30s."),
+          field("warn", &T::warn, "Send warn_signal this long before the time limit."),
+          field("warn_signal", &T::warn_signal, "Sent only to processes that handle it; default SIGUSR2.")}};
+  return table;
+}
+
+template <>
+const Table& table_of<SystemMetrics>() {
+  using T = SystemMetrics;
+  static const Table table{.name = "system metrics",
+                           .doc = "CPU, memory, IO and GPU use of the run.",
+                           .fields = {field("enabled", &T::enabled, "Default true."),
+                                      field("interval", &T::interval, "Time between samples; default 5s.")},
+                           .shorthand = "enabled"};
+  return table;
+}
+
+template <>
+const Table& table_of<Metrics>() {
+  using T = Metrics;
+  static const Table table{
+      .name = "metrics",
+      .doc = "What is measured.",
+      .fields = {field("primary", &T::primary, "The metric runs are compared by."),
+                 word_field("goal", &T::goal, {{"maximize", Goal::maximize}, {"minimize", Goal::minimize}},
+                            "Whether more or less of it is better; default maximize."),
+                 field("patterns", &T::patterns,
+                       "Metrics in the script's output: \"epoch {step}: loss {loss}\", or a PCRE with named groups."),
+                 field("system", &T::system, "Sampling of the machine; false turns it off.")},
+      .aliases = {{"primary_metric", "primary"}}};
+  return table;
+}
+
+template <>
+const Table& table_of<Logs>() {
+  using T = Logs;
+  static const Table table{
+      .name = "logs",
+      .doc = "How output gets into the log.",
+      .fields = {word_field(
+          "via", &T::via, {{"file", LogVia::file}, {"pipe", LogVia::pipe}, {"pty", LogVia::pty}},
+          "file (default): the script writes the log itself; pipe; pty: the script sees a terminal.")},
+      .shorthand = "via"};
+  return table;
+}
+
+namespace {
+std::vector<Field> program_fields() {
+  using T = RunConfiguration;
+  return {
+      field("name", &T::name,
+            "Name of the run: runs are called <name>-1, <name>-2 …; default: the file's or script's name."),
+      field("experiment", &T::experiment, "Groups runs that belong together."),
+      field("description", &T::description, "Anything worth remembering."),
+      field("script", &T::script, "Python script, relative to the source directory.", not_empty),
+      field("module", &T::module, "Python module, run as python -m.", not_empty),
+      field("command", &T::command, "Any program: a list of arguments, or a text for the shell."),
+      word_field("shell", &T::shell, {{"bash", Shell::bash}, {"sh", Shell::sh}}, "Which shell a command text is for."),
+      field("source_directory", &T::source_directory, "The folder that is frozen and given to the run; default \".\".",
+            path),
+      field("working_directory", &T::working_directory, "Where the script starts, relative to the source directory."),
+      field("parameters", &T::parameters,
+            "The script's parameters in order: texts, numbers, true, false, null, or lists of them. Recorded and "
+            "compared."),
+      word_field("parameter_style", &T::parameter_style,
+                 {{"--k v", ParameterStyle::dashes_space},
+                  {"--k=v", ParameterStyle::dashes_equals},
+                  {"k=v", ParameterStyle::equals},
+                  {"env", ParameterStyle::env},
+                  {"none", ParameterStyle::none}},
+                 "How parameters reach the script; default \"--k v\". With \"env\" only as TRAINCTL_PARAM_<NAME>."),
+      field("arguments", &T::arguments,
+            "More arguments, after the parameters. ${{inputs.x}} and the like are replaced.", numbers_too),
+      field("target", &T::target, "Where it runs: local, a target's name, or user@host.", not_empty),
+  };
+}
+
+std::vector<Field> surroundings_fields() {
+  using T = RunConfiguration;
+  return {
+      field("environment", &T::environment,
+            "Python and packages, container, setup lines; a text refers to a JSON file."),
+      field("environment_variables", &T::environment_variables, "Variables of the script."),
+      field("secrets", &T::secrets, "Variables whose values are never written down."),
+      named_items("inputs", &T::inputs, "Data the script reads."),
+      named_items("outputs", &T::outputs, "What the script writes and is kept by name. outputs/ is kept always."),
+      field("keep", &T::keep, "Patterns of files outside outputs/ that are kept too: \"checkpoints/**\"."),
+      word_field(
+          "collect", &T::collect,
+          {{"always", CollectWhen::always}, {"on_success", CollectWhen::on_success}, {"never", CollectWhen::never}},
+          "When outputs are copied home; default always."),
+      field("resources", &T::resources, "What it needs, per node."),
+      field("distribution", &T::distribution, "Several processes."),
+      field("limits", &T::limits, "When it is ended."),
+      field("retry", &T::retry, "Trying again."),
+      field("stop", &T::stop, "How it is ended early."),
+      field("metrics", &T::metrics, "What is measured."),
+      field("logs", &T::logs, "How output gets into the log."),
+      field("tags", &T::tags, "Labels to find runs by."),
+      field("priority", &T::priority, "Order among waiting runs, higher first; default 0.", range(-1000, 1000)),
+      field("in_place", &T::in_place, "Run in the source directory itself instead of a frozen copy; default false."),
+  };
+}
+
+std::vector<Alias> run_aliases() {
+  return {{"entry_script", "script"},
+          {"script_params", "parameters", Conversion::script_params},
+          {"compute_target", "target"},
+          {"compute", "target"},
+          {"code", "source_directory"},
+          {"experiment_name", "experiment"},
+          {"environment_definition", "environment"},
+          {"node_count", "resources.nodes"},
+          {"instance_count", "resources.nodes"},
+          {"process_count_per_node", "distribution.processes_per_node"},
+          {"max_run_duration_seconds", "limits.timeout", Conversion::seconds},
+          {"timeout", "limits.timeout"},
+          {"pip_packages", "environment.python.packages"},
+          {"pip_requirements_file", "environment.python.requirements_file"},
+          {"conda_dependencies_file", "environment.python.conda_file"},
+          {"primary_metric", "metrics.primary"}};
+}
+
+void append(std::vector<Field>& to, std::vector<Field> from) {
+  for (Field& one : from) to.push_back(std::move(one));
+}
+
+Field fragments(std::string_view name, std::string_view doc) {
+  auto element = std::make_shared<Type>(Type{.kind = Type::Kind::object, .table = &fragment_table});
+  return bare_field(name, Type{.kind = Type::Kind::map, .element = std::move(element)}, doc);
+}
+
+Field profiles_field() {
+  return fragments("profiles", "Variants by name, used with --profile.");
+}
+Field on_field() {
+  return fragments("on", "What changes when this is the target, by target.");
+}
+Field schema_field() {
+  return bare_field("$schema", Type{}, "For editors; not used.");
+}
+}  // namespace
+
+const Table& fragment_table() {
+  static const Table table = [] {
+    Table made{.name = "fragment", .doc = "Part of a run configuration.", .fields = program_fields()};
+    append(made.fields, surroundings_fields());
+    made.aliases = run_aliases();
+    return made;
+  }();
+  return table;
+}
+
+const Table& run_table() {
+  static const Table table = [] {
+    Table made{.name = "run", .doc = "A run configuration.", .fields = {}};
+    made.fields.push_back(schema_field());
+    made.fields.push_back(field("type", &RunConfiguration::type, "What kind of file this is.", [](Type& type) {
+      type.kind = Type::Kind::word;
+      type.words = {"run"};
+    }));
+    append(made.fields, program_fields());
+    append(made.fields, surroundings_fields());
+    made.fields.push_back(bare_field("extends", Type{.path = true, .not_empty = true},
+                                     "A run configuration this one builds on, relative to this file."));
+    made.fields.push_back(profiles_field());
+    made.fields.push_back(on_field());
+    made.aliases = run_aliases();
+    return made;
+  }();
+  return table;
+}
+
+const Table& settings_table() {
+  static const Table table = [] {
+    Table made{.name = "settings", .doc = "Defaults for the runs of a project or a user.", .fields = {}};
+    made.fields.push_back(schema_field());
+    append(made.fields, program_fields());
+    append(made.fields, surroundings_fields());
+    made.fields.push_back(profiles_field());
+    made.fields.push_back(on_field());
+    auto any = std::make_shared<Type>(Type{.kind = Type::Kind::any});
+    made.fields.push_back(
+        bare_field("targets", Type{.kind = Type::Kind::map, .element = std::move(any)}, "Targets by name."));
+    made.aliases = run_aliases();
+    return made;
+  }();
+  return table;
+}
+
+void read_run_configuration(const Json& checked, RunConfiguration& out) {
+  for (const Field& one : run_table().fields) {
+    const auto found = checked.find(one.name);
+    if (one.store && found != checked.end() && !found->is_null()) one.store(&out, *found);
+  }
+}
+
+}  // namespace trainctl::spec

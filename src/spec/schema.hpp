@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a spec may contain, as data. One table per struct; the decoder, the JSON Schema and the reference page all read
+// it, so they cannot say different things.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.hpp"
+
+namespace trainctl::spec {
+
+struct Table;
+
+struct Type {
+  enum class Kind { text, integer, number, boolean, duration, size, word, list, map, object, command, parameter, any };
+  Kind kind = Kind::text;
+  std::vector<std::string_view> words = {};  ///< word: what is accepted
+  std::shared_ptr<const Type> element = {};  ///< list, map
+  const Table& (*table)() = nullptr;         ///< object; a function, because run configurations nest in profiles
+  std::int64_t minimum = std::numeric_limits<std::int64_t>::min();  ///< integer and number
+  std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
+  bool names = false;         ///< map: keys are names ([A-Za-z][A-Za-z0-9_]{0,62}, unique after upper-casing)
+  bool path = false;          ///< text: a local path that counts from the folder of the file it is written in
+  bool needs_slash = false;   ///< with path: a word without a slash is a name, not a path ("python3")
+  bool from_integer = false;  ///< text: an integer is taken as its digits
+  bool not_empty = false;     ///< text, list
+};
+using TypeRef = std::shared_ptr<const Type>;
+
+/// One field. `store` writes a checked value into the struct the table describes.
+struct Field {
+  std::string_view name;
+  TypeRef type;
+  std::string_view doc;
+  std::function<void(void* object, const Json& value)> store;
+  bool required = false;
+};
+
+enum class Conversion { none, seconds, script_params };
+
+/// Another spelling, e.g. of the Azure SDK: `name` in this table means `path` (dots descend) of this table.
+struct Alias {
+  std::string_view name;
+  std::string_view path;
+  Conversion conversion = Conversion::none;
+};
+
+struct Table {
+  std::string_view name;  ///< in schema and documentation, e.g. "limits"
+  std::string_view doc;
+  std::vector<Field> fields;
+  std::vector<Alias> aliases = {};
+  /// A value that is not an object means an object with this field alone: "container": "image:tag". Empty: none.
+  std::string_view shorthand = {};
+};
+
+const Field* find_field(const Table& table, std::string_view name);
+const Alias* find_alias(const Table& table, std::string_view name);
+
+/// The type at a dotted path ("limits.timeout", aliases allowed), and that path in canonical words. Null when there is
+/// none.
+struct FoundType {
+  TypeRef type;
+  std::vector<std::string> path;
+  Conversion conversion = Conversion::none;
+};
+Result<FoundType> find_type(const Table& table, std::string_view dotted_path);
+
+/// What a person should have written there: "text", "a duration such as \"90s\" or \"2h\"", "one of \"bash\", \"sh\"".
+std::string expectation(const Type& type);
+
+}  // namespace trainctl::spec

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files a run configuration is made of, each read and checked into a layer.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "spec/check.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+
+namespace trainctl::spec {
+
+class Sources {
+ public:
+  Sources(const LoadOptions& options, Errors& errors) : options_(options), errors_(errors) {}
+
+  /// A run configuration and, lower, the chain it extends; the lowest first.
+  std::vector<Layer> run_file(const fs::path& shown);
+  /// trainctl.json, found from `base` up to the git root. Empty when there is none or options forbid it.
+  std::optional<Layer> project(const fs::path& base);
+  std::optional<Layer> user();
+
+  [[nodiscard]] const std::vector<fs::path>& read_files() const { return read_; }
+  [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
+
+ private:
+  struct Read {
+    Layer layer;
+    fs::path shown;
+  };
+  std::optional<Layer> read(const fs::path& shown, const Table& table, CheckOptions options, bool required);
+  void resolve_environments(Layer& layer, const CheckOptions& options, const fs::path& folder);
+  void resolve_environment(Layer& layer, const std::string& pointer, const CheckOptions& options,
+                           const fs::path& folder);
+  void refuse_commands(const Layer& layer, const fs::path& file);
+
+  const LoadOptions& options_;
+  Errors& errors_;
+  std::vector<fs::path> read_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace trainctl::spec
