@@ -13,6 +13,7 @@
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "snapshot/store.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -84,7 +85,7 @@ Result<std::string> run_member(const Json& request) {
 }
 
 Json offered_operations(const StdioContext& context) {
-  Json operations = {"probe", "find", "watch", "request", "fetch"};
+  Json operations = {"probe", "find", "watch", "request", "fetch", "missing"};
   if (context.start) operations.push_back("launch");
   return operations;
 }
@@ -137,6 +138,23 @@ Result<Json> operate_request(const StdioContext& context, const Json& request) {
   if (linked != 0 && problem != EEXIST) return fail_errno("write " + target.string(), problem);
   TRY(base::sync_directory(run.control()));
   return Json{{"run", id}, {"id", key}, {"new", linked == 0}};
+}
+
+Result<Json> operate_missing(const StdioContext& context, const Json& request) {
+  const auto blobs = request.find("blobs");
+  if (blobs == request.end() || !blobs->is_array()) return fail(Errc::invalid, "the request has no list \"blobs\"");
+  snapshot::HashSet wanted;
+  for (const Json& item : *blobs) {
+    snapshot::Hash hash{};
+    if (!item.is_string() || !snapshot::parse_hash(item.get<std::string>(), hash))
+      return fail(Errc::invalid, "a blob is named by 64 lower-case hex digits");
+    wanted.insert(hash);
+  }
+  TRY_ASSIGN(const auto store, snapshot::Store::open(context.store));
+  TRY_ASSIGN(const auto missing, store.missing(std::move(wanted)));
+  Json names = Json::array();
+  for (const snapshot::Hash& hash : missing) names.push_back(snapshot::to_hex(hash));
+  return Json{{"missing", std::move(names)}};
 }
 
 Result<base::UniqueFd> open_beneath(const std::filesystem::path& root, std::string_view relative) {

@@ -48,6 +48,7 @@ Json offered_operations(const StdioContext& context);
 Result<Json> operate_probe(const StdioContext& context, const Json& request);
 Result<Json> operate_find(const StdioContext& context, const Json& request);
 Result<Json> operate_launch(const StdioContext& context, const Json& request);
+Result<Json> operate_missing(const StdioContext& context, const Json& request);
 Result<Json> operate_request(const StdioContext& context, const Json& request);
 Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const Json& request);
 Result<std::unique_ptr<Source>> operate_fetch(const StdioContext& context, const Json& request);

@@ -113,10 +113,14 @@ void Session::request(const Frame& frame) {
     streams_.emplace(frame.stream, Stream{CreditWindow(), std::move(*source)});
     return;
   }
-  const auto answer = *operation == "probe"     ? operate_probe(context_, *json)
-                      : *operation == "find"    ? operate_find(context_, *json)
-                      : *operation == "request" ? operate_request(context_, *json)
-                                                : operate_launch(context_, *json);
+  const auto operate = [&]() -> Result<Json> {
+    if (*operation == "probe") return operate_probe(context_, *json);
+    if (*operation == "find") return operate_find(context_, *json);
+    if (*operation == "request") return operate_request(context_, *json);
+    if (*operation == "missing") return operate_missing(context_, *json);
+    return operate_launch(context_, *json);
+  };
+  const auto answer = operate();
   if (!answer) return send_error(frame.stream, answer.error());
   send(FrameType::reply, frame.stream, *answer);
 }

@@ -232,6 +232,13 @@ TEST_CASE("launch is idempotent by the run's id and refuses another plan under i
   CHECK(client.reply(5, {{"op", "find"}, {"run", id}})["state"] == "created");
 }
 
+TEST_CASE("missing names the blobs the host has not") {
+  Client client;
+  const std::string unknown(64, 'a');
+  CHECK(client.reply(1, {{"op", "missing"}, {"blobs", Json::array({unknown})}})["missing"] == Json::array({unknown}));
+  CHECK(client.refusal(2, {{"op", "missing"}, {"blobs", Json::array({"xyz"})}})["code"] == "invalid");
+}
+
 TEST_CASE("a control request is written once, whole, under its own id") {
   Client client;
   const auto run = make_run(client.store(), "");
