@@ -25,6 +25,7 @@ void collect(const std::filesystem::path& root, const std::string& relative, int
   const auto names = base::list_directory(root / relative);
   if (!names || depth > kDepth) return;
   for (const std::string& name : *names) {
+    if (name.starts_with('.')) continue;  // not yet under its name
     const std::string path = relative + "/" + name;
     std::error_code ignored;
     const auto status = std::filesystem::symlink_status(root / path, ignored);
