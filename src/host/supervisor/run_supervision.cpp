@@ -45,7 +45,8 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       lock_(std::move(lock)),
       options_(options),
       inbox_(run_.control()),
-      preparation_(reactor) {}
+      preparation_(reactor),
+      patterns_(reactor) {}
 
 void RunSupervision::read_history() {
   for (int n = 1; n <= attempt_; ++n) {
@@ -128,6 +129,7 @@ void RunSupervision::resume_attempt() {
   }
   if (!any_file) return admit();
   limit_memory(true);
+  patterns_.start(plan_, run_.attempt(attempt_));
   // Of a group only some were started: those wait for the others in vain. The attempt ends, the next one has all.
   if (ranks_->unstarted()) ranks_->fence();
 }
@@ -201,6 +203,7 @@ void RunSupervision::launch(const Prepared& prepared) {
   if (!journal_->prepared()) journal_->mark_prepared();
   phase_ = Phase::active;
   ranks_->start(*made);
+  patterns_.start(plan_, paths);
 }
 
 void RunSupervision::follow_ranks(std::uint64_t now) {
@@ -228,7 +231,9 @@ void RunSupervision::drain(std::uint64_t now) {
     phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
     return;
   }
-  finish(judge(outcome()));
+  patterns_.finish(now);
+  patterns_.tick(now);
+  if (!patterns_.busy()) finish(judge(outcome()));
 }
 
 Outcome RunSupervision::outcome() const {
@@ -361,7 +366,7 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
   next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
-  if (phase_ == Phase::draining) return next;
+  if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }
 
