@@ -94,7 +94,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   memory_strikes_ = 0;
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
-    TRY(base::make_directories(run_.attempts()));
+    TRY(base::make_directory(run_.attempts()));
     TRY(base::make_directory(paths.root));
     return Journal::open(paths, number);
   }();
@@ -183,9 +183,9 @@ void RunSupervision::launch(const Prepared& prepared) {
       TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
       journal_->note_environment(built);
     }
-    TRY(base::make_directories(paths.logs()));
-    TRY(base::make_directories(paths.node(0)));
-    TRY(base::make_directories(paths.metrics()));
+    for (const auto& folder : {paths.logs(), paths.node(0).parent_path(), paths.node(0), paths.metrics()}) {
+      TRY(base::make_directory(folder));
+    }
     std::vector<RankLaunch> launches;
     for (int r = 0; r < plan_.processes_per_node; ++r) {
       TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, prepared));
