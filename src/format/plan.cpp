@@ -54,16 +54,18 @@ PlanCommand read_command(const Json& json) {
 }
 
 void read_data(const Json& json, Plan& plan) {
-  for (const auto& item : member(json, "inputs").items()) {
+  const Json inputs = member(json, "inputs");  // named: a loop over items() does not keep a temporary alive
+  for (const auto& item : inputs.items()) {
     plan.inputs.push_back({item.key(), item.value().at("path").get<std::string>(), item.value().value("mode", "link")});
   }
-  for (const auto& item : member(json, "outputs").items()) {
+  const Json outputs = member(json, "outputs");  // named: a loop over items() does not keep a temporary alive
+  for (const auto& item : outputs.items()) {
     plan.outputs.push_back(
         {item.key(), item.value().at("path").get<std::string>(), item.value().value("register_model", "")});
   }
   plan.keep = member(json, "keep", Json::array()).get<std::vector<std::string>>();
-  for (const auto& item : member(json, "variables").items())
-    plan.variables.emplace_back(item.key(), item.value().get<std::string>());
+  const Json variables = member(json, "variables");  // named: a loop over items() does not keep a temporary alive
+  for (const auto& item : variables.items()) plan.variables.emplace_back(item.key(), item.value().get<std::string>());
   plan.secrets = member(json, "secrets", Json::array()).get<std::vector<std::string>>();
 }
 

@@ -1,2 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() { return 0; }
+// trainctl-runner: the program beside the script.
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.hpp"
+#include "host/supervise.hpp"
+#include "trainctl/version.hpp"
+
+namespace {
+
+constexpr std::string_view kUsage =
+    "usage: trainctl-runner supervise [--detach] RUN\n"
+    "       trainctl-runner --version\n"
+    "RUN is a run folder. supervise starts the run, takes it over, or finds it ended.\n";
+constexpr int kUsageExit = 2;
+
+int say(int fd, std::string_view text, int code) {
+  (void)trainctl::base::write_all(fd, text);
+  return code;
+}
+
+int supervise(const std::vector<std::string>& arguments) {
+  bool detach = false;
+  std::string run;
+  for (const std::string& argument : arguments) {
+    if (argument == "--detach") {
+      detach = true;
+    } else if (argument.starts_with("-") || !run.empty()) {
+      return say(2, kUsage, kUsageExit);
+    } else {
+      run = argument;
+    }
+  }
+  if (run.empty()) return say(2, kUsage, kUsageExit);
+  if (!detach) {
+    const mode_t mask = ::umask(077);
+    return trainctl::host::supervise_main(std::filesystem::absolute(run), {.report_fd = -1, .user_mask = mask});
+  }
+  const auto outcome = trainctl::host::spawn_supervisor(run);
+  if (!outcome) return say(2, "error: " + outcome.error().message + "\n", 3);
+  return say(1, *outcome == trainctl::host::SpawnOutcome::already ? "already\n" : "supervised\n", 0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.empty()) return say(2, kUsage, kUsageExit);
+  if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
+  if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
+  return say(2, kUsage, kUsageExit);
+}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks/run measures and how. Standard library only."""

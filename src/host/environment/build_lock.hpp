@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// One builder at a time. The lock file says who: "pid start-of-the-build (boot clock, ns)".
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/file.hpp"
+#include "host/environment/environment.hpp"
+
+namespace trainctl::host {
+
+/// Waits for the lock without a deadline and says for whom, through options.progress; Errc::canceled by cancel_fd.
+/// `name` is what the message calls the environment.
+Result<base::FileLock> acquire_build_lock(const std::filesystem::path& path, const std::string& name,
+                                          const EnsureOptions& options);
+
+}  // namespace trainctl::host

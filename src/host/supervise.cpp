@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervise.hpp"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <memory>
+#include <string>
+
+#include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/file.hpp"
+#include "format/fold.hpp"
+#include "format/plan.hpp"
+#include "host/linux/process.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "host/supervisor/run_supervision.hpp"
+
+namespace trainctl::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSupervised = "supervised";
+constexpr std::string_view kAlready = "already";
+constexpr int kStoreExit = 6;
+
+void report(const SuperviseOptions& options, std::string_view text) {
+  if (options.report_fd < 0) return;
+  (void)base::write_all(options.report_fd, text);
+  ::close(options.report_fd);
+}
+
+/// Only processes of the same machine and pid namespace can be watched.
+Result<> check_machine(const format::RunPaths& run) {
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (!state.lead.is_object() || !state.end.is_null()) return {};
+  const std::string machine = state.lead.value("machine", "");
+  if (machine != base::machine_id()) {
+    return fail(Errc::unavailable, "the run is supervised on another machine (" + machine + ")");
+  }
+  if (state.lead.value("boot", "") == base::boot_id() && state.lead.value("pidns", "") != base::pid_namespace()) {
+    return fail(Errc::unavailable, "the run was started in another container of this machine");
+  }
+  return {};
+}
+
+Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& options) {
+  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
+  if (!lock) {
+    report(options, kAlready);
+    return false;
+  }
+  TRY(check_machine(run));
+  TRY_ASSIGN(auto plan, format::read_plan(run.plan()));
+  TRY_ASSIGN(auto reactor, Reactor::create());
+  report(options, kSupervised);
+  plan.spec = nullptr;  // for people and the index; a supervisor keeps what it uses
+  plan.origins = nullptr;
+  become_subreaper();
+  reactor->add(std::make_unique<RunSupervision>(
+      *reactor, run, std::move(plan), std::move(*lock),
+      SupervisionOptions{.user_mask = options.user_mask, .start_unstarted = options.start_unstarted}));
+  ::malloc_trim(0);
+  reactor->loop();
+  return true;
+}
+
+void attach_null() {
+  const int null = ::open("/dev/null", O_RDWR);
+  if (null < 0) return;
+  for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
+  if (null > 2) ::close(null);
+}
+
+/// The detached process; never returns.
+[[noreturn]] void run_detached(const fs::path& run_dir, SuperviseOptions options) {
+  ::setsid();
+  const std::array keep = {options.report_fd};
+  close_descriptors_except(keep);
+  attach_null();
+  options.user_mask = ::umask(077);
+  if (::chdir("/") != 0) ::_exit(kStoreExit);
+  set_process_name("trainctl-super");
+  reset_signals();
+  ::signal(SIGPIPE, SIG_IGN);
+  ::_exit(supervise_main(run_dir, options));
+}
+
+Result<std::string> read_report(int fd) {
+  std::string text;
+  std::array<char, 4096> buffer{};
+  for (;;) {
+    const ssize_t count = ::read(fd, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("read the report of the supervisor", errno);
+    if (count == 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+}
+
+}  // namespace
+
+int supervise_main(const fs::path& run_dir, const SuperviseOptions& options) {
+  const auto result = supervise(format::RunPaths{run_dir}, options);
+  if (result) return 0;
+  report(options, "error " + result.error().message);
+  return kStoreExit;
+}
+
+Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, bool start_unstarted) {
+  const fs::path absolute = fs::absolute(run_dir);
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe", errno);
+  base::UniqueFd read_end(ends[0]);
+  base::UniqueFd write_end(ends[1]);
+  sigset_t before;
+  sigprocmask(SIG_SETMASK, nullptr, &before);
+  block_all_signals();  // a Ctrl-C now must not end the supervisor before it has its own session
+  const pid_t middle = ::fork();
+  if (middle == 0) {
+    const pid_t detached = ::fork();
+    if (detached == 0) run_detached(absolute, {.report_fd = write_end.get(), .start_unstarted = start_unstarted});
+    ::_exit(detached < 0 ? 1 : 0);
+  }
+  const int problem = errno;
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (middle < 0) return fail_errno("start the supervisor", problem);
+  write_end.reset();
+  int status = 0;
+  while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
+  }
+  TRY_ASSIGN(const std::string text, read_report(read_end.get()));
+  if (text == kSupervised) return SpawnOutcome::supervised;
+  if (text == kAlready) return SpawnOutcome::already;
+  if (text.starts_with("error ")) return fail(Errc::store, text.substr(6));
+  return fail(Errc::cannot_start, "the supervisor died before it had begun",
+              "run the same command again: it takes the run up where it is");
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervisor/journal.hpp"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/process.hpp"
+#include "trainctl/version.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::uint64_t kReserved = 16384;  // the end, its message and some warnings
+constexpr int kMaxWarnings = 50;            // they must not eat the space of the end
+constexpr std::size_t kMaxMessage = 2000;
+
+std::string text_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::string shortened(const std::string& text) {
+  return text.size() <= kMaxMessage ? text : text.substr(0, kMaxMessage) + "…";
+}
+
+}  // namespace
+
+Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
+  TRY_ASSIGN(const auto lines, format::read_lines(attempt.events()));
+  TRY_ASSIGN(auto writer, format::EventWriter::open(attempt.events()));
+  Journal journal(std::move(writer));
+  const std::string boot = base::boot_id();
+  for (const Json& line : lines) journal.read_back(line, boot);
+  journal.writer_.reserve(kReserved);
+  TRY(journal.writer_.append("attempt", {{"number", number},
+                                         {"runner", version()},
+                                         {"pid", ::getpid()},
+                                         {"starttime", base::process_start_time(::getpid()).value_or(0)},
+                                         {"machine", base::machine_id()},
+                                         {"pidns", base::pid_namespace()},
+                                         {"adopted", !lines.empty()}}));
+  return journal;
+}
+
+void Journal::read_back(const Json& line, const std::string& boot) {
+  const std::string type = text_of(line, "type");
+  const bool same_boot = text_of(line, "boot") == boot;
+  const auto mono = line.find("mono_ns");
+  const std::uint64_t at = mono != line.end() && mono->is_number_unsigned() ? mono->get<std::uint64_t>() : 0;
+  if (type == "prepared") prepared_ = same_boot;  // a reboot may have lost what was not synced
+  if (type == "warning") ++warnings_;
+  if (type != "state") return;
+  const auto state = format::parse_state(text_of(line, "state"));
+  if (!state || format::is_terminal(*state)) return;
+  state_ = *state;
+  if (*state == format::State::running && !running_since_ && same_boot) running_since_ = at;
+  if (*state == format::State::stopping) {
+    stopping_cause_ = format::parse_cause(text_of(line, "cause"));
+    stopping_since_ = same_boot ? at : 0;
+  }
+}
+
+void Journal::enter(format::State state, const std::string& message, const Json& more) {
+  if (!format::transition_allowed(state_, state)) return;
+  Json fields = {{"state", format::to_string(state)}};
+  if (!message.empty()) fields["message"] = shortened(message);
+  fields.update(more);
+  state_ = state;
+  if (state == format::State::running && !running_since_) running_since_ = base::mono_ns();
+  (void)writer_.append("state", fields);
+}
+
+void Journal::mark_prepared() {
+  prepared_ = true;
+  (void)writer_.append("prepared", Json::object());
+}
+
+void Journal::acknowledge(const std::string& request, const std::string& result) {
+  (void)writer_.append("control", {{"request", request}, {"result", result}});
+}
+
+void Journal::warn(const std::string& message) {
+  if (warnings_++ < kMaxWarnings) (void)writer_.append("warning", {{"message", shortened(message)}});
+}
+
+Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
+  Json logs = Json::object();
+  for (const auto& [name, size] : log_sizes) logs[name] = size;
+  return writer_.append_durable("end", {{"state", format::to_string(end.state)},
+                                        {"cause", format::to_string(end.cause)},
+                                        {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
+                                        {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
+                                        {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
+                                        {"message", shortened(end.message)},
+                                        {"logs", logs},
+                                        {"next", end.retry ? Json("retry") : Json(nullptr)}});
+}
+
+}  // namespace trainctl::host

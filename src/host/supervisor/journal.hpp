@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// attempts/<n>/events.jsonl as its only writer sees it. Event types and their fields:
+//   attempt  {number, runner, pid, starttime, machine, boot, pidns, adopted}   one a supervisor that took the attempt
+//   prepared {}                                     work/ is complete; from here on a waiter may exist
+//   state    {state, message}
+//   control  {request, result}                      acknowledges control/<request>.json
+//   warning  {message}
+//   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, next: "retry"|null}
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host {
+
+/// The last event of an attempt.
+struct AttemptEnd {
+  format::State state = format::State::failed;
+  format::Cause cause = format::Cause::exit;
+  std::optional<int> exit_code = {};
+  std::string signal = {};
+  std::optional<int> rank = {};  ///< the rank that decided
+  std::string message = {};
+  bool retry = false;
+};
+
+class Journal {
+ public:
+  /// Opens or creates the file, folds what is there and appends the `attempt` event.
+  static Result<Journal> open(const format::AttemptPaths& attempt, int number);
+
+  [[nodiscard]] format::State state() const { return state_; }
+  [[nodiscard]] bool prepared() const { return prepared_; }
+  [[nodiscard]] std::optional<std::uint64_t> running_since() const { return running_since_; }
+  /// The stop that an earlier supervisor had begun, from its `stopping` event.
+  [[nodiscard]] std::optional<format::Cause> stopping_cause() const { return stopping_cause_; }
+  [[nodiscard]] std::uint64_t stopping_since() const { return stopping_since_; }
+
+  /// A transition the table forbids is not written. Errors of these four are warnings of ours: the run goes on.
+  void enter(format::State state, const std::string& message = {}, const Json& more = Json::object());
+  void mark_prepared();
+  void acknowledge(const std::string& request, const std::string& result);
+  void warn(const std::string& message);
+
+  /// Durable; the space was reserved when the file was created.
+  Result<> end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes);
+
+ private:
+  explicit Journal(format::EventWriter writer) : writer_(std::move(writer)) {}
+  void read_back(const Json& line, const std::string& boot);
+  format::EventWriter writer_;
+  format::State state_ = format::State::created;
+  bool prepared_ = false;
+  std::optional<std::uint64_t> running_since_;
+  std::optional<format::Cause> stopping_cause_;
+  std::uint64_t stopping_since_ = 0;
+  int warnings_ = 0;
+};
+
+}  // namespace trainctl::host

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the plan to the command line and the environment of each rank.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/waiter/waiter.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host {
+
+/// Variables in the order they were first set; a later value replaces an earlier one.
+class Variables {
+ public:
+  /// The environment of this process.
+  static Variables inherited();
+  void set(const std::string& name, const std::string& value);
+  void set_default(const std::string& name, const std::string& value);
+  void remove(const std::string& name);
+  void prepend_path(const std::string& name, const std::string& folder);
+  [[nodiscard]] const std::string* find(const std::string& name) const;
+  [[nodiscard]] std::vector<std::string> assignments() const;  ///< "K=V"
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+/// What preparing an attempt made known.
+struct Prepared {
+  std::string python = "python3";                ///< of the environment
+  std::map<std::string, std::string> variables;  ///< the environment's: PATH, VIRTUAL_ENV, captured setup lines
+  std::vector<int> gpus;                         ///< assigned by admission
+  bool hide_gpus = false;                        ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty
+};
+
+/// The folder in which the ranks start.
+std::filesystem::path rank_directory(const format::Plan& plan, const format::AttemptPaths& attempt);
+
+/// All that the waiter of `rank` needs but its descriptors. Errors: unreadable secrets, a script that is missing.
+Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
+                               const Prepared& prepared);
+
+}  // namespace trainctl::host

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Limits and requests of a supervised run: everything that may stop it.
+#include <sys/inotify.h>
+
+#include <algorithm>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "base/text.hpp"
+#include "host/linux/process_tree.hpp"
+#include "host/supervisor/run_supervision.hpp"
+
+namespace trainctl::host {
+namespace {
+
+using format::Cause;
+using format::State;
+using Milliseconds = std::chrono::milliseconds;
+
+constexpr std::uint64_t kInboxInterval = 1000 * kMillisecond;           // where inotify is not to be had
+constexpr std::uint64_t kWatchedInboxInterval = 30'000 * kMillisecond;  // and where it is, to be sure
+constexpr std::uint64_t kLogInterval = 1000 * kMillisecond;
+constexpr std::uint64_t kMemoryInterval = 2000 * kMillisecond;
+constexpr int kMemoryStrikes = 2;
+
+std::uint64_t after(std::uint64_t since, const std::optional<Milliseconds>& time) {
+  if (!time || since == kNever) return kNever;
+  return since + static_cast<std::uint64_t>(std::max<std::int64_t>(time->count(), 0)) * kMillisecond;
+}
+
+}  // namespace
+
+void RunSupervision::watch_control() {
+  if (control_watched_) return;
+  const auto changed = [this](std::uint32_t, const std::string&) { inbox_dirty_ = true; };
+  if (reactor_.watch_path(run_.control(), IN_CREATE | IN_MOVED_TO | IN_ONLYDIR, changed) >= 0) {
+    control_watched_ = true;
+    return;
+  }
+  // The folder comes with the first request.
+  reactor_.watch_path(run_.root, IN_CREATE | IN_ONLYDIR, [this](std::uint32_t, const std::string& name) {
+    if (name != "control") return;
+    inbox_dirty_ = true;
+    watch_control();
+  });
+}
+
+void RunSupervision::read_requests(std::uint64_t now) {
+  if (!journal_ || (!inbox_dirty_ && now < next_inbox_)) return;
+  inbox_dirty_ = false;
+  next_inbox_ = now + (control_watched_ ? kWatchedInboxInterval : kInboxInterval);
+  for (const ControlRequest& request : inbox_.take_new()) handle(request, now);
+}
+
+void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
+  if (request.type == "cancel") {
+    stop_for(Cause::canceled, request.reason.empty() ? "canceled" : "canceled: " + request.reason, now);
+    return journal_->acknowledge(request.id, "accepted");
+  }
+  if (request.type != "signal") return journal_->acknowledge(request.id, "refused: unknown request");
+  const auto number = signal_number(request.signal);
+  if (!number) return journal_->acknowledge(request.id, "refused: no such signal");
+  if (phase_ != Phase::active || ranks_->settled()) return journal_->acknowledge(request.id, "refused: nothing runs");
+  for (const Rank& rank : ranks_->ranks()) signal_rank(rank, *number);
+  journal_->acknowledge(request.id, "accepted");
+}
+
+void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint64_t now) {
+  if (stop_cause_) return;
+  stop_cause_ = cause;
+  stop_message_ = message;
+  stop_since_ = now;
+  journal_->enter(State::stopping, message, {{"cause", to_string(cause)}});
+  stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+  if (!preparation_.busy()) return;
+  preparation_.signal(SIGTERM);
+  kill_preparation_at_ = after(now, plan_.stop.grace);
+}
+
+/// A rank failed: the others wait for it in vain. Its failure is the cause, not this stop.
+void RunSupervision::stop_others(int rank, std::uint64_t now) {
+  journal_->enter(State::stopping, "rank " + std::to_string(rank) + " failed, the others are stopped");
+  stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+}
+
+void RunSupervision::check_limits(std::uint64_t now) {
+  if (now >= kill_preparation_at_) {
+    preparation_.signal(SIGKILL);
+    kill_preparation_at_ = now + 100 * kMillisecond;
+    if (!preparation_.busy()) kill_preparation_at_ = kNever;
+  }
+  if (stop_cause_ || stopper_->stopping()) return;
+  const auto running = journal_->running_since();
+  const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
+  if (!running) {
+    if (now >= after(attempt_since_, plan_.limits.start_timeout)) {
+      stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
+    }
+    return;
+  }
+  if (now >= after(*running, plan_.limits.timeout)) {
+    return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
+  }
+  if (now >= after(std::max(*running, clock_->last_growth()), plan_.limits.idle)) {
+    if (!clock_->look(now)) {
+      return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
+    }
+  }
+  warn_before_limit(now);
+  check_memory(now);
+}
+
+void RunSupervision::warn_before_limit(std::uint64_t now) {
+  if (warned_ || !plan_.stop.warn || !plan_.limits.timeout) return;
+  const Milliseconds at = std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0));
+  if (now < after(*journal_->running_since(), at)) return;
+  warned_ = true;
+  const auto number = signal_number(plan_.stop.warn_signal);
+  if (!number) return;
+  int told = 0;
+  for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) {
+    // To a process without a handler the signal would be the end.
+    if (handles_signal(pid, *number) && ::kill(pid, *number) == 0) ++told;
+  }
+  journal_->warn("the time limit is near: " + plan_.stop.warn_signal + " was sent to " + std::to_string(told) +
+                 (told == 1 ? " process that handles it" : " processes that handle it"));
+}
+
+void RunSupervision::check_memory(std::uint64_t now) {
+  if (!plan_.resources.memory || now < next_memory_) return;
+  next_memory_ = now + kMemoryInterval;
+  std::uint64_t sum = 0;
+  for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) sum += memory_of(pid);
+  memory_strikes_ = sum > *plan_.resources.memory ? memory_strikes_ + 1 : 0;
+  if (memory_strikes_ < kMemoryStrikes) return;
+  stop_for(Cause::memory_limit,
+           "used " + base::format_size(sum) + " of memory, its limit is " + base::format_size(*plan_.resources.memory),
+           now);
+}
+
+void RunSupervision::check_log(std::uint64_t now) {
+  if (now < clock_->next_look() || clock_->look(now)) return;
+  // Quiet: sleep until somebody writes. One event is enough, a flood must not wake us each time.
+  if (log_watch_ < 0) {
+    log_watch_ =
+        reactor_.watch_path(clock_->log(), IN_MODIFY | IN_ONESHOT, [this](std::uint32_t mask, const std::string&) {
+          if ((mask & IN_MODIFY) == 0) return;
+          log_watch_ = -1;
+          if (clock_) clock_->look_at(0);
+        });
+  }
+  if (log_watch_ < 0) {
+    clock_->rest();
+    return clock_->look_at(now + kLogInterval);
+  }
+  if (!clock_->look(now)) clock_->rest();  // nothing came between the look and the watch
+}
+
+std::uint64_t RunSupervision::limit_deadline() const {
+  if (stop_cause_ || stopper_->stopping()) return kill_preparation_at_;
+  const auto running = journal_->running_since();
+  if (!running) return after(attempt_since_, plan_.limits.start_timeout);
+  std::uint64_t next = after(*running, plan_.limits.timeout);
+  next = std::min(next, after(std::max(*running, clock_->last_growth()), plan_.limits.idle));
+  if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
+    next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
+  }
+  if (plan_.resources.memory) next = std::min(next, next_memory_);
+  return next;
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervisor/run_supervision.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/process.hpp"
+#include "base/ulid.hpp"
+#include "host/linux/kernel_log.hpp"
+
+namespace trainctl::host {
+namespace {
+
+using format::Cause;
+using format::State;
+
+constexpr std::uint64_t kDiskFullBelow = 64U << 10U;
+
+std::string text_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// The `end` of an attempt, when it has one.
+std::optional<Json> end_of(const std::vector<Json>& events) {
+  for (const Json& line : events) {
+    if (text_of(line, "type") == "end") return line;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, base::FileLock lock,
+                               SupervisionOptions options)
+    : reactor_(reactor),
+      run_(std::move(run)),
+      plan_(std::move(plan)),
+      lock_(std::move(lock)),
+      options_(options),
+      inbox_(run_.control()),
+      preparation_(reactor) {}
+
+void RunSupervision::read_history() {
+  for (int n = 1; n <= attempt_; ++n) {
+    const auto events = format::read_lines(run_.attempt(n).events());
+    if (!events) continue;
+    for (const Json& line : *events) {
+      if (text_of(line, "type") == "control") inbox_.mark_seen(text_of(line, "request"));
+    }
+    const auto end = end_of(*events);
+    if (!end || text_of(*end, "next") != "retry") continue;
+    const auto cause = format::parse_cause(text_of(*end, "cause"));
+    ++(cause && is_infrastructure(*cause) ? retries_.infrastructure : retries_.asked);
+  }
+}
+
+void RunSupervision::start() {
+  attempt_ = format::last_attempt(run_);
+  if (attempt_ == 0) {
+    begin_attempt(1, false);
+    return;
+  }
+  read_history();
+  const auto events = format::read_lines(run_.attempt(attempt_).events());
+  const auto end = events ? end_of(*events) : std::nullopt;
+  if (!end) {
+    begin_attempt(attempt_, true);
+  } else if (text_of(*end, "next") == "retry") {
+    backoff_until_ = base::mono_ns();  // whoever started us again wants it to go on
+    phase_ = Phase::backoff;
+  } else {
+    remove_secrets();
+    phase_ = Phase::done;
+  }
+}
+
+void RunSupervision::begin_attempt(int number, bool adopt) {
+  attempt_ = number;
+  const format::AttemptPaths paths = run_.attempt(number);
+  stop_cause_.reset();
+  stop_since_ = kNever;
+  warned_ = false;
+  memory_strikes_ = 0;
+  attempt_since_ = base::mono_ns();
+  auto opened = [&]() -> Result<Journal> {
+    TRY(base::make_directories(run_.attempts()));
+    TRY(base::make_directory(paths.root));
+    return Journal::open(paths, number);
+  }();
+  if (!opened) return give_up(opened.error());
+  journal_ = std::move(*opened);
+  if (!options_.start_unstarted && !adopt && number == 1) {
+    return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = "was never started"});
+  }
+  stopper_ = std::make_unique<Stopper>(TreeFinder(plan_.id, number));
+  ranks_ = std::make_unique<RankSet>(reactor_, paths, plan_.processes_per_node);
+  clock_ = std::make_unique<LogClock>(paths.log(0), paths.times());
+  watch_control();
+  if (adopt) {
+    if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
+    resume_attempt();
+  } else {
+    prepare();
+  }
+}
+
+/// Takes up where a dead supervisor left off.
+void RunSupervision::resume_attempt() {
+  const std::uint64_t now = base::mono_ns();
+  const bool any_file =
+      std::any_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) { return rank.record.exists; });
+  phase_ = Phase::active;
+  if (const auto cause = journal_->stopping_cause()) {
+    stop_cause_ = cause;
+    stop_since_ = journal_->stopping_since();
+    stop_message_ = "stopped (" + std::string(to_string(*cause)) + ")";
+    stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+  }
+  // Some ranks of a group started and some did not: those that did may be waiting for the others, so go on with all.
+  if (!any_file || (ranks_->unstarted() && !stop_cause_)) prepare();
+}
+
+void RunSupervision::prepare() {
+  read_requests(base::mono_ns());
+  if (stop_cause_) {
+    phase_ = Phase::active;  // nothing runs: following the ranks finds it settled and writes the end
+    return;
+  }
+  link_outputs();
+  if (journal_->prepared() && is_quick_to_prepare(plan_, attempt_)) return launch(Prepared{});
+  phase_ = Phase::preparing;
+  if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, attempt_));
+  journal_->enter(State::preparing, preparation_message(plan_));
+  auto started =
+      preparation_.start(plan_, run_, attempt_, [this](PreparationResult result) { on_prepared(std::move(result)); });
+  if (!started) finish_unstarted({.state = State::failed, .cause = Cause::start, .message = started.error().message});
+}
+
+void RunSupervision::on_prepared(PreparationResult result) {
+  if (stop_cause_) {
+    phase_ = Phase::active;
+    return;
+  }
+  if (!result) {
+    return finish_unstarted({.state = State::failed, .cause = result.error().cause, .message = result.error().message});
+  }
+  launch(*result);
+}
+
+void RunSupervision::launch(const Prepared& prepared) {
+  const format::AttemptPaths paths = run_.attempt(attempt_);
+  auto made = [&]() -> Result<std::vector<RankLaunch>> {
+    TRY(base::make_directories(paths.logs()));
+    TRY(base::make_directories(paths.node(0)));
+    TRY(base::make_directories(paths.metrics()));
+    std::vector<RankLaunch> launches;
+    for (int r = 0; r < plan_.processes_per_node; ++r) {
+      TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, prepared));
+      one.mask = options_.user_mask;
+      launches.push_back(std::move(one));
+    }
+    return launches;
+  }();
+  if (!made) {
+    return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = made.error().message});
+  }
+  if (!journal_->prepared()) journal_->mark_prepared();
+  phase_ = Phase::active;
+  ranks_->start(*made);
+}
+
+void RunSupervision::follow_ranks(std::uint64_t now) {
+  ranks_->poll(now);
+  if (ranks_->any_running()) journal_->enter(State::running);
+  for (const Rank& rank : ranks_->ranks()) {
+    const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
+    if (failed && !stopper_->stopping() && !ranks_->settled()) stop_others(rank.number, now);
+  }
+  if (!ranks_->settled()) return;
+  phase_ = Phase::draining;
+  drain(now);
+}
+
+void RunSupervision::drain(std::uint64_t now) {
+  if (!ranks_->waiters_gone() || (!ranks_->trees_clean() && !stopper_->tree_empty(ranks_->ranks()))) {
+    stopper_->begin_leftovers(now);
+    return;
+  }
+  ranks_->fence();
+  if (!ranks_->settled()) {
+    phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
+    return;
+  }
+  finish(judge(outcome()));
+}
+
+Outcome RunSupervision::outcome() const {
+  Outcome result;
+  bool stop_counts = false;
+  std::uint64_t first = kNever;
+  for (const Rank& rank : ranks_->ranks()) {
+    result.ranks.push_back(rank.record.exit);
+    if (rank.lost && !result.lost_rank) {
+      result.lost_rank = rank.number;
+      result.lost_why = *rank.lost;
+    }
+    const auto& exit = rank.record.exit;
+    if (!exit || exit->mono_ns >= stop_since_) {
+      stop_counts = true;
+      continue;
+    }
+    if (exit->code == 0 || exit->mono_ns >= first) continue;
+    first = exit->mono_ns;
+    result.deciding = rank.number;
+  }
+  if (stop_cause_ && stop_counts) result.stopped_for = stop_cause_;
+  result.stop_message = stop_message_;
+  if (result.deciding) {
+    const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
+    const pid_t pid = ranks_->ranks()[static_cast<std::size_t>(*result.deciding)].record.process.pid;
+    result.oom_killed = exit.signal == SIGKILL && kernel_killed_for_memory(pid);
+    result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
+  }
+  return result;
+}
+
+void RunSupervision::finish_unstarted(AttemptEnd end) {
+  if (ranks_) ranks_->fence();
+  finish(std::move(end));
+}
+
+void RunSupervision::finish(AttemptEnd end) {
+  const format::AttemptPaths paths = run_.attempt(attempt_);
+  if (clock_) clock_->look(base::mono_ns());
+  reactor_.unwatch_path(log_watch_);
+  log_watch_ = -1;
+  bool retryable = end.cause == Cause::start && end.rank.has_value();
+  if (ranks_) {
+    // A program that does not exist will not exist a second later.
+    retryable = retryable && std::none_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) {
+                  return rank.record.exit && rank.record.exit->cause == "start" && !rank.record.exit->retryable;
+                });
+  }
+  end.retry = should_retry(end, retryable, plan_.retry, retries_);
+  std::map<std::string, std::uint64_t> sizes;
+  const auto logs = base::list_directory(paths.logs());
+  if (logs) {
+    for (const std::string& name : *logs) {
+      if (name.ends_with(".log")) sizes[name] = base::file_size(paths.logs() / name).value_or(0);
+    }
+  }
+  if (!end.retry) remove_secrets();
+  if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
+  for (const auto& [name, size] : sizes) {
+    if (size == 0) continue;
+    if (const auto fd = base::open_file(paths.logs() / name, O_RDONLY)) (void)base::sync_file(fd->get());
+  }
+  ranks_.reset();
+  stopper_.reset();
+  clock_.reset();
+  if (!end.retry) {
+    phase_ = Phase::done;
+    return;
+  }
+  ++(is_infrastructure(end.cause) ? retries_.infrastructure : retries_.asked);
+  backoff_until_ = base::mono_ns() + static_cast<std::uint64_t>(plan_.retry.backoff.count()) * kMillisecond;
+  phase_ = Phase::backoff;
+}
+
+/// The run folder cannot be written or read: nothing can be recorded, so leave it to a later supervisor.
+void RunSupervision::give_up(const Error& error) {
+  (void)base::write_file_atomic(run_.attempt(attempt_).root / "runner-error.txt", error.message + "\n");
+  phase_ = Phase::done;
+}
+
+void RunSupervision::link_outputs() const {
+  const std::string target = std::string("attempts/") + std::to_string(attempt_) + "/work/outputs";
+  if (attempt_ == 1 && ::symlink(target.c_str(), run_.outputs_link().c_str()) == 0) return;
+  const auto draft = run_.root / (".outputs-" + base::new_ulid());
+  if (::symlink(target.c_str(), draft.c_str()) == 0 && ::rename(draft.c_str(), run_.outputs_link().c_str()) != 0) {
+    ::unlink(draft.c_str());
+  }
+}
+
+void RunSupervision::remove_secrets() const {
+  if (!plan_.secrets.empty()) ::unlink(format::StorePaths{run_.store()}.secrets(run_.id()).c_str());
+}
+
+void RunSupervision::on_orphan(pid_t pid, int status) {
+  if (ranks_) ranks_->on_orphan(pid, status);
+}
+
+void RunSupervision::on_time(std::uint64_t now) {
+  // A request that comes between two attempts is for the next one: it ends that before it starts.
+  if (phase_ == Phase::backoff && (now >= backoff_until_ || inbox_.has_new())) begin_attempt(attempt_ + 1, false);
+  if (phase_ != Phase::backoff) read_requests(now);
+  if (phase_ == Phase::preparing || phase_ == Phase::active) check_limits(now);
+  if (phase_ == Phase::active || phase_ == Phase::draining) {
+    const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
+    if (leftovers > 0 && phase_ == Phase::draining) {
+      journal_->warn("the program had ended, but " + std::to_string(leftovers) +
+                     " of its processes were still there: they are stopped");
+    }
+    check_log(now);
+  }
+  if (phase_ == Phase::active)
+    follow_ranks(now);
+  else if (phase_ == Phase::draining)
+    drain(now);
+}
+
+std::uint64_t RunSupervision::next_deadline() const {
+  if (phase_ == Phase::done) return kNever;
+  std::uint64_t next = inbox_dirty_ ? 0 : next_inbox_;
+  if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
+  if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
+  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll()});
+  if (phase_ == Phase::draining) return next;
+  return std::min(next, limit_deadline());
+}
+
+}  // namespace trainctl::host

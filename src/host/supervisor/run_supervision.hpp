@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run from start or adoption to its final end: attempts, limits, stop requests, retries.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/file.hpp"
+#include "format/fold.hpp"
+#include "format/plan.hpp"
+#include "host/supervisor/inbox.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/supervisor/log_clock.hpp"
+#include "host/supervisor/preparation.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "host/supervisor/stopper.hpp"
+#include "host/supervisor/verdict.hpp"
+
+namespace trainctl::host {
+
+/// How this supervision came to be.
+struct SupervisionOptions {
+  mode_t user_mask = 022;       ///< the submitter's umask, for the ranks
+  bool start_unstarted = true;  ///< false: a run without any attempt is ended instead ("was never started")
+};
+
+class RunSupervision final : public Supervised {
+ public:
+  /// `lock` is the held supervisor.lock.
+  RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, base::FileLock lock,
+                 SupervisionOptions options);
+
+  void start() override;
+  void on_time(std::uint64_t now) override;
+  [[nodiscard]] std::uint64_t next_deadline() const override;
+  void on_orphan(pid_t pid, int status) override;
+  [[nodiscard]] bool done() const override { return phase_ == Phase::done; }
+
+ private:
+  enum class Phase { backoff, preparing, active, draining, done };
+
+  // The life of the run (run_supervision.cpp)
+  void begin_attempt(int number, bool adopt);
+  void resume_attempt();
+  void prepare();
+  void on_prepared(PreparationResult result);
+  void launch(const Prepared& prepared);
+  void follow_ranks(std::uint64_t now);
+  void drain(std::uint64_t now);
+  void finish(AttemptEnd end);
+  void finish_unstarted(AttemptEnd end);
+  void give_up(const Error& error);
+  [[nodiscard]] Outcome outcome() const;
+  void link_outputs() const;
+  void remove_secrets() const;
+  void read_history();
+
+  // Limits and requests (run_limits.cpp)
+  void read_requests(std::uint64_t now);
+  void handle(const ControlRequest& request, std::uint64_t now);
+  void check_limits(std::uint64_t now);
+  void check_log(std::uint64_t now);
+  void check_memory(std::uint64_t now);
+  void warn_before_limit(std::uint64_t now);
+  void stop_for(format::Cause cause, const std::string& message, std::uint64_t now);
+  void stop_others(int rank, std::uint64_t now);
+  void watch_control();
+  [[nodiscard]] std::uint64_t limit_deadline() const;
+
+  Reactor& reactor_;
+  format::RunPaths run_;
+  format::Plan plan_;
+  base::FileLock lock_;
+  SupervisionOptions options_;
+  Inbox inbox_;
+  RetryCount retries_;
+  Phase phase_ = Phase::backoff;
+
+  int attempt_ = 0;
+  std::optional<Journal> journal_;
+  std::unique_ptr<RankSet> ranks_;
+  std::unique_ptr<Stopper> stopper_;
+  std::unique_ptr<LogClock> clock_;
+  Preparation preparation_;
+  std::optional<format::Cause> stop_cause_;
+  std::string stop_message_;
+  std::uint64_t stop_since_ = kNever;
+  std::uint64_t attempt_since_ = 0;
+  std::uint64_t backoff_until_ = 0;
+  std::uint64_t next_inbox_ = 0;
+  std::uint64_t next_memory_ = 0;
+  std::uint64_t kill_preparation_at_ = kNever;
+  int memory_strikes_ = 0;
+  int log_watch_ = -1;
+  bool control_watched_ = false;
+  bool inbox_dirty_ = false;
+  bool warned_ = false;
+};
+
+}  // namespace trainctl::host

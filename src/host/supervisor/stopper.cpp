@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervisor/stopper.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <set>
+#include <utility>
+
+#include "host/linux/process_tree.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::uint64_t kKillInterval = 20 * kMillisecond;
+constexpr std::uint64_t kLeftoverPatience = 100 * kMillisecond;
+constexpr std::uint64_t kLeftoverGrace = 5000 * kMillisecond;
+
+std::uint64_t nanoseconds(std::chrono::milliseconds time) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) * kMillisecond;
+}
+
+bool in_session(const ProcessStatus& process, const std::vector<Rank>& ranks) {
+  return std::any_of(ranks.begin(), ranks.end(), [&](const Rank& rank) {
+    const ProcessIdentity& leader = rank.record.process;
+    if (!rank.record.started || process.session != leader.pid) return false;
+    // A leader of another age: the number was used again.
+    return process.pid != leader.pid || process.start_time == leader.start_time;
+  });
+}
+
+}  // namespace
+
+TreeFinder::TreeFinder(std::string run_id, int attempt)
+    : run_marker_("TRAINCTL_RUN_ID=" + std::move(run_id)),
+      attempt_marker_("TRAINCTL_ATTEMPT=" + std::to_string(attempt)) {}
+
+bool TreeFinder::is_marked(pid_t pid) const {
+  return has_variable(pid, run_marker_) && has_variable(pid, attempt_marker_);
+}
+
+std::vector<pid_t> TreeFinder::members(const std::vector<Rank>& ranks) const {
+  const std::vector<ProcessStatus> all = list_processes();
+  std::vector<pid_t> roots;
+  std::set<pid_t> waiters;
+  bool waiter_missing = false;
+  for (const Rank& rank : ranks) {
+    if (rank.waiter != 0) waiters.insert(rank.waiter);
+    if (!rank.record.started || rank.lost) continue;
+    if (rank.waiter == 0 && !rank.waiter_clean && is_alive(rank.record.waiter)) waiters.insert(rank.record.waiter.pid);
+    if (is_alive(rank.record.process)) roots.push_back(rank.record.process.pid);
+  }
+  for (const Rank& rank : ranks)
+    waiter_missing = waiter_missing || (rank.record.started && !rank.waiter_clean && rank.waiter == 0);
+  roots.insert(roots.end(), waiters.begin(), waiters.end());
+  for (const ProcessStatus& process : all) {
+    if (process.pid == ::getpid() || process.state == 'Z') continue;
+    if (in_session(process, ranks) || (waiter_missing && is_marked(process.pid))) roots.push_back(process.pid);
+  }
+  std::set<pid_t> found;
+  for (const ProcessStatus& process : descendants(all, roots)) found.insert(process.pid);
+  found.insert(roots.begin(), roots.end());
+  for (const pid_t waiter : waiters) found.erase(waiter);
+  found.erase(::getpid());
+  return {found.begin(), found.end()};
+}
+
+void signal_rank(const Rank& rank, int signal) {
+  if (!rank.record.started || rank.settled()) return;
+  const pid_t pid = rank.record.process.pid;
+  if (!is_alive(rank.record.process)) return;
+  if (::kill(-pid, signal) != 0 && errno == ESRCH) ::kill(pid, signal);
+  if (signal != SIGCONT && signal != SIGSTOP && signal != SIGTSTP) ::kill(-pid, SIGCONT);
+}
+
+void Stopper::begin(int signal, std::chrono::milliseconds grace, std::uint64_t now) {
+  if (stopping()) return;
+  stage_ = Stage::signal;
+  signal_ = signal;
+  next_ = now;
+  terminate_at_ = now + nanoseconds(grace) / 2;
+  kill_at_ = now + nanoseconds(grace);
+}
+
+void Stopper::begin_leftovers(std::uint64_t now) {
+  if (leftovers_) return;
+  leftovers_ = true;
+  if (stage_ == Stage::kill) return;
+  stage_ = Stage::terminate;
+  terminate_at_ = now + kLeftoverPatience;
+  kill_at_ = now + kLeftoverGrace;
+  next_ = terminate_at_;
+}
+
+void Stopper::kill_tree(const std::vector<Rank>& ranks) const {
+  for (const pid_t pid : finder_.members(ranks)) ::kill(pid, SIGKILL);
+}
+
+std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {
+  if (now < next_) return 0;
+  std::size_t terminated = 0;
+  if (stage_ == Stage::signal) {
+    for (const Rank& rank : ranks) signal_rank(rank, signal_);
+    stage_ = Stage::terminate;
+    next_ = terminate_at_;
+  }
+  if (stage_ == Stage::terminate && now >= terminate_at_) {
+    if (leftovers_) {
+      const std::vector<pid_t> members = finder_.members(ranks);
+      terminated = members.size();
+      for (const pid_t pid : members) {
+        ::kill(pid, SIGTERM);
+        ::kill(pid, SIGCONT);
+      }
+    } else {
+      for (const Rank& rank : ranks) signal_rank(rank, SIGTERM);
+    }
+    stage_ = Stage::kill;
+    next_ = kill_at_;
+  }
+  if (stage_ == Stage::kill && now >= kill_at_) {
+    kill_tree(ranks);
+    next_ = now + kKillInterval;
+  }
+  return terminated;
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends the processes of an attempt: the stop signal to each rank's group, SIGTERM at half the grace, SIGKILL to the
+// whole tree at its end, repeated until nothing is left.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/supervisor/rank_set.hpp"
+
+namespace trainctl::host {
+
+/// Who belongs to an attempt: found by descent, by session, and (when a waiter was killed) by the marker variables.
+class TreeFinder {
+ public:
+  TreeFinder(std::string run_id, int attempt);
+  /// Every process of the ranks' trees; waiters and this process are not among them.
+  [[nodiscard]] std::vector<pid_t> members(const std::vector<Rank>& ranks) const;
+
+ private:
+  [[nodiscard]] bool is_marked(pid_t pid) const;
+  std::string run_marker_;
+  std::string attempt_marker_;
+};
+
+class Stopper {
+ public:
+  explicit Stopper(TreeFinder finder) : finder_(std::move(finder)) {}
+
+  /// A second call is ignored.
+  void begin(int signal, std::chrono::milliseconds grace, std::uint64_t now);
+  /// The ranks have ended; what is left of their trees gets SIGTERM after a moment, SIGKILL after five seconds.
+  void begin_leftovers(std::uint64_t now);
+  [[nodiscard]] bool stopping() const { return stage_ != Stage::idle; }
+
+  /// Does what is due. Returns how many processes of the tree got a first SIGTERM as leftovers (for the warning).
+  std::size_t tick(std::uint64_t now, const std::vector<Rank>& ranks);
+  [[nodiscard]] std::uint64_t next_deadline() const { return next_; }
+  [[nodiscard]] bool tree_empty(const std::vector<Rank>& ranks) const { return finder_.members(ranks).empty(); }
+  [[nodiscard]] const TreeFinder& finder() const { return finder_; }
+
+ private:
+  enum class Stage { idle, signal, terminate, kill };
+  void kill_tree(const std::vector<Rank>& ranks) const;
+  TreeFinder finder_;
+  Stage stage_ = Stage::idle;
+  bool leftovers_ = false;
+  int signal_ = 0;
+  std::uint64_t next_ = kNever;
+  std::uint64_t terminate_at_ = kNever;
+  std::uint64_t kill_at_ = kNever;
+};
+
+/// To a rank's process group, with SIGCONT so that a stopped one hears it.
+void signal_rank(const Rank& rank, int signal);
+
+}  // namespace trainctl::host

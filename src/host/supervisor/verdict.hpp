@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pure: from what happened to the end that is written, and whether there is another try.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "format/plan.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/waiter/rank_record.hpp"
+
+namespace trainctl::host {
+
+/// What is known when nothing of an attempt runs any more.
+struct Outcome {
+  std::vector<std::optional<RankExit>> ranks;  ///< empty optional: never started, or gone without an exit line
+  std::optional<int> lost_rank;                ///< a rank that is gone without a trace
+  std::string lost_why = {};
+  std::optional<int> deciding;               ///< the rank whose failure came first
+  std::optional<format::Cause> stopped_for;  ///< the first stop reason, when it began before any exit decided
+  std::string stop_message = {};
+  std::optional<AttemptEnd> not_started = {};  ///< preparation failed: the end is this one
+  bool oom_killed = false;
+  bool disk_full = false;
+};
+
+/// state, cause, exit code and message; `retry` is left false.
+AttemptEnd judge(const Outcome& outcome);
+
+/// How often earlier attempts were retried, by budget.
+struct RetryCount {
+  int asked = 0;           ///< by retry.on
+  int infrastructure = 0;  ///< preempted, node, start
+};
+
+/// Is there another attempt after `end`? Infrastructure has a budget of three of its own.
+bool should_retry(const AttemptEnd& end, bool start_may_be_retried, const format::PlanRetry& retry,
+                  const RetryCount& before);
+bool is_infrastructure(format::Cause cause);
+
+}  // namespace trainctl::host

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the private copy of a snapshot that a run works in.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "snapshot/store.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::snapshot {
+
+struct MaterialiseOptions {
+  bool verify = false;       ///< check each blob's hash too (its length always is)
+  bool make_outputs = true;  ///< an empty outputs/ at the top
+};
+
+struct Materialised {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t cloned = 0;  ///< files that share their bytes with the store until they are written
+};
+
+/// `destination` must not exist or be an empty directory; its parent must exist. Files get the mode they had, never a
+/// hard link: writing into the copy cannot harm the store. Nothing is written outside `destination`, whatever the
+/// manifest says. Not fsynced. After an error the destination holds a part; the caller removes it.
+Result<Materialised> materialise(const Store& store, std::string_view digest, const std::filesystem::path& destination,
+                                 const MaterialiseOptions& options = {});
+
+}  // namespace trainctl::snapshot
