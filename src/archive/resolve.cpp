@@ -83,11 +83,13 @@ Result<std::string> Store::resolve(std::string_view text) const {
   if (text.empty()) return fail(Errc::invalid, "an empty text names no run", "@ is your last run");
   if (text.front() == '@') {
     const auto back = to_index(text.substr(1));
-    if (!back) return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
+    if (!back)
+      return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
     TRY_ASSIGN(const auto ids, run_ids());
     if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
     if (*back > ids.size()) {
-      return fail(Errc::not_found, "there are only " + std::to_string(ids.size()) + " runs, " + std::string(text) + " names none");
+      return fail(Errc::not_found,
+                  "there are only " + std::to_string(ids.size()) + " runs, " + std::string(text) + " names none");
     }
     return ids[ids.size() - *back];
   }

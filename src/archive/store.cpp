@@ -28,23 +28,28 @@ constexpr std::size_t kLongestName = 63;
 
 Result<fs::path> default_home() {
   if (const auto home = base::get_env("TRAINCTL_HOME"); home && !home->empty()) return fs::absolute(*home);
-  if (const auto data = base::get_env("XDG_DATA_HOME"); data && data->starts_with('/')) return fs::path(*data) / "trainctl";
+  if (const auto data = base::get_env("XDG_DATA_HOME"); data && data->starts_with('/'))
+    return fs::path(*data) / "trainctl";
   if (const auto home = base::get_env("HOME"); home && home->starts_with('/')) {
     return fs::path(*home) / ".local" / "share" / "trainctl";
   }
-  return fail(Errc::store, "neither TRAINCTL_HOME, XDG_DATA_HOME nor HOME says where to keep runs", "set TRAINCTL_HOME");
+  return fail(Errc::store, "neither TRAINCTL_HOME, XDG_DATA_HOME nor HOME says where to keep runs",
+              "set TRAINCTL_HOME");
 }
 
 Result<> check_owner(const fs::path& root) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(root.c_str(), &status) != 0) return fail_errno("use the store " + root.string(), errno);
-  if (!S_ISDIR(status.st_mode)) return fail(Errc::store, root.string() + " is not a directory", "set TRAINCTL_HOME to a directory");
+  if (!S_ISDIR(status.st_mode))
+    return fail(Errc::store, root.string() + " is not a directory", "set TRAINCTL_HOME to a directory");
   if (status.st_uid != ::geteuid()) {
-    return fail(Errc::denied, "the store " + root.string() + " belongs to uid " + std::to_string(status.st_uid) + ", not to you",
+    return fail(Errc::denied,
+                "the store " + root.string() + " belongs to uid " + std::to_string(status.st_uid) + ", not to you",
                 "set TRAINCTL_HOME to a directory of your own");
   }
   if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(Errc::denied, "others may write to the store " + root.string(), "chmod go-w " + base::shell_quote(root.string()));
+    return fail(Errc::denied, "others may write to the store " + root.string(),
+                "chmod go-w " + base::shell_quote(root.string()));
   }
   return {};
 }
@@ -97,7 +102,11 @@ Result<Store> Store::open(const std::optional<fs::path>& home) {
   Store store(format::StorePaths{root});
   if (!base::exists(root)) {
     auto made = base::make_directories(root);
-    if (!made) return fail(std::move(made).error().with_context("make the store").with_hint("set TRAINCTL_HOME to a writable directory"));
+    if (!made)
+      return fail(std::move(made)
+                      .error()
+                      .with_context("make the store")
+                      .with_hint("set TRAINCTL_HOME to a writable directory"));
   }
   TRY(check_owner(root));
   TRY(check_format(store.paths_));
@@ -137,7 +146,9 @@ Result<std::vector<std::string>> Store::run_ids() const {
   return names;
 }
 
-Result<> Store::remove_run(const std::string& id) const { return base::remove_tree(paths_.run(id).root); }
+Result<> Store::remove_run(const std::string& id) const {
+  return base::remove_tree(paths_.run(id).root);
+}
 
 bool is_valid_name(std::string_view text) {
   if (text.empty() || text.size() > kLongestName) return false;
@@ -149,7 +160,8 @@ bool is_valid_name(std::string_view text) {
 std::string to_valid_name(std::string_view text) {
   std::string name;
   for (const char c : text) {
-    const bool usable = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    const bool usable =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (usable && (!name.empty() || (c != '.' && c != '_' && c != '-'))) name += c;
     if (!usable && !name.empty() && name.back() != '-') name += '-';
   }

@@ -19,8 +19,8 @@ inline constexpr int kStoreFormat = 1;
 /// An opened store.
 class Store {
  public:
-  /// `home`, else $TRAINCTL_HOME, else $XDG_DATA_HOME/trainctl, else ~/.local/share/trainctl. Made with mode 0700 when it
-  /// is missing. Refused (Errc::denied) when somebody else owns it or may write to it.
+  /// `home`, else $TRAINCTL_HOME, else $XDG_DATA_HOME/trainctl, else ~/.local/share/trainctl. Made with mode 0700 when
+  /// it is missing. Refused (Errc::denied) when somebody else owns it or may write to it.
   static Result<Store> open(const std::optional<std::filesystem::path>& home = {});
 
   [[nodiscard]] const format::StorePaths& paths() const { return paths_; }
@@ -35,8 +35,8 @@ class Store {
   /// ULIDs of all runs, oldest first.
   [[nodiscard]] Result<std::vector<std::string>> run_ids() const;
 
-  /// The run a person means (design: "Naming a run"): @, @2, a ULID, digits-42, digits (its last), a unique ULID prefix or
-  /// the last six characters. Errc::not_found with near names; Errc::invalid with the list when ambiguous.
+  /// The run a person means (design: "Naming a run"): @, @2, a ULID, digits-42, digits (its last), a unique ULID prefix
+  /// or the last six characters. Errc::not_found with near names; Errc::invalid with the list when ambiguous.
   [[nodiscard]] Result<std::string> resolve(std::string_view text) const;
 
   /// Removes the run's folder. Its name stays claimed.

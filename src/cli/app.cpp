@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // From argv to a command. Only the App of the command that is called is built: building all of them costs more than the
 // rest of a start together.
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "base/text.hpp"
 #include "cli/command.hpp"
@@ -44,7 +43,8 @@ std::string option_hint(const CLI::App& app, const std::string& word) {
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   const std::vector<std::string_view> candidates(names.begin(), names.end());
   const auto near = base::suggest(word.substr(0, word.find('=')), candidates);
   return near ? "did you mean " + *near + "?" : "";
@@ -56,7 +56,8 @@ const CLI::App& deepest(const CLI::App& app) {
   return *current;
 }
 
-int usage_error(const Context& context, const CLI::App& app, const CLI::ParseError& problem, std::span<const std::string> words) {
+int usage_error(const Context& context, const CLI::App& app, const CLI::ParseError& problem,
+                std::span<const std::string> words) {
   Error error{.code = Errc::invalid, .message = problem.what()};
   const CLI::App& last = deepest(app);
   if (dynamic_cast<const CLI::ExtrasError*>(&problem) != nullptr) {
@@ -83,7 +84,8 @@ int usage_error(const Context& context, const CLI::App& app, const CLI::ParseErr
 }
 
 int unknown_command(const Context& context, const std::string& word) {
-  Error error{.code = Errc::invalid, .message = "unknown command \"" + word + "\"", .hint = "trainctl help lists the commands"};
+  Error error{
+      .code = Errc::invalid, .message = "unknown command \"" + word + "\"", .hint = "trainctl help lists the commands"};
   std::vector<std::string_view> names;
   for (const Command& command : all_commands()) names.emplace_back(command.name);
   if (const auto near = base::suggest(word, names)) error.hint = "did you mean trainctl " + *near + "?";
@@ -107,7 +109,8 @@ int dispatch(Context& context, const Command& command, std::span<const std::stri
   CLI::App app(command.summary, command.name);
   app.set_help_flag();
   GlobalOptions options;
-  const Action action = command.configure(app);
+  Options command_options(app);
+  const Action action = command.configure(command_options);
   add_globals_to_all(app, options);
   try {
     // CLI11 takes the words in reverse.
@@ -154,9 +157,10 @@ int main(int argc, char** argv) {
   try {
     return finish(context, dispatch(context, *command, words));
   } catch (const std::exception& problem) {
-    return finish(context, report(context, Error{.code = Errc::internal,
-                                                 .message = std::string("internal error: ") + problem.what(),
-                                                 .hint = "this is a bug of trainctl: please report it with the command line"}));
+    return finish(context,
+                  report(context, Error{.code = Errc::internal,
+                                        .message = std::string("internal error: ") + problem.what(),
+                                        .hint = "this is a bug of trainctl: please report it with the command line"}));
   }
 }
 

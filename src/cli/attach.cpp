@@ -106,9 +106,13 @@ void Session::send_raw(const engine::LogRange& range) {
 Result<> Session::show_json(const engine::LogRange& range) {
   const auto path = run_.attempt(range.attempt).log(options_.rank);
   for (std::uint64_t done = 0; done < range.size;) {
-    TRY_ASSIGN(const std::string bytes, base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+    TRY_ASSIGN(const std::string bytes,
+               base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) return {};
-    Json line = {{"type", "log"}, {"stream", path.filename().string()}, {"attempt", range.attempt}, {"epoch", 1},
+    Json line = {{"type", "log"},
+                 {"stream", path.filename().string()},
+                 {"attempt", range.attempt},
+                 {"epoch", 1},
                  {"offset", range.offset + done}};
     if (base::is_utf8(bytes)) {
       line["text"] = bytes;
@@ -136,7 +140,8 @@ Result<> Session::show(const engine::LogRange& range) {
   }
   const auto path = run_.attempt(range.attempt).log(options_.rank);
   for (std::uint64_t done = 0; done < range.size;) {
-    TRY_ASSIGN(const std::string bytes, base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+    TRY_ASSIGN(const std::string bytes,
+               base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) break;
     const std::string clean = filter_.filter(bytes);
     context_.out.write(clean);
@@ -166,7 +171,10 @@ void Session::announce_state() {
   const format::RunState& state = follower_->state();
   status_.state(state);
   if (context_.json && state.state != shown_state_) {
-    context_.print({{"type", "state"}, {"id", id_}, {"state", format::to_string(state.state)}, {"attempt", state.attempt},
+    context_.print({{"type", "state"},
+                    {"id", id_},
+                    {"state", format::to_string(state.state)},
+                    {"attempt", state.attempt},
                     {"message", state.message}});
     context_.out.flush();
   }
@@ -185,13 +193,15 @@ void Session::cancel(const std::string& reason) {
   canceled_here_ = true;
   if (auto requested = engine::request_cancel(run_, reason); !requested) error_ = requested.error();
   // A run whose supervisor died hears the request only when somebody adopts it.
-  if (auto supervised = engine::ensure_supervised(run_, engine::Start::adopt_only); !supervised) error_ = supervised.error();
+  if (auto supervised = engine::ensure_supervised(run_, engine::Start::adopt_only); !supervised)
+    error_ = supervised.error();
 }
 
 Outcome Session::ask() {
   status_.clear();
   context_.err.write(name() + " goes on. " + context_.err.paint(Style::bold, "[d]") + "etach (in 5 s)  " +
-                     context_.err.paint(Style::bold, "[c]") + "ancel  " + context_.err.paint(Style::bold, "[w]") + "atch ");
+                     context_.err.paint(Style::bold, "[c]") + "ancel  " + context_.err.paint(Style::bold, "[w]") +
+                     "atch ");
   context_.err.flush();
   const int key = ask_key(*signals_, "dDcCwW", kPromptMs);
   context_.err.line("");
@@ -201,7 +211,8 @@ Outcome Session::ask() {
     cancel("canceled from the terminal");
     return Outcome::going_on;
   }
-  context_.note(name() + " goes on; trainctl attach " + name() + " comes back to it, trainctl cancel " + name() + " ends it");
+  context_.note(name() + " goes on; trainctl attach " + name() + " comes back to it, trainctl cancel " + name() +
+                " ends it");
   return Outcome::left;
 }
 
@@ -265,7 +276,8 @@ void Session::wait() {
 }
 
 int Session::run() {
-  auto opened = engine::Follower::open(run_, {.rank = options_.rank, .attempt = options_.attempt, .from = options_.from, .logs = true});
+  auto opened = engine::Follower::open(
+      run_, {.rank = options_.rank, .attempt = options_.attempt, .from = options_.from, .logs = true});
   if (!opened) return report(context_, opened.error());
   follower_.emplace(std::move(*opened));
   signals_.emplace();
@@ -305,7 +317,8 @@ int pass_through_code(const format::RunPaths& run) {
     default:
       break;
   }
-  if (state->exit_code && (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
+  if (state->exit_code &&
+      (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
     return *state->exit_code;
   }
   if (state->end.is_object()) {

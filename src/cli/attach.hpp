@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The screen of a run: logs as they grow, a status line, Ctrl-C, and the exit code. A reader like any other: the run does
-// not notice whether anybody watches.
+// The screen of a run: logs as they grow, a status line, Ctrl-C, and the exit code. A reader like any other: the run
+// does not notice whether anybody watches.
 #pragma once
 
 #include <optional>
@@ -13,13 +13,13 @@
 namespace trainctl::cli {
 
 struct AttachOptions {
-  bool may_start = false;            ///< this command created the run or names it: it may begin it
-  bool pass_exit_code = false;       ///< `run -- CMD`: the command's own code
-  bool summary = true;               ///< the line(s) at the end
-  bool follow = true;                ///< false: what is there now, then stop
+  bool may_start = false;       ///< this command created the run or names it: it may begin it
+  bool pass_exit_code = false;  ///< `run -- CMD`: the command's own code
+  bool summary = true;          ///< the line(s) at the end
+  bool follow = true;           ///< false: what is there now, then stop
   int rank = 0;
   std::optional<int> attempt = {};
-  std::uint64_t from = 0;            ///< first byte of the log to show
+  std::uint64_t from = 0;  ///< first byte of the log to show
 };
 
 /// Follows the run to its end, or until the person leaves. Returns the exit code of design §8.

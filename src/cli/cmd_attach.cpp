@@ -3,8 +3,6 @@
 #include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "archive/store.hpp"
 #include "cli/attach.hpp"
 #include "cli/commands.hpp"
@@ -30,17 +28,22 @@ int attach_action(Context& context, const AttachArguments& arguments) {
   return attach(context, *store, *id, {.may_start = true, .rank = arguments.rank});
 }
 
-Action configure(CLI::App& app) {
+Action configure(Options& app) {
   const auto arguments = std::make_shared<AttachArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
-  app.add_option("--rank", arguments->rank, "Show this rank's log")->type_name("N")->check(CLI::NonNegativeNumber);
+  app.add_option("--rank", arguments->rank, "Show this rank's log")->type_name("N")->non_negative();
   return [arguments](Context& context) { return attach_action(context, *arguments); };
 }
 
 }  // namespace
 
 Command attach_command() {
-  return {"attach", "Running", "Follow a run: its logs from the start, then live, to its end", true, configure, Completes::run,
+  return {"attach",
+          "Running",
+          "Follow a run: its logs from the start, then live, to its end",
+          true,
+          configure,
+          Completes::run,
           "Leaving (Ctrl-C, then d) does not stop the run; attach again at any time, from any terminal."};
 }
 

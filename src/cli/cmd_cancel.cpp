@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
-
-#include <nlohmann/json.hpp>
 
 #include "archive/store.hpp"
 #include "cli/commands.hpp"
@@ -63,10 +60,11 @@ int cancel_action(Context& context, const CancelArguments& arguments) {
   return 0;
 }
 
-Action configure(CLI::App& app) {
+Action configure(Options& app) {
   const auto arguments = std::make_shared<CancelArguments>();
   app.add_option("run", arguments->runs, "The runs to end")->type_name("RUN")->required()->expected(1, 1000);
-  app.add_option("--signal", arguments->signal, "Send this signal to the ranks instead of ending the run")->type_name("NAME");
+  app.add_option("--signal", arguments->signal, "Send this signal to the ranks instead of ending the run")
+      ->type_name("NAME");
   app.add_flag("--no-wait", arguments->no_wait, "Return as soon as the request is written");
   return [arguments](Context& context) { return cancel_action(context, *arguments); };
 }
@@ -74,7 +72,12 @@ Action configure(CLI::App& app) {
 }  // namespace
 
 Command cancel_command() {
-  return {"cancel", "Running", "End runs: their stop signal, then SIGTERM, then SIGKILL for the whole tree", true, configure, Completes::run,
+  return {"cancel",
+          "Running",
+          "End runs: their stop signal, then SIGTERM, then SIGKILL for the whole tree",
+          true,
+          configure,
+          Completes::run,
           "The request is written to the run's folder first, so it holds even if this command is killed."};
 }
 

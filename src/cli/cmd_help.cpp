@@ -2,8 +2,6 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "base/text.hpp"
 #include "cli/commands.hpp"
 
@@ -22,14 +20,15 @@ int help_action(Context& context, const HelpArguments& arguments) {
   }
   const Command* command = find_command(arguments.topic);
   if (command == nullptr) {
-    return report(context, Error{.code = Errc::invalid, .message = "no command \"" + arguments.topic + "\"",
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "no command \"" + arguments.topic + "\"",
                                  .hint = "trainctl help --all lists them"});
   }
   context.out.write(command_help(*command, context.out.width()));
   return 0;
 }
 
-Action configure(CLI::App& app) {
+Action configure(Options& app) {
   const auto arguments = std::make_shared<HelpArguments>();
   app.add_option("command", arguments->topic, "The command to explain")->type_name("COMMAND");
   app.add_flag("--all,-a", arguments->all, "List every command");
@@ -38,6 +37,8 @@ Action configure(CLI::App& app) {
 
 }  // namespace
 
-Command help_command() { return {"help", "Other", "Explain trainctl, or one command", true, configure}; }
+Command help_command() {
+  return {"help", "Other", "Explain trainctl, or one command", true, configure};
+}
 
 }  // namespace trainctl::cli

@@ -2,11 +2,9 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
@@ -58,7 +56,7 @@ Result<std::uint64_t> tail_offset(const std::filesystem::path& log, std::uint64_
 std::uint64_t recorded_size(const format::RunState& state, const std::filesystem::path& log) {
   const std::uint64_t size = base::file_size(log).value_or(0);
   if (!state.end.is_object()) return size;
-  const auto sizes = state.end.find("log_sizes");
+  const auto sizes = state.end.find("logs");
   if (sizes == state.end.end() || !sizes->is_object()) return size;
   const auto found = sizes->find(log.filename().string());
   return found != sizes->end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : size;
@@ -72,19 +70,24 @@ int verify(Context& context, const format::RunState& state, const std::filesyste
   const std::uint64_t recorded = recorded_size(state, log);
   const bool ended = format::is_terminal(state.state);
   if (context.json) {
-    context.print({{"log", log.string()}, {"size", size}, {"recorded", ended ? Json(recorded) : Json(nullptr)}, {"sha256", *hash}, {"whole", size >= recorded}});
+    context.print({{"log", log.string()},
+                   {"size", size},
+                   {"recorded", ended ? Json(recorded) : Json(nullptr)},
+                   {"sha256", *hash},
+                   {"whole", size >= recorded}});
   } else {
     context.out.line(*hash + "  " + log.string() + "  " + std::to_string(size) + " bytes");
   }
   if (size >= recorded) return 0;
-  return report(context, Error{.code = Errc::store, .message = "the log has a gap: " + std::to_string(recorded - size) + " of " +
-                                   std::to_string(recorded) + " bytes recorded at the end are missing",
+  return report(context, Error{.code = Errc::store,
+                               .message = "the log has a gap: " + std::to_string(recorded - size) + " of " +
+                                          std::to_string(recorded) + " bytes recorded at the end are missing",
                                .hint = "the machine lost power before they reached the disk"});
 }
 
 /// Lines with the time each was written by.
-Result<> print_with_times(Context& context, const format::AttemptPaths& attempt, const std::filesystem::path& log, std::uint64_t from,
-                          std::uint64_t size) {
+Result<> print_with_times(Context& context, const format::AttemptPaths& attempt, const std::filesystem::path& log,
+                          std::uint64_t from, std::uint64_t size) {
   TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times()));
   TerminalFilter filter;
   std::string line;
@@ -97,17 +100,21 @@ Result<> print_with_times(Context& context, const format::AttemptPaths& attempt,
         line += c;
         continue;
       }
-      context.out.line(time_text(context, times.time_of(line_begin)) + "  " + (context.out.is_terminal() ? filter.filter(line) : line));
+      context.out.line(time_text(context, times.time_of(line_begin)) + "  " +
+                       (context.out.is_terminal() ? filter.filter(line) : line));
       line_begin += line.size() + 1;
       line.clear();
     }
     at += block.size();
   }
-  if (!line.empty()) context.out.line(time_text(context, times.time_of(line_begin)) + "  " + (context.out.is_terminal() ? filter.filter(line) : line));
+  if (!line.empty())
+    context.out.line(time_text(context, times.time_of(line_begin)) + "  " +
+                     (context.out.is_terminal() ? filter.filter(line) : line));
   return {};
 }
 
-Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format::AttemptPaths& attempt, const std::filesystem::path& log) {
+Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format::AttemptPaths& attempt,
+                                   const std::filesystem::path& log) {
   std::uint64_t from = 0;
   if (arguments.tail) {
     TRY_ASSIGN(from, tail_offset(log, *arguments.tail));
@@ -127,11 +134,14 @@ int logs_action(Context& context, const LogsArguments& arguments) {
   const auto id = store->resolve(arguments.run);
   if (!id) return report(context, id.error());
   const format::RunPaths run = store->run(*id);
-  if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised) return report(context, supervised.error());
+  if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
+    return report(context, supervised.error());
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   if (arguments.attempt && (*arguments.attempt < 1 || *arguments.attempt > state->attempt)) {
-    return report(context, Error{.code = Errc::not_found, .message = "the run has " + std::to_string(state->attempt) + " attempts, none is number " + std::to_string(*arguments.attempt)});
+    return report(context, Error{.code = Errc::not_found,
+                                 .message = "the run has " + std::to_string(state->attempt) +
+                                            " attempts, none is number " + std::to_string(*arguments.attempt)});
   }
   const int shown = arguments.attempt.value_or(state->attempt);
   const format::AttemptPaths attempt = run.attempt(shown);
@@ -152,21 +162,26 @@ int logs_action(Context& context, const LogsArguments& arguments) {
     const auto printed = print_with_times(context, attempt, log, *from, recorded_size(*state, log));
     return printed ? 0 : report(context, printed.error());
   }
-  const int code = attach(context, *store, *id, {.summary = false, .follow = arguments.follow, .rank = arguments.rank,
-                                                 .attempt = shown == 0 ? std::optional<int>() : std::optional(shown), .from = *from});
+  const int code = attach(context, *store, *id,
+                          {.summary = false,
+                           .follow = arguments.follow,
+                           .rank = arguments.rank,
+                           .attempt = shown == 0 ? std::optional<int>() : std::optional(shown),
+                           .from = *from});
   // Whatever the run did, showing its log worked; only our own errors and leaving are reported.
   const auto end = format::fold_run(run);
   return end && format::is_terminal(end->state) && code == format::exit_code_of(end->state, end->cause) ? 0 : code;
 }
 
-Action configure(CLI::App& app) {
+Action configure(Options& app) {
   const auto arguments = std::make_shared<LogsArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
   app.add_flag("-f,--follow", arguments->follow, "Go on as the log grows");
   app.add_option("-n,--tail", arguments->tail, "Only the last N lines")->type_name("N");
-  app.add_option("--since", arguments->since, "Only what was written since then: 10m, 2h, or a time")->type_name("TIME");
+  app.add_option("--since", arguments->since, "Only what was written since then: 10m, 2h, or a time")
+      ->type_name("TIME");
   app.add_flag("-t,--timestamps", arguments->timestamps, "The time before each line");
-  app.add_option("--rank", arguments->rank, "This rank's log")->type_name("N")->check(CLI::NonNegativeNumber);
+  app.add_option("--rank", arguments->rank, "This rank's log")->type_name("N")->non_negative();
   app.add_option("--attempt", arguments->attempt, "This attempt's log; the last one when left out")->type_name("N");
   app.add_flag("--verify", arguments->verify, "Print size and SHA-256 and compare with what the end recorded");
   app.add_flag("--environment", arguments->environment, "The log of building the environment");
@@ -176,7 +191,12 @@ Action configure(CLI::App& app) {
 }  // namespace
 
 Command logs_command() {
-  return {"logs", "Looking", "Show what a run printed, byte for byte", true, configure, Completes::run,
+  return {"logs",
+          "Looking",
+          "Show what a run printed, byte for byte",
+          true,
+          configure,
+          Completes::run,
           "In a pipe the bytes are those the script wrote; on a terminal dangerous escape sequences are removed."};
 }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
@@ -50,7 +48,7 @@ int wait_action(Context& context, const WaitArguments& arguments) {
   return worst;
 }
 
-Action configure(CLI::App& app) {
+Action configure(Options& app) {
   const auto arguments = std::make_shared<WaitArguments>();
   app.add_option("run", arguments->runs, "The runs; your last one when left out")->type_name("RUN");
   app.add_option("--timeout", arguments->timeout, "Give up after this long (exit code 8), e.g. 30m")->type_name("TIME");
@@ -60,7 +58,8 @@ Action configure(CLI::App& app) {
 }  // namespace
 
 Command wait_command() {
-  return {"wait", "Running", "Wait until runs have ended; the exit code is the first failure's", false, configure, Completes::run};
+  return {"wait", "Running", "Wait until runs have ended; the exit code is the first failure's",
+          false,  configure, Completes::run};
 }
 
 }  // namespace trainctl::cli

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command is one file that defines one `Command` and one line in command_table.cpp. Help, completion and man pages are
-// made from the same records.
+// A command is one file that defines one `Command` and one line in command_table.cpp. Help, completion and man pages
+// are made from the same records.
 #pragma once
 
 #include <functional>
@@ -8,11 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/options.hpp"
 #include "cli/output.hpp"
-
-namespace CLI {
-class App;
-}
 
 namespace trainctl::cli {
 
@@ -27,8 +24,8 @@ struct Command {
   const char* group;    ///< heading in `help`
   const char* summary;  ///< one line
   bool common;          ///< among the ten of `help`
-  /// Adds the options to `app` and returns what to do once they are parsed. Sub-commands are added to `app` as well.
-  Action (*configure)(CLI::App& app);
+  /// Adds the options and returns what to do once they are parsed. Sub-commands are added to `app` as well.
+  Action (*configure)(Options& app);
   Completes completes = Completes::nothing;  ///< of the positional arguments
   const char* details = "";                  ///< longer text and examples, for help and man
 };
@@ -46,5 +43,7 @@ int dispatch(Context& context, const Command& command, std::span<const std::stri
 /// Text of `trainctl help` (the common ones), `help --all`, and of one command.
 std::string overview(const Stream& out, bool all);
 std::string command_help(const Command& command, int width);
+/// Options and sub-commands that may stand at the end of `line` (the words behind "trainctl", the last one unfinished).
+std::vector<std::string> option_words(const Command& command, const std::vector<std::string>& line);
 
 }  // namespace trainctl::cli

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Help texts, made from the command records and their CLI11 apps.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "cli/command.hpp"
 #include "cli/output.hpp"
@@ -77,7 +76,8 @@ void describe(const CLI::App& app, const std::string& prefix, std::size_t width,
   bool any = false;
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_group().empty()) continue;
-    const std::string group = option->get_positional() && option->get_lnames().empty() ? "Arguments" : option->get_group();
+    const std::string group =
+        option->get_positional() && option->get_lnames().empty() ? "Arguments" : option->get_group();
     if (!any || group != current) text += "\n" + group + ":\n";
     any = true;
     current = group;
@@ -109,12 +109,38 @@ std::string overview(const Stream& out, bool all) {
 std::string command_help(const Command& command, int width) {
   CLI::App app(command.summary, command.name);
   app.set_help_flag();
-  const Action action = command.configure(app);
+  Options options(app);
+  const Action action = command.configure(options);
   std::string text = std::string(command.summary) + ".\n\n";
   describe(app, "trainctl " + std::string(command.name), static_cast<std::size_t>(width), text);
   text += "\nCommon options: --json  -q, --quiet  --utc  --no-color  -h, --help\n";
   if (*command.details != '\0') text += "\n" + std::string(command.details) + "\n";
   return text;
+}
+
+std::vector<std::string> option_words(const Command& command, const std::vector<std::string>& line) {
+  CLI::App app(command.summary, command.name);
+  app.set_help_flag();
+  Options options(app);
+  const Action action = command.configure(options);
+  const CLI::App* current = &app;
+  for (std::size_t i = 1; i + 1 < line.size(); ++i) {
+    const auto subs = current->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == line[i]; });
+    if (!subs.empty()) current = subs.front();
+  }
+  std::vector<std::string> words;
+  if (!line.back().starts_with('-')) {
+    for (const CLI::App* sub : current->get_subcommands([](const CLI::App*) { return true; }))
+      words.push_back(sub->get_name());
+    return words;
+  }
+  for (const CLI::Option* option : current->get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      if (!option->get_group().empty()) words.push_back("--" + name);
+    }
+  }
+  for (const char* common : {"--json", "--quiet", "--utc", "--no-color", "--help"}) words.emplace_back(common);
+  return words;
 }
 
 }  // namespace trainctl::cli

@@ -12,7 +12,8 @@ namespace trainctl::cli {
 namespace {
 
 std::uint64_t nanoseconds(base::WallTime time) {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
 }
 
 }  // namespace
@@ -23,7 +24,8 @@ Result<LogTimes> LogTimes::read(const std::filesystem::path& path) {
   if (!bytes) return times;
   for (std::size_t at = 0; at + sizeof(Record) <= bytes->size(); at += sizeof(Record)) {
     Record record{};
-    std::memcpy(&record, bytes->data() + at, sizeof record);  // the format is little-endian, as every machine we build for
+    std::memcpy(&record, bytes->data() + at,
+                sizeof record);  // the format is little-endian, as every machine we build for
     if (record.unix_ns != 0) times.records_.push_back(record);
   }
   return times;
@@ -40,8 +42,9 @@ std::uint64_t LogTimes::offset_since(base::WallTime time) const {
 }
 
 base::WallTime LogTimes::time_of(std::uint64_t offset) const {
-  const auto found = std::upper_bound(records_.begin(), records_.end(), offset,
-                                      [](std::uint64_t wanted, const Record& record) { return wanted < record.offset; });
+  const auto found =
+      std::upper_bound(records_.begin(), records_.end(), offset,
+                       [](std::uint64_t wanted, const Record& record) { return wanted < record.offset; });
   if (records_.empty()) return {};
   const Record& record = found == records_.end() ? records_.back() : *found;
   return base::WallTime(std::chrono::microseconds(record.unix_ns / 1000));

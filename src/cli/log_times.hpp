@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// std.times: when which byte of std.log was written (design: (u64 unix ns, u64 offset) little-endian, at most 10 a second).
+// std.times: when which byte of std.log was written (design: (u64 unix ns, u64 offset) little-endian, at most 10 a
+// second).
 #pragma once
 
 #include <cstdint>

@@ -82,7 +82,9 @@ Stream::Stream(int fd) : fd_(fd), terminal_(::isatty(fd) == 1), utf8_(locale_is_
   if (is_set("CLICOLOR_FORCE")) colors_ = !(no_color && !no_color->empty());
 }
 
-Stream::~Stream() { flush(); }
+Stream::~Stream() {
+  flush();
+}
 
 void Stream::write(std::string_view text) {
   buffer_.append(text);
@@ -134,7 +136,9 @@ void Context::warn(std::string_view text) const {
   err.flush();
 }
 
-void Context::print(const Json& document) const { out.line(base::dump_json(document)); }
+void Context::print(const Json& document) const {
+  out.line(base::dump_json(document));
+}
 
 int exit_code_for(Errc code) {
   switch (code) {
@@ -171,7 +175,9 @@ Json error_to_json(const Error& error) {
   return json;
 }
 
-int report(const Context& context, const Error& error) { return report(context, Errors{error}); }
+int report(const Context& context, const Error& error) {
+  return report(context, Errors{error});
+}
 
 int report(const Context& context, const Errors& errors) {
   if (errors.empty()) return 70;

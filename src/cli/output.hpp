@@ -77,8 +77,8 @@ int report(const Context& context, const Errors& errors);
 /// The shape of an error under --json.
 Json error_to_json(const Error& error);
 
-/// Remote bytes for a terminal: only SGR colours, newline, tab, CR and printable text survive; control and bidi characters
-/// are shown as escapes or dropped. `state` carries a sequence split over two chunks.
+/// Remote bytes for a terminal: only SGR colours, newline, tab, CR and printable text survive; control and bidi
+/// characters are shown as escapes or dropped. `state` carries a sequence split over two chunks.
 class TerminalFilter {
  public:
   std::string filter(std::string_view bytes);

@@ -72,7 +72,8 @@ std::map<std::string, MetricSummary> run_metrics(const format::RunPaths& run, in
   return reader.metrics();
 }
 
-std::string metrics_brief(const Stream& out, const format::RunPaths& run, int attempt, const format::PlanMetrics& wanted) {
+std::string metrics_brief(const Stream& out, const format::RunPaths& run, int attempt,
+                          const format::PlanMetrics& wanted) {
   const auto metrics = run_metrics(run, attempt);
   if (const auto primary = metrics.find(wanted.primary); primary != metrics.end()) {
     return brief(out, primary->first, primary->second, wanted.goal);

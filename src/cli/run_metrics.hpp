@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The metrics of one run, read straight from its files: for the status line, the summary and `show`. Listing many runs goes
-// through the index instead.
+// The metrics of one run, read straight from its files: for the status line, the summary and `show`. Listing many runs
+// goes through the index instead.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct MetricSummary {
   [[nodiscard]] double best(std::string_view goal) const;
 };
 
-/// Reads the growth of an attempt's metric files and keeps last, best and recent values by name. System metrics are kept
-/// apart under their "system/" names.
+/// Reads the growth of an attempt's metric files and keeps last, best and recent values by name. System metrics are
+/// kept apart under their "system/" names.
 class MetricReader {
  public:
   explicit MetricReader(format::AttemptPaths attempt) : attempt_(std::move(attempt)) {}
@@ -45,7 +45,8 @@ class MetricReader {
 std::map<std::string, MetricSummary> run_metrics(const format::RunPaths& run, int attempt);
 
 /// "   accuracy 0.967 ▁▃▅▇█": the primary metric, else the last up to three; empty without metrics.
-std::string metrics_brief(const Stream& out, const format::RunPaths& run, int attempt, const format::PlanMetrics& wanted);
+std::string metrics_brief(const Stream& out, const format::RunPaths& run, int attempt,
+                          const format::PlanMetrics& wanted);
 
 /// A number for JSON; NaN and infinities as the texts "NaN", "Infinity", "-Infinity".
 Json number_or_text(double value);

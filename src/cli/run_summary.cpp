@@ -127,7 +127,9 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   Json metrics = Json::object();
   for (const auto& [name, value] : run_metrics(run, state.attempt)) {
-    metrics[name] = {{"last", number_or_text(value.last)}, {"best", number_or_text(value.best(plan.metrics.goal))}, {"step", value.step ? Json(*value.step) : Json(nullptr)}};
+    metrics[name] = {{"last", number_or_text(value.last)},
+                     {"best", number_or_text(value.best(plan.metrics.goal))},
+                     {"step", value.step ? Json(*value.step) : Json(nullptr)}};
   }
   return {{"id", plan.id},
           {"name", plan.name},
@@ -179,7 +181,8 @@ void print_summary(Context& context, const format::RunPaths& run, const format::
   }
   for (const std::string& warning : state.warnings) context.warn(printable(warning));
   if (state.state == format::State::failed && state.cause != format::Cause::environment) {
-    context.err.line(context.err.paint(Style::dim, "  full log: trainctl logs " + plan->name + "   record: trainctl show " + plan->name));
+    context.err.line(context.err.paint(
+        Style::dim, "  full log: trainctl logs " + plan->name + "   record: trainctl show " + plan->name));
   }
   context.err.flush();
 }

@@ -17,7 +17,7 @@ SignalInbox::SignalInbox() {
   sigset_t wanted{};
   sigemptyset(&wanted);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) {
-    struct sigaction current {};
+    struct sigaction current{};
     if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler == SIG_IGN && number != SIGWINCH) continue;
     sigaddset(&wanted, number);
   }
@@ -25,7 +25,9 @@ SignalInbox::SignalInbox() {
   fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
 }
 
-SignalInbox::~SignalInbox() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+SignalInbox::~SignalInbox() {
+  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
 
 int SignalInbox::take() const {
   signalfd_siginfo info{};

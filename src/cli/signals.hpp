@@ -28,7 +28,8 @@ class SignalInbox {
 /// True when a person sits there: stdin and stderr are terminals and we are their foreground process group.
 bool is_interactive();
 
-/// Waits for one key of `keys` on the terminal for at most `timeout_ms`; 0 when the time is over, -1 for another Ctrl-C.
+/// Waits for one key of `keys` on the terminal for at most `timeout_ms`; 0 when the time is over, -1 for another
+/// Ctrl-C.
 int ask_key(const SignalInbox& signals, const char* keys, int timeout_ms);
 
 }  // namespace trainctl::cli

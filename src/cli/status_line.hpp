@@ -12,8 +12,8 @@
 
 namespace trainctl::cli {
 
-/// The last line of an attached terminal: what the run is doing, for how long, and its newest values. Drawn on stderr, only
-/// when stdout and stderr are terminals, and only while the script's output is at the start of a line.
+/// The last line of an attached terminal: what the run is doing, for how long, and its newest values. Drawn on stderr,
+/// only when stdout and stderr are terminals, and only while the script's output is at the start of a line.
 class StatusLine {
  public:
   StatusLine(Context& context, const format::RunPaths& run);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a script printed is not trusted by the terminal it is shown on: titles, clipboard writes, device queries and cursor
-// games are dropped, colours stay (see CVE-2021-25743 for what happens otherwise).
+// What a script printed is not trusted by the terminal it is shown on: titles, clipboard writes, device queries and
+// cursor games are dropped, colours stay (see CVE-2021-25743 for what happens otherwise).
 #include <cstdint>
 
 #include "cli/output.hpp"
@@ -17,12 +17,14 @@ struct Sequence {
   std::size_t length;
 };
 
-/// ESC [ … final: only SGR ("m") with digits and separators, and "K" (erase to the end of the line: progress bars use it).
+/// ESC [ … final: only SGR ("m") with digits and separators, and "K" (erase to the end of the line: progress bars use
+/// it).
 Sequence control_sequence(std::string_view text) {
   bool plain = true;
   for (std::size_t i = 2; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte >= 0x40 && byte <= 0x7e) return {plain && (byte == 'm' || byte == 'K') ? Verdict::keep : Verdict::drop, i + 1};
+    if (byte >= 0x40 && byte <= 0x7e)
+      return {plain && (byte == 'm' || byte == 'K') ? Verdict::keep : Verdict::drop, i + 1};
     if (byte < 0x20 || byte > 0x7e) return {Verdict::drop, i};
     if ((byte < '0' || byte > '9') && byte != ';' && byte != ':') plain = false;
     if (i > kLongestSequence) return {Verdict::drop, i};
@@ -127,15 +129,21 @@ std::size_t display_width(std::string_view text) {
     const auto byte = static_cast<unsigned char>(text[i]);
     if (byte == 0x1b && i + 1 < text.size() && text[i + 1] == '[') {
       i += 2;
-      while (i < text.size() && (static_cast<unsigned char>(text[i]) < 0x40 || static_cast<unsigned char>(text[i]) > 0x7e)) ++i;
+      while (i < text.size() &&
+             (static_cast<unsigned char>(text[i]) < 0x40 || static_cast<unsigned char>(text[i]) > 0x7e))
+        ++i;
       ++i;
       continue;
     }
     const std::size_t length = byte < 0x80 ? 1 : utf8_length(byte);
     // CJK, Hangul, full-width forms and emoji take two cells; combining marks (U+0300..036F) none.
-    if (length == 4 || (length == 3 && ((byte >= 0xe3 && byte <= 0xed) || (byte == 0xef && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0xbc && static_cast<unsigned char>(text[i + 1]) <= 0xbd)))) {
+    if (length == 4 ||
+        (length == 3 && ((byte >= 0xe3 && byte <= 0xed) ||
+                         (byte == 0xef && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0xbc &&
+                          static_cast<unsigned char>(text[i + 1]) <= 0xbd)))) {
       width += 2;
-    } else if (!(byte == 0xcc || (byte == 0xcd && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xb0))) {
+    } else if (!(byte == 0xcc ||
+                 (byte == 0xcd && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xb0))) {
       width += 1;
     }
     i += length;

@@ -20,12 +20,14 @@ std::string broken_down(std::time_t seconds, bool utc) {
     ::localtime_r(&seconds, &parts);
   }
   std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), utc ? "%Y-%m-%d %H:%M:%SZ" : "%Y-%m-%d %H:%M:%S", &parts);
+  const std::size_t length =
+      std::strftime(text.data(), text.size(), utc ? "%Y-%m-%d %H:%M:%SZ" : "%Y-%m-%d %H:%M:%S", &parts);
   return {text.data(), length};
 }
 
 std::optional<base::WallTime> parse_local(const std::string& text) {
-  for (const char* format : {"%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"}) {
+  for (const char* format :
+       {"%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"}) {
     std::tm parts{};
     parts.tm_isdst = -1;
     const char* end = ::strptime(text.c_str(), format, &parts);
@@ -62,7 +64,8 @@ Result<base::WallTime> parse_since(std::string_view text) {
   if (const auto duration = base::parse_duration(text)) return base::wall_now() - *duration;
   if (const auto utc = base::parse_utc(text)) return *utc;
   if (const auto local = parse_local(std::string(text))) return *local;
-  return fail(Errc::invalid, "\"" + std::string(text) + "\" is no time", "write 10m, 2h, 7d, 2026-11-23, \"2026-11-23 14:30\" or RFC 3339");
+  return fail(Errc::invalid, "\"" + std::string(text) + "\" is no time",
+              "write 10m, 2h, 7d, 2026-11-23, \"2026-11-23 14:30\" or RFC 3339");
 }
 
 }  // namespace trainctl::cli

@@ -29,7 +29,8 @@ Result<format::RunState> wait_for_end(const format::RunPaths& run, std::optional
     int wait_ms = 1000;
     if (timeout) {
       const auto left = timeout->count() - static_cast<std::int64_t>((now - began) / 1'000'000U);
-      if (left <= 0) return fail(Errc::timeout, "the run has not ended yet", "it goes on; trainctl attach comes back to it");
+      if (left <= 0)
+        return fail(Errc::timeout, "the run has not ended yet", "it goes on; trainctl attach comes back to it");
       wait_ms = static_cast<int>(std::min<std::int64_t>(left, wait_ms));
     }
     std::array<pollfd, 2> waits = {pollfd{follower.fd(), POLLIN, 0}, pollfd{signals.fd(), POLLIN, 0}};

@@ -20,7 +20,9 @@ namespace {
 
 constexpr std::uint64_t kMostAtOnce = 8U << 20U;
 
-std::string log_name(int rank) { return rank == 0 ? "std.log" : "rank-" + std::to_string(rank) + ".log"; }
+std::string log_name(int rank) {
+  return rank == 0 ? "std.log" : "rank-" + std::to_string(rank) + ".log";
+}
 
 }  // namespace
 
@@ -88,12 +90,13 @@ Result<bool> Follower::read_state() {
 }
 
 std::optional<std::uint64_t> Follower::final_size(int attempt) const {
-  // An attempt that is not the last has ended; its recorded sizes are among the earlier events, so look for the file alone.
+  // An attempt that is not the last has ended; its recorded sizes are among the earlier events, so look for the file
+  // alone.
   if (attempt < lines_.attempt) return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
   if (!format::is_terminal(state_.state) && state_.state != format::State::retrying) return std::nullopt;
   for (auto event = lines_.events.rbegin(); event != lines_.events.rend(); ++event) {
     if (event->value("type", "") != "end") continue;
-    const auto sizes = event->find("log_sizes");
+    const auto sizes = event->find("logs");
     if (sizes == event->end() || !sizes->is_object()) break;
     const auto size = sizes->find(log_name(options_.rank));
     if (size != sizes->end() && size->is_number_unsigned()) return size->get<std::uint64_t>();
@@ -114,7 +117,7 @@ Result<> Follower::read_log(Growth& growth) {
       if (opened) log_ = std::move(*opened);
     }
     const std::optional<std::uint64_t> end = final_size(log_attempt_);
-    struct stat status {};
+    struct stat status{};
     std::uint64_t size = 0;
     if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
     if (end) size = std::min(size, *end);

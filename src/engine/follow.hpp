@@ -30,9 +30,9 @@ struct LogRange {
 };
 
 struct Growth {
-  std::vector<LogRange> logs;   ///< in order
-  bool state_changed = false;   ///< `state()` is new
-  bool finished = false;        ///< the run ended and everything was handed out
+  std::vector<LogRange> logs;  ///< in order
+  bool state_changed = false;  ///< `state()` is new
+  bool finished = false;       ///< the run ended and everything was handed out
 };
 
 /// Follows one run folder. Single-threaded; wait for `fd()` to become readable (or for a second to pass: network file
@@ -61,7 +61,7 @@ class Follower {
   base::UniqueFd inotify_;
   std::vector<std::string> watched_;
   format::RunLines lines_;
-  std::uint64_t events_offset_ = 0;   ///< consumed bytes of the last attempt's events.jsonl
+  std::uint64_t events_offset_ = 0;  ///< consumed bytes of the last attempt's events.jsonl
   std::size_t requests_seen_ = 0;
   format::RunState state_;
   bool state_known_ = false;

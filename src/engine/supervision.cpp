@@ -20,13 +20,11 @@ namespace {
 
 constexpr std::int64_t kNeverStartedMs = 60'000;
 
-/// Never started and nobody will: see design §4, "A run without any attempt event".
-Result<> end_never_started(const format::RunPaths& run) {
-  const auto made = base::ulid_time_ms(run.id());
+/// Time enough for the command that created the run to begin it.
+bool was_abandoned(const std::string& id) {
+  const auto made = base::ulid_time_ms(id);
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count();
-  if (!made || now - *made < kNeverStartedMs) return {};
-  TRY(host::end_without_start(run.root, "was never started; trainctl rerun " + run.id()));
-  return {};
+  return made && now - *made >= kNeverStartedMs;
 }
 
 Result<std::string> write_request(const format::RunPaths& run, Json body) {
@@ -42,14 +40,17 @@ Result<std::string> write_request(const format::RunPaths& run, Json body) {
 
 }  // namespace
 
-bool is_supervised(const format::RunPaths& run) { return base::lock_holder(run.supervisor_lock()).has_value(); }
+bool is_supervised(const format::RunPaths& run) {
+  return base::lock_holder(run.supervisor_lock()).has_value();
+}
 
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
   if (is_supervised(run)) return {};
-  if (state.attempt == 0 && start == Start::adopt_only) return end_never_started(run);
-  auto spawned = host::spawn_supervisor(run.root);
+  const bool may_start = start == Start::allowed;
+  if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
+  auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);
   if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
   return {};
 }

@@ -10,7 +10,8 @@
 
 namespace trainctl::engine {
 
-/// Is the process that leads the run (its last `attempt` event) alive on this machine? False as well when the run has none.
+/// Is the process that leads the run (its last `attempt` event) alive on this machine? False as well when the run has
+/// none.
 bool is_supervised(const format::RunPaths& run);
 
 enum class Start {
@@ -18,8 +19,8 @@ enum class Start {
   allowed,     ///< the command that created the run, or one that names it: may begin it
 };
 
-/// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run that
-/// ended, or is supervised, or lies on another machine is left alone.
+/// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run
+/// that ended, or is supervised, or lies on another machine is left alone.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
 
 /// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events.

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,9 @@
 namespace trainctl::format {
 
 inline constexpr int kPlanFormat = 1;
+
+/// Stands in arguments and variables for the outputs folder of the attempt, which is known only when it starts.
+inline constexpr std::string_view kOutputsMark = "\x01outputs\x01";
 
 enum class CommandKind {
   python_script,  // argv[0] is the script relative to the working directory; run by the environment's Python

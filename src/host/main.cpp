@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/version.hpp"
 
@@ -15,8 +16,11 @@ namespace {
 
 constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach] RUN\n"
+    "       trainctl-runner stdio STORE\n"
     "       trainctl-runner --version\n"
-    "RUN is a run folder. supervise starts the run, takes it over, or finds it ended.\n";
+    "RUN is a run folder. supervise starts the run, takes it over, or finds it ended.\n"
+    "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
+    "stdout.\n";
 constexpr int kUsageExit = 2;
 
 int say(int fd, std::string_view text, int code) {
@@ -46,6 +50,17 @@ int supervise(const std::vector<std::string>& arguments) {
   return say(1, *outcome == trainctl::host::SpawnOutcome::already ? "already\n" : "supervised\n", 0);
 }
 
+int stdio(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 1 || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
+  trainctl::host::StdioContext context;
+  context.store = std::filesystem::absolute(arguments[0]);
+  context.start = [](const std::filesystem::path& run) -> trainctl::Result<> {
+    TRY(trainctl::host::spawn_supervisor(run));
+    return {};
+  };
+  return trainctl::host::stdio_main(0, 1, context);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -53,5 +68,6 @@ int main(int argc, char** argv) {
   if (arguments.empty()) return say(2, kUsage, kUsageExit);
   if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
   if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
+  if (arguments[0] == "stdio") return stdio({arguments.begin() + 1, arguments.end()});
   return say(2, kUsage, kUsageExit);
 }

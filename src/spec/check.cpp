@@ -399,11 +399,13 @@ class Checker {
     inner.source = base::pointer_append(place.source, key);
     std::string message = "unknown field \"" + key.substr(0, 80) + "\"";
     std::string hint;
-    const auto near = base::suggest(key, names);
+    auto near = base::suggest(key, names);
+    const std::string deeper = find_deeper(table, key, 0);
+    if (!deeper.empty() && (!near || find_field(table, *near) == nullptr))
+      near = deeper;  // "packages" is not an alias's typo
     if (near) {
-      message += ", did you mean \"" + *near + "\"?";
-    } else if (std::string deeper = find_deeper(table, key, 0); !deeper.empty()) {
-      message += ", did you mean \"" + deeper + "\"?";
+      const Alias* alias = find_alias(table, *near);  // errors speak the canonical words
+      message += ", did you mean \"" + (alias == nullptr ? *near : std::string(alias->path)) + "\"?";
     } else {
       hint = known(table);
     }

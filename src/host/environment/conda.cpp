@@ -98,9 +98,8 @@ class CondaParser {
   Result<> list(const std::string& value, const YamlLine& head, std::vector<std::string>& items,
                 std::vector<std::string>* pip) {
     if (!value.empty()) return flow_list(value, head, items);
-    const std::size_t least = head.item ? head.indent + 1 : head.indent;
     std::optional<std::size_t> column;
-    while (at_ < lines_.size() && lines_[at_].item && lines_[at_].dash >= least) {
+    while (at_ < lines_.size() && lines_[at_].item && lines_[at_].dash >= head.indent) {
       const YamlLine& line = lines_[at_];
       if (column && line.dash != *column) return wrong(line, "this item is indented unlike the one above");
       column = line.dash;

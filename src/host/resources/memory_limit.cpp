@@ -110,12 +110,6 @@ std::uint64_t MemoryLimit::oom_kills() const {
   return text ? kernel_field(*text, "oom_kill").value_or(0) : 0;
 }
 
-std::uint64_t MemoryLimit::limit_hits() const {
-  if (version_ == 1) return read_kernel_number((folder_ / "memory.failcnt").string()).value_or(0);
-  const auto text = read_kernel_file((folder_ / "memory.events").c_str());
-  return text ? kernel_field(*text, "max").value_or(0) : 0;
-}
-
 std::uint64_t MemoryLimit::peak() const {
   const char* file = version_ == 2 ? "memory.peak" : "memory.max_usage_in_bytes";
   return read_kernel_number((folder_ / file).string()).value_or(0);

@@ -28,8 +28,6 @@ class MemoryLimit {
 
   /// Processes the kernel killed because the group was full. More than 0: end the run with cause memory_limit.
   [[nodiscard]] std::uint64_t oom_kills() const;
-  /// How often an allocation ran against the limit; grows long before a kill.
-  [[nodiscard]] std::uint64_t limit_hits() const;
   /// Highest use, page cache included; 0 when the kernel does not tell (v2 before 5.19).
   [[nodiscard]] std::uint64_t peak() const;
   /// Readable (level: read 8 bytes; v2: an inotify event) when oom_kills() may have grown; -1 when unsupported.

@@ -78,12 +78,25 @@ void Journal::mark_prepared() {
   (void)writer_.append("prepared", Json::object());
 }
 
+void Journal::queued(const std::string& reason) {
+  if (state_ != format::State::queued) return enter(format::State::queued, reason);
+  (void)writer_.append("state", {{"state", "queued"}, {"message", shortened(reason)}});
+}
+
 void Journal::acknowledge(const std::string& request, const std::string& result) {
   (void)writer_.append("control", {{"request", request}, {"result", result}});
 }
 
 void Journal::warn(const std::string& message) {
   if (warnings_++ < kMaxWarnings) (void)writer_.append("warning", {{"message", shortened(message)}});
+}
+
+void Journal::note_environment(const BuiltEnvironment& environment) {
+  (void)writer_.append("environment", {{"python", environment.python.string()},
+                                       {"key", environment.key},
+                                       {"version", environment.version},
+                                       {"tool", environment.tool},
+                                       {"built", environment.built}});
 }
 
 Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
@@ -96,6 +109,7 @@ Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::ui
                                         {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
                                         {"message", shortened(end.message)},
                                         {"logs", logs},
+                                        {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
                                         {"next", end.retry ? Json("retry") : Json(nullptr)}});
 }
 

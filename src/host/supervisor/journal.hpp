@@ -3,9 +3,11 @@
 //   attempt  {number, runner, pid, starttime, machine, boot, pidns, adopted}   one a supervisor that took the attempt
 //   prepared {}                                     work/ is complete; from here on a waiter may exist
 //   state    {state, message}
+//   environment {python, key, version, tool, built}  what the ranks will use
 //   control  {request, result}                      acknowledges control/<request>.json
 //   warning  {message}
-//   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, next: "retry"|null}
+//   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, memory_peak,
+//             next: "retry"|null}
 #pragma once
 
 #include <cstdint>
@@ -17,6 +19,7 @@
 #include "format/event.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
+#include "host/environment/environment.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host {
@@ -30,6 +33,7 @@ struct AttemptEnd {
   std::optional<int> rank = {};  ///< the rank that decided
   std::string message = {};
   bool retry = false;
+  std::uint64_t memory_peak = 0;  ///< bytes; 0 = unknown
 };
 
 class Journal {
@@ -47,8 +51,11 @@ class Journal {
   /// A transition the table forbids is not written. Errors of these four are warnings of ours: the run goes on.
   void enter(format::State state, const std::string& message = {}, const Json& more = Json::object());
   void mark_prepared();
+  /// `queued` with its reason; again when the reason changes.
+  void queued(const std::string& reason);
   void acknowledge(const std::string& request, const std::string& result);
   void warn(const std::string& message);
+  void note_environment(const BuiltEnvironment& environment);
 
   /// Durable; the space was reserved when the file was created.
   Result<> end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes);

@@ -95,6 +95,7 @@ void set_gpus(const Prepared& prepared, Variables& variables) {
   std::string list;
   for (const int gpu : prepared.gpus) list += (list.empty() ? "" : ",") + std::to_string(gpu);
   variables.set("CUDA_VISIBLE_DEVICES", list);
+  variables.set("CUDA_DEVICE_ORDER", "PCI_BUS_ID");  // the order in which nvidia-smi counts
 }
 
 Result<> check_script(const format::Plan& plan, const std::filesystem::path& directory) {
@@ -166,7 +167,9 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));
   Variables variables = Variables::inherited();
-  for (const auto& [name, value] : prepared.variables) variables.set(name, value);
+  for (const auto& [name, value] : prepared.variables) {
+    value ? variables.set(name, *value) : variables.remove(name);
+  }
   for (const auto& [name, value] : plan.variables) variables.set(name, value);
   TRY(set_secrets(plan, run, variables));
   set_gpus(prepared, variables);

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "format/paths.hpp"
@@ -31,10 +33,12 @@ class Variables {
 
 /// What preparing an attempt made known.
 struct Prepared {
-  std::string python = "python3";                ///< of the environment
-  std::map<std::string, std::string> variables;  ///< the environment's: PATH, VIRTUAL_ENV, captured setup lines
-  std::vector<int> gpus;                         ///< assigned by admission
-  bool hide_gpus = false;                        ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty
+  std::string python = "python3";  ///< of the environment
+  /// The environment's: PATH, VIRTUAL_ENV, what setup lines changed; without a value: to be unset.
+  std::vector<std::pair<std::string, std::optional<std::string>>> variables;
+  std::string environment;  ///< BuiltEnvironment as JSON; empty when there is none
+  std::vector<int> gpus;    ///< assigned by admission
+  bool hide_gpus = false;   ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty
 };
 
 /// The folder in which the ranks start.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/preparation.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,18 +12,27 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "base/text.hpp"
+#include "base/ulid.hpp"
+#include "host/environment/environment.hpp"
 #include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
+#include "snapshot/materialise.hpp"
+#include "snapshot/store.hpp"
 
 namespace trainctl::host {
 namespace {
 
 using format::Cause;
+
+constexpr std::uint64_t kQuickFiles = 200;
+constexpr std::uint64_t kQuickBytes = 4U << 20U;
+constexpr std::uint64_t kNotQuick = UINT64_MAX;
 
 bool has_snapshot(const format::Plan& plan) {
   return plan.source.value("kind", "none") == "snapshot";
@@ -41,34 +52,74 @@ Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPat
   return {};
 }
 
+/// Fills `draft` as work/ shall be.
+Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int attempt, const format::AttemptPaths& to) {
+  if (has_snapshot(plan)) {
+    TRY_ASSIGN(const auto store, snapshot::Store::open(run.store()));
+    TRY(snapshot::materialise(store, plan.source.value("digest", ""), to.work()));
+  }
+  TRY(base::make_directories(to.outputs()));
+  if (resumes(plan, attempt)) TRY(copy_outputs(run.attempt(attempt - 1), to));
+  return {};
+}
+
+/// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.
 Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, int attempt) {
   const format::AttemptPaths paths = run.attempt(attempt);
-  // What an attempt that was killed while preparing left behind.
-  if (has_snapshot(plan)) TRY(base::remove_tree(paths.work()));
-  TRY(base::make_directories(paths.outputs()));
-  if (resumes(plan, attempt)) TRY(copy_outputs(run.attempt(attempt - 1), paths));
-  return {};
+  if (!has_snapshot(plan) && !resumes(plan, attempt)) return base::make_directories(paths.outputs());
+  if (base::exists(paths.work())) return {};
+  const format::AttemptPaths draft{paths.root / (".draft-" + base::new_ulid())};
+  TRY(base::make_directories(draft.root));
+  auto filled = fill_work(plan, run, attempt, draft);
+  if (filled && ::rename(draft.work().c_str(), paths.work().c_str()) != 0 && !base::exists(paths.work())) {
+    filled = fail_errno("move the working directory into place", errno);
+  }
+  (void)base::remove_tree(draft.root);
+  return filled;
+}
+
+Result<BuiltEnvironment> build_environment(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  TRY(base::make_directories(paths.logs()));
+  TRY_ASSIGN(const auto request, environment_request_from_json(plan.environment));
+  TRY_ASSIGN(const auto log, base::open_file(paths.environment_log(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW));
+  EnsureOptions options;
+  options.root = format::StorePaths{run.store()}.environments();
+  options.log_fd = log.get();
+  options.progress = [&log](const std::string& text) { (void)base::write_all(log.get(), "trainctl: " + text + "\n"); };
+  options.directory = plan.in_place() ? std::filesystem::path(plan.source.value("directory", ".")) : paths.work();
+  return ensure(request, options);
 }
 
 Json to_json(const PreparationResult& result) {
   if (!result) {
     return {{"cause", to_string(result.error().cause)}, {"message", result.error().message}};
   }
-  Json variables = Json::object();
-  for (const auto& [name, value] : result->variables) variables[name] = value;
-  return {{"python", result->python}, {"variables", variables}};
+  return {{"environment", result->environment.empty() ? Json(nullptr) : Json(result->environment)}};
+}
+
+PreparationResult with_environment(const BuiltEnvironment& built) {
+  Prepared prepared;
+  prepared.python = built.python;
+  prepared.variables = built.variables;
+  prepared.environment = base::dump_json(host::to_json(built));
+  return prepared;
 }
 
 PreparationResult from_json(const Json& json) {
+  const auto failed = [](Cause cause, std::string message) {
+    return tl::make_unexpected(PreparationError{cause, std::move(message)});
+  };
   if (const auto cause = json.find("cause"); cause != json.end()) {
-    return tl::make_unexpected(PreparationError{format::parse_cause(cause->get<std::string>()).value_or(Cause::start),
-                                                json.value("message", "")});
+    return failed(format::parse_cause(cause->get<std::string>()).value_or(Cause::start), json.value("message", ""));
   }
-  Prepared prepared;
-  prepared.python = json.value("python", "python3");
-  for (const auto& item : json.at("variables").items())
-    prepared.variables[item.key()] = item.value().get<std::string>();
-  return prepared;
+  const auto text = json.find("environment");
+  if (text == json.end() || !text->is_string()) return Prepared{};
+  const auto environment = base::parse_json(text->get<std::string>());
+  const auto built = environment ? built_environment_from_json(*environment)
+                                 : Result<BuiltEnvironment>(tl::make_unexpected(environment.error()));
+  if (!built) return failed(Cause::environment, built.error().message);
+  return with_environment(*built);
 }
 
 PreparationResult died(int status) {
@@ -80,25 +131,38 @@ PreparationResult died(int status) {
 }  // namespace
 
 bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
-  return !has_snapshot(plan) && plan.environment.is_null() && !resumes(plan, attempt);
+  if (!plan.environment.is_null() || resumes(plan, attempt)) return false;
+  if (!has_snapshot(plan)) return true;
+  const auto files = plan.source.value("files", kNotQuick);
+  const auto bytes = plan.source.value("bytes", kNotQuick);
+  return files <= kQuickFiles && bytes <= kQuickBytes;
 }
 
 std::string preparation_message(const format::Plan& plan) {
   return plan.environment.is_null() ? "copying the source" : "preparing the environment";
 }
 
-PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run, int attempt) {
-  if (auto work = prepare_work(plan, run, attempt); !work) {
-    return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
+PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run,
+                                  const PreparationOptions& options) {
+  if (options.work) {
+    if (auto work = prepare_work(plan, run, options.attempt); !work) {
+      return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
+    }
   }
-  return Prepared{};
+  if (plan.environment.is_null()) return Prepared{};
+  const auto built = build_environment(plan, run, options.attempt);
+  if (built) return with_environment(*built);
+  const Error& error = built.error();
+  return tl::make_unexpected(PreparationError{
+      Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
 }
 
 Preparation::~Preparation() {
   if (busy()) signal(SIGKILL);
 }
 
-Result<> Preparation::start(const format::Plan& plan, const format::RunPaths& run, int attempt, Done done) {
+Result<> Preparation::start(const format::Plan& plan, const format::RunPaths& run, const PreparationOptions& options,
+                            Done done) {
   result_.reset(::memfd_create("trainctl-preparation", MFD_CLOEXEC));
   if (!result_) return fail_errno("start preparing", errno);
   const pid_t pid = ::fork();
@@ -107,15 +171,16 @@ Result<> Preparation::start(const format::Plan& plan, const format::RunPaths& ru
     const std::array keep = {result_.get()};
     close_descriptors_except(keep);
     ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the next supervisor prepares again
     reset_signals();
     set_process_name("trainctl-prepar");
-    const std::string text = base::dump_json(to_json(prepare_attempt(plan, run, attempt)));
+    const std::string text = base::dump_json(to_json(prepare_attempt(plan, run, options)));
     ::_exit(base::write_all(result_.get(), text) ? 0 : 1);
   }
   ::setpgid(pid, pid);
   child_ = pid;
   done_ = std::move(done);
-  reactor_.on_child(pid, [this](int status) { finish(status); });
+  reactor_.on_child(pid, [this](int status, std::uint64_t) { finish(status); });
   return {};
 }
 

@@ -22,10 +22,17 @@ struct PreparationError {
 };
 using PreparationResult = tl::expected<Prepared, PreparationError>;
 
-/// Does everything in this process (called in the child, or directly when it is quick).
-PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run, int attempt);
+/// What to do: `work` is false when work/ was complete before (a waiter may be at work in it already).
+struct PreparationOptions {
+  int attempt = 1;
+  bool work = true;
+};
 
-/// True when prepare_attempt has nothing to do that takes time.
+/// Does everything in this process (called in the child, or directly when it is quick).
+PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run,
+                                  const PreparationOptions& options);
+
+/// True when prepare_attempt has nothing to do that takes time: no environment, and a small source.
 bool is_quick_to_prepare(const format::Plan& plan, int attempt);
 
 /// A sentence for the `preparing` state: what is being done.
@@ -41,7 +48,7 @@ class Preparation {
 
   using Done = std::function<void(PreparationResult)>;
   /// `done` is called once from the loop.
-  Result<> start(const format::Plan& plan, const format::RunPaths& run, int attempt, Done done);
+  Result<> start(const format::Plan& plan, const format::RunPaths& run, const PreparationOptions& options, Done done);
   [[nodiscard]] bool busy() const { return child_ != 0; }
   /// Sends the signal to the child's group; SIGKILL to all its descendants.
   void signal(int number) const;

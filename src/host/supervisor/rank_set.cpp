@@ -84,7 +84,7 @@ void RankSet::fork_waiter(Rank& rank, RankLaunch launch) {
   }
   rank.waiter = pid;
   reactor_.watch(rank.report.get(), [this, &rank] { on_report(rank); });
-  reactor_.on_child(pid, [this, &rank](int status) { on_waiter_exit(rank, status); });
+  reactor_.on_child(pid, [this, &rank](int status, std::uint64_t peak) { on_waiter_exit(rank, status, peak); });
 }
 
 void RankSet::on_report(Rank& rank) {
@@ -104,7 +104,8 @@ void RankSet::reread(Rank& rank) {
   if (record) rank.record = std::move(*record);
 }
 
-void RankSet::on_waiter_exit(Rank& rank, int status) {
+void RankSet::on_waiter_exit(Rank& rank, int status, std::uint64_t peak) {
+  memory_peak_ = std::max(memory_peak_, peak);
   rank.waiter = 0;
   if (rank.report) on_report(rank);  // what it had to say last
   forget(rank.report);
@@ -144,6 +145,7 @@ void RankSet::fence() {
     const auto fenced = fence_rank(attempt_.rank(0, rank.number), 0);
     if (fenced && *fenced) {
       rank.record.exists = rank.record.fenced = true;
+      rank.record.exit = failed_start("its supervisor was killed before it started every rank");
       continue;
     }
     reread(rank);
@@ -187,6 +189,19 @@ void RankSet::poll(std::uint64_t now) {
     if (!rank.settled()) judge_adopted(rank);
     if (!rank.settled() || is_alive(rank.record.waiter)) next_poll_ = now + kPollInterval;
   }
+}
+
+std::vector<pid_t> RankSet::waiter_pids() const {
+  std::vector<pid_t> pids;
+  for (const Rank& rank : ranks_) {
+    if (rank.waiter != 0)
+      pids.push_back(rank.waiter);
+    else if (rank.record.started && !rank.waiter_clean && !rank.lost) {
+      // Adopted, or its waiter was killed: the rank itself is the root of what we can see.
+      pids.push_back(is_alive(rank.record.waiter) ? rank.record.waiter.pid : rank.record.process.pid);
+    }
+  }
+  return pids;
 }
 
 std::uint64_t RankSet::next_poll() const {

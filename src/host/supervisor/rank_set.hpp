@@ -58,11 +58,14 @@ class RankSet {
   /// Settled, every waiter is gone; the tree may still hold processes when a waiter was killed (see trees_clean).
   [[nodiscard]] bool waiters_gone() const;
   [[nodiscard]] bool trees_clean() const;
+  /// Largest resident set of a process of ours that has ended, in bytes.
+  [[nodiscard]] std::uint64_t memory_peak() const { return memory_peak_; }
+  [[nodiscard]] std::vector<pid_t> waiter_pids() const;
 
  private:
   void fork_waiter(Rank& rank, RankLaunch launch);
   void on_report(Rank& rank);
-  void on_waiter_exit(Rank& rank, int status);
+  void on_waiter_exit(Rank& rank, int status, std::uint64_t peak);
   void reread(Rank& rank);
   void watch_adopted(Rank& rank);
   void judge_adopted(Rank& rank);
@@ -73,6 +76,7 @@ class RankSet {
   format::AttemptPaths attempt_;
   std::vector<Rank> ranks_;
   std::string boot_;
+  std::uint64_t memory_peak_ = 0;
   std::uint64_t next_poll_ = kNever;
 };
 

@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,18 +103,25 @@ void Reactor::read_changes() {
 }
 
 void Reactor::reap() {
-  std::vector<std::pair<pid_t, int>> known, orphans;
+  struct Ended {
+    pid_t pid;
+    int status;
+    std::uint64_t peak;
+  };
+  std::vector<Ended> known, orphans;
   int status = 0;
-  for (pid_t pid = ::waitpid(-1, &status, WNOHANG); pid > 0; pid = ::waitpid(-1, &status, WNOHANG)) {
-    (children_.contains(pid) ? known : orphans).emplace_back(pid, status);
+  rusage usage{};
+  for (pid_t pid = ::wait4(-1, &status, WNOHANG, &usage); pid > 0; pid = ::wait4(-1, &status, WNOHANG, &usage)) {
+    const auto peak = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+    (children_.contains(pid) ? known : orphans).push_back({pid, status, peak});
   }
   // A waiter and its rank may be reaped together: hear of the waiter first, it says whose the rank was.
-  for (const auto& [pid, state] : known) {
-    auto handler = std::move(children_.extract(pid).mapped());
-    handler(state);
+  for (const Ended& child : known) {
+    auto handler = std::move(children_.extract(child.pid).mapped());
+    handler(child.status, child.peak);
   }
-  for (const auto& [pid, state] : orphans) {
-    for (const auto& run : runs_) run->on_orphan(pid, state);
+  for (const Ended& child : orphans) {
+    for (const auto& run : runs_) run->on_orphan(child.pid, child.status);
   }
 }
 

@@ -41,7 +41,8 @@ class Supervised {
 class Reactor {
  public:
   using FdHandler = std::function<void()>;
-  using ChildHandler = std::function<void(int status)>;
+  /// `peak`: largest resident set of the child and its reaped children, in bytes.
+  using ChildHandler = std::function<void(int status, std::uint64_t peak)>;
   using ChangeHandler = std::function<void(std::uint32_t mask, const std::string& name)>;
 
   static Result<std::unique_ptr<Reactor>> create();

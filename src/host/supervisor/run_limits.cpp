@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.hpp"
+#include "base/file.hpp"
 #include "base/text.hpp"
 #include "host/linux/process_tree.hpp"
 #include "host/supervisor/run_supervision.hpp"
@@ -21,6 +22,7 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr std::uint64_t kInboxInterval = 1000 * kMillisecond;           // where inotify is not to be had
 constexpr std::uint64_t kWatchedInboxInterval = 30'000 * kMillisecond;  // and where it is, to be sure
 constexpr std::uint64_t kLogInterval = 1000 * kMillisecond;
+constexpr std::uint64_t kLogMissing = 100 * kMillisecond;  // its waiter is about to make it
 constexpr std::uint64_t kMemoryInterval = 2000 * kMillisecond;
 constexpr int kMemoryStrikes = 2;
 
@@ -73,6 +75,7 @@ void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint
   stop_since_ = now;
   journal_->enter(State::stopping, message, {{"cause", to_string(cause)}});
   stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+  if (phase_ == Phase::queued) phase_ = Phase::active;  // nothing runs: following the ranks writes the end
   if (!preparation_.busy()) return;
   preparation_.signal(SIGTERM);
   kill_preparation_at_ = after(now, plan_.stop.grace);
@@ -94,7 +97,13 @@ void RunSupervision::check_limits(std::uint64_t now) {
   const auto running = journal_->running_since();
   const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
   if (!running) {
-    if (now >= after(attempt_since_, plan_.limits.start_timeout)) {
+    if (phase_ == Phase::queued) {
+      if (now >= after(attempt_since_, plan_.limits.queue_timeout)) {
+        stop_for(Cause::queue_timeout, "waited longer than " + told(plan_.limits.queue_timeout) + " for its turn", now);
+      }
+      return;
+    }
+    if (now >= after(preparing_since_, plan_.limits.start_timeout)) {
       stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
     }
     return;
@@ -128,7 +137,7 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
 }
 
 void RunSupervision::check_memory(std::uint64_t now) {
-  if (!plan_.resources.memory || now < next_memory_) return;
+  if (!plan_.resources.memory || memory_limit_ || now < next_memory_) return;
   next_memory_ = now + kMemoryInterval;
   std::uint64_t sum = 0;
   for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) sum += memory_of(pid);
@@ -152,7 +161,7 @@ void RunSupervision::check_log(std::uint64_t now) {
   }
   if (log_watch_ < 0) {
     clock_->rest();
-    return clock_->look_at(now + kLogInterval);
+    return clock_->look_at(now + (base::exists(clock_->log()) ? kLogInterval : kLogMissing));
   }
   if (!clock_->look(now)) clock_->rest();  // nothing came between the look and the watch
 }
@@ -160,13 +169,14 @@ void RunSupervision::check_log(std::uint64_t now) {
 std::uint64_t RunSupervision::limit_deadline() const {
   if (stop_cause_ || stopper_->stopping()) return kill_preparation_at_;
   const auto running = journal_->running_since();
-  if (!running) return after(attempt_since_, plan_.limits.start_timeout);
+  if (!running && phase_ == Phase::queued) return after(attempt_since_, plan_.limits.queue_timeout);
+  if (!running) return after(preparing_since_, plan_.limits.start_timeout);
   std::uint64_t next = after(*running, plan_.limits.timeout);
   next = std::min(next, after(std::max(*running, clock_->last_growth()), plan_.limits.idle));
   if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
     next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
   }
-  if (plan_.resources.memory) next = std::min(next, next_memory_);
+  if (plan_.resources.memory && !memory_limit_) next = std::min(next, next_memory_);
   return next;
 }
 

@@ -86,7 +86,10 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   const format::AttemptPaths paths = run_.attempt(number);
   stop_cause_.reset();
   stop_since_ = kNever;
+  preparing_since_ = kNever;
   warned_ = false;
+  next_sample_ = kNever;
+  gpus_.clear();
   memory_strikes_ = 0;
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
@@ -107,7 +110,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
     resume_attempt();
   } else {
-    prepare();
+    admit();
   }
 }
 
@@ -123,8 +126,19 @@ void RunSupervision::resume_attempt() {
     stop_message_ = "stopped (" + std::string(to_string(*cause)) + ")";
     stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
   }
-  // Some ranks of a group started and some did not: those that did may be waiting for the others, so go on with all.
-  if (!any_file || (ranks_->unstarted() && !stop_cause_)) prepare();
+  if (!any_file) return admit();
+  limit_memory(true);
+  // Of a group only some were started: those wait for the others in vain. The attempt ends, the next one has all.
+  if (ranks_->unstarted()) ranks_->fence();
+}
+
+/// First the slot, then the work: what the host cannot give is said before anything is built.
+void RunSupervision::admit() {
+  const std::uint64_t now = base::mono_ns();
+  read_requests(now);
+  if (stop_cause_ || !needs_slot(slot_request())) return prepare();
+  phase_ = Phase::queued;
+  enqueue(now);
 }
 
 void RunSupervision::prepare() {
@@ -134,12 +148,13 @@ void RunSupervision::prepare() {
     return;
   }
   link_outputs();
-  if (journal_->prepared() && is_quick_to_prepare(plan_, attempt_)) return launch(Prepared{});
   phase_ = Phase::preparing;
-  if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, attempt_));
+  preparing_since_ = base::mono_ns();
+  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared()};
+  if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
   journal_->enter(State::preparing, preparation_message(plan_));
   auto started =
-      preparation_.start(plan_, run_, attempt_, [this](PreparationResult result) { on_prepared(std::move(result)); });
+      preparation_.start(plan_, run_, options, [this](PreparationResult result) { on_prepared(std::move(result)); });
   if (!started) finish_unstarted({.state = State::failed, .cause = Cause::start, .message = started.error().message});
 }
 
@@ -151,12 +166,21 @@ void RunSupervision::on_prepared(PreparationResult result) {
   if (!result) {
     return finish_unstarted({.state = State::failed, .cause = result.error().cause, .message = result.error().message});
   }
+  result->gpus = gpus_;
+  result->hide_gpus = plan_.resources.gpus.has_value();
   launch(*result);
 }
 
 void RunSupervision::launch(const Prepared& prepared) {
+  limit_memory(false);
   const format::AttemptPaths paths = run_.attempt(attempt_);
   auto made = [&]() -> Result<std::vector<RankLaunch>> {
+    if (!prepared.environment.empty()) {
+      TRY_ASSIGN(const Json json, base::parse_json(prepared.environment));
+      TRY_ASSIGN(const auto built, built_environment_from_json(json));
+      TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
+      journal_->note_environment(built);
+    }
     TRY(base::make_directories(paths.logs()));
     TRY(base::make_directories(paths.node(0)));
     TRY(base::make_directories(paths.metrics()));
@@ -164,6 +188,9 @@ void RunSupervision::launch(const Prepared& prepared) {
     for (int r = 0; r < plan_.processes_per_node; ++r) {
       TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, prepared));
       one.mask = options_.user_mask;
+      if (memory_limit_) one.cgroup_files.push_back(memory_limit_->procs_file());
+      if (ticket_) one.kept_fds.push_back(ticket_->slot_fd());
+      if (environment_use_) one.kept_fds.push_back(environment_use_->fd());
       launches.push_back(std::move(one));
     }
     return launches;
@@ -178,7 +205,10 @@ void RunSupervision::launch(const Prepared& prepared) {
 
 void RunSupervision::follow_ranks(std::uint64_t now) {
   ranks_->poll(now);
-  if (ranks_->any_running()) journal_->enter(State::running);
+  if (ranks_->any_running() && !journal_->running_since()) {
+    journal_->enter(State::running);
+    clock_->look_at(0);
+  }
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
     if (failed && !stopper_->stopping() && !ranks_->settled()) stop_others(rank.number, now);
@@ -225,6 +255,7 @@ Outcome RunSupervision::outcome() const {
   if (result.deciding) {
     const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
     const pid_t pid = ranks_->ranks()[static_cast<std::size_t>(*result.deciding)].record.process.pid;
+    result.memory_limit_hit = memory_limit_ && memory_limit_->oom_kills() > 0;
     result.oom_killed = exit.signal == SIGKILL && kernel_killed_for_memory(pid);
     result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
   }
@@ -249,6 +280,7 @@ void RunSupervision::finish(AttemptEnd end) {
                 });
   }
   end.retry = should_retry(end, retryable, plan_.retry, retries_);
+  end.memory_peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
   std::map<std::string, std::uint64_t> sizes;
   const auto logs = base::list_directory(paths.logs());
   if (logs) {
@@ -262,6 +294,10 @@ void RunSupervision::finish(AttemptEnd end) {
     if (size == 0) continue;
     if (const auto fd = base::open_file(paths.logs() / name, O_RDONLY)) (void)base::sync_file(fd->get());
   }
+  sampler_.reset();
+  leave_queue();
+  drop_memory_limit();
+  environment_use_.reset();
   ranks_.reset();
   stopper_.reset();
   clock_.reset();
@@ -301,7 +337,8 @@ void RunSupervision::on_time(std::uint64_t now) {
   // A request that comes between two attempts is for the next one: it ends that before it starts.
   if (phase_ == Phase::backoff && (now >= backoff_until_ || inbox_.has_new())) begin_attempt(attempt_ + 1, false);
   if (phase_ != Phase::backoff) read_requests(now);
-  if (phase_ == Phase::preparing || phase_ == Phase::active) check_limits(now);
+  if (phase_ == Phase::queued || phase_ == Phase::preparing || phase_ == Phase::active) check_limits(now);
+  if (phase_ == Phase::queued) try_admit(now);
   if (phase_ == Phase::active || phase_ == Phase::draining) {
     const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
     if (leftovers > 0 && phase_ == Phase::draining) {
@@ -309,6 +346,7 @@ void RunSupervision::on_time(std::uint64_t now) {
                      " of its processes were still there: they are stopped");
     }
     check_log(now);
+    sample(now);
   }
   if (phase_ == Phase::active)
     follow_ranks(now);
@@ -320,8 +358,9 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::done) return kNever;
   std::uint64_t next = inbox_dirty_ ? 0 : next_inbox_;
   if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
+  if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll()});
+  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
   if (phase_ == Phase::draining) return next;
   return std::min(next, limit_deadline());
 }

@@ -11,6 +11,10 @@
 #include "base/file.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
+#include "host/admission/admission.hpp"
+#include "host/environment/environment.hpp"
+#include "host/resources/memory_limit.hpp"
+#include "host/resources/sampler.hpp"
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_clock.hpp"
@@ -41,11 +45,12 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool done() const override { return phase_ == Phase::done; }
 
  private:
-  enum class Phase { backoff, preparing, active, draining, done };
+  enum class Phase { backoff, queued, preparing, active, draining, done };
 
   // The life of the run (run_supervision.cpp)
   void begin_attempt(int number, bool adopt);
   void resume_attempt();
+  void admit();
   void prepare();
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
@@ -58,6 +63,15 @@ class RunSupervision final : public Supervised {
   void link_outputs() const;
   void remove_secrets() const;
   void read_history();
+
+  // What the host gives and takes (run_resources.cpp)
+  [[nodiscard]] SlotRequest slot_request() const;
+  void enqueue(std::uint64_t now);
+  void try_admit(std::uint64_t now);
+  void leave_queue();
+  void limit_memory(bool adopt);
+  void drop_memory_limit();
+  void sample(std::uint64_t now);
 
   // Limits and requests (run_limits.cpp)
   void read_requests(std::uint64_t now);
@@ -86,13 +100,24 @@ class RunSupervision final : public Supervised {
   std::unique_ptr<Stopper> stopper_;
   std::unique_ptr<LogClock> clock_;
   Preparation preparation_;
+  std::unique_ptr<Admission> admission_;
+  std::optional<Ticket> ticket_;
+  std::vector<int> gpus_;
+  std::string queue_key_;
+  int queue_fd_ = -1;
+  std::optional<EnvironmentUse> environment_use_;
+  std::optional<MemoryLimit> memory_limit_;
+  std::optional<Sampler> sampler_;
   std::optional<format::Cause> stop_cause_;
   std::string stop_message_;
   std::uint64_t stop_since_ = kNever;
   std::uint64_t attempt_since_ = 0;
+  std::uint64_t preparing_since_ = kNever;  ///< start_timeout counts from here, not from the queue
   std::uint64_t backoff_until_ = 0;
   std::uint64_t next_inbox_ = 0;
   std::uint64_t next_memory_ = 0;
+  std::uint64_t next_admission_ = kNever;
+  std::uint64_t next_sample_ = kNever;
   std::uint64_t kill_preparation_at_ = kNever;
   int memory_strikes_ = 0;
   int log_watch_ = -1;

@@ -10,11 +10,13 @@
 #include <utility>
 
 #include "host/linux/process_tree.hpp"
+#include "host/resources/process_tree.hpp"
 
 namespace trainctl::host {
 namespace {
 
 constexpr std::uint64_t kKillInterval = 20 * kMillisecond;
+constexpr std::chrono::milliseconds kKillPatience{50};  // the loop has other runs to serve
 constexpr std::uint64_t kLeftoverPatience = 100 * kMillisecond;
 constexpr std::uint64_t kLeftoverGrace = 5000 * kMillisecond;
 
@@ -34,27 +36,37 @@ bool in_session(const ProcessStatus& process, const std::vector<Rank>& ranks) {
 }  // namespace
 
 TreeFinder::TreeFinder(std::string run_id, int attempt)
-    : run_marker_("TRAINCTL_RUN_ID=" + std::move(run_id)),
+    : run_id_(std::move(run_id)),
+      run_marker_("TRAINCTL_RUN_ID=" + run_id_),
       attempt_marker_("TRAINCTL_ATTEMPT=" + std::to_string(attempt)) {}
 
 bool TreeFinder::is_marked(pid_t pid) const {
   return has_variable(pid, run_marker_) && has_variable(pid, attempt_marker_);
 }
 
+std::vector<pid_t> TreeFinder::waiters(const std::vector<Rank>& ranks) const {
+  std::vector<pid_t> found;
+  for (const Rank& rank : ranks) {
+    if (rank.waiter != 0) found.push_back(rank.waiter);
+    if (rank.waiter == 0 && rank.record.started && !rank.lost && !rank.waiter_clean && is_alive(rank.record.waiter)) {
+      found.push_back(rank.record.waiter.pid);
+    }
+  }
+  return found;
+}
+
 std::vector<pid_t> TreeFinder::members(const std::vector<Rank>& ranks) const {
   const std::vector<ProcessStatus> all = list_processes();
   std::vector<pid_t> roots;
-  std::set<pid_t> waiters;
+  const std::vector<pid_t> spared = waiters(ranks);
   bool waiter_missing = false;
   for (const Rank& rank : ranks) {
-    if (rank.waiter != 0) waiters.insert(rank.waiter);
     if (!rank.record.started || rank.lost) continue;
-    if (rank.waiter == 0 && !rank.waiter_clean && is_alive(rank.record.waiter)) waiters.insert(rank.record.waiter.pid);
     if (is_alive(rank.record.process)) roots.push_back(rank.record.process.pid);
   }
   for (const Rank& rank : ranks)
     waiter_missing = waiter_missing || (rank.record.started && !rank.waiter_clean && rank.waiter == 0);
-  roots.insert(roots.end(), waiters.begin(), waiters.end());
+  roots.insert(roots.end(), spared.begin(), spared.end());
   for (const ProcessStatus& process : all) {
     if (process.pid == ::getpid() || process.state == 'Z') continue;
     if (in_session(process, ranks) || (waiter_missing && is_marked(process.pid))) roots.push_back(process.pid);
@@ -62,7 +74,7 @@ std::vector<pid_t> TreeFinder::members(const std::vector<Rank>& ranks) const {
   std::set<pid_t> found;
   for (const ProcessStatus& process : descendants(all, roots)) found.insert(process.pid);
   found.insert(roots.begin(), roots.end());
-  for (const pid_t waiter : waiters) found.erase(waiter);
+  for (const pid_t waiter : spared) found.erase(waiter);
   found.erase(::getpid());
   return {found.begin(), found.end()};
 }
@@ -95,7 +107,13 @@ void Stopper::begin_leftovers(std::uint64_t now) {
 }
 
 void Stopper::kill_tree(const std::vector<Rank>& ranks) const {
-  for (const pid_t pid : finder_.members(ranks)) ::kill(pid, SIGKILL);
+  KillRequest request;
+  request.roots = finder_.members(ranks);
+  if (request.roots.empty()) return;
+  request.name = finder_.run_id();
+  request.spare = finder_.waiters(ranks);
+  request.deadline = kKillPatience;
+  (void)kill_tree_until_empty(request);  // what is left after the patience is met again at the next tick
 }
 
 std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {

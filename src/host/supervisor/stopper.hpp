@@ -18,9 +18,12 @@ class TreeFinder {
   TreeFinder(std::string run_id, int attempt);
   /// Every process of the ranks' trees; waiters and this process are not among them.
   [[nodiscard]] std::vector<pid_t> members(const std::vector<Rank>& ranks) const;
+  [[nodiscard]] std::vector<pid_t> waiters(const std::vector<Rank>& ranks) const;  ///< those that live
+  [[nodiscard]] const std::string& run_id() const { return run_id_; }
 
  private:
   [[nodiscard]] bool is_marked(pid_t pid) const;
+  std::string run_id_;
   std::string run_marker_;
   std::string attempt_marker_;
 };

@@ -59,6 +59,10 @@ AttemptEnd judge_exit(const Outcome& outcome, int rank) {
   } else {
     end.message = who + "exited with code " + std::to_string(exit.code);
   }
+  if (outcome.memory_limit_hit && exit.cause != "start") {
+    end.cause = Cause::memory_limit;
+    end.message = who + "was stopped by its memory limit";
+  }
   if (outcome.disk_full && exit.cause != "start") {
     if (end.cause == Cause::exit) end.cause = Cause::disk_full;
     end.message += "; the disk is full";

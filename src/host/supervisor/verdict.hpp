@@ -20,6 +20,7 @@ struct Outcome {
   std::optional<format::Cause> stopped_for;  ///< the first stop reason, when it began before any exit decided
   std::string stop_message = {};
   std::optional<AttemptEnd> not_started = {};  ///< preparation failed: the end is this one
+  bool memory_limit_hit = false;               ///< its memory group killed processes
   bool oom_killed = false;
   bool disk_full = false;
 };

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
@@ -162,7 +163,8 @@ void reap_until_childless() {
 }  // namespace
 
 void run_waiter(const RankLaunch& launch) {
-  const std::array keep = {launch.report_fd, launch.slot_fd};
+  std::vector<int> keep = launch.kept_fds;
+  keep.push_back(launch.report_fd);
   close_descriptors_except(keep);
   become_subreaper();
   set_process_name("trainctl-waiter");

@@ -25,7 +25,7 @@ struct RankLaunch {
   mode_t mask = 022;                      ///< the user's umask: ours is 077
   std::vector<std::string> cgroup_files;  ///< cgroup.procs files the rank joins before it starts
   int report_fd = -1;                     ///< pipe to the supervisor: one letter per step, see WaiterStep
-  int slot_fd = -1;                       ///< admission slot, held until the tree is empty
+  std::vector<int> kept_fds;              ///< admission slot, use of the environment: held until the tree is empty
 };
 
 /// What the letters on the report pipe mean. They only wake the supervisor: the rank file is the truth.

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "archive/store.hpp"
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+#include "format/fold.hpp"
+#include "format/plan.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct OutputsArguments {
+  std::string run = "@";
+  std::vector<std::string> names;
+  std::string copy_to;
+  bool force = false;
+};
+
+struct File {
+  std::string path;
+  std::uint64_t size = 0;
+};
+
+/// Regular files and links below `root`, by path. Links are listed, not followed.
+Result<std::vector<File>> list_files(const fs::path& root) {
+  std::vector<File> files;
+  std::error_code problem;
+  if (!fs::exists(root, problem)) return files;
+  for (auto it = fs::recursive_directory_iterator(root, problem); !problem && it != fs::recursive_directory_iterator();
+       it.increment(problem)) {
+    std::error_code ignored;
+    if (it->is_directory(ignored) && !it->is_symlink(ignored)) continue;
+    files.push_back(
+        {it->path().lexically_relative(root).string(), it->is_symlink(ignored) ? 0 : it->file_size(ignored)});
+  }
+  if (problem) return fail(Errc::io, "cannot list " + root.string() + ": " + problem.message());
+  std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.path < b.path; });
+  return files;
+}
+
+bool wanted(const OutputsArguments& arguments, const std::string& path) {
+  if (arguments.names.empty()) return true;
+  return std::any_of(arguments.names.begin(), arguments.names.end(),
+                     [&](const std::string& name) { return path == name || path.starts_with(name + "/"); });
+}
+
+Result<> copy_file(const fs::path& from, const fs::path& to, bool force) {
+  std::error_code problem;
+  if (!force && fs::exists(fs::symlink_status(to))) {
+    return fail(Errc::invalid, to.string() + " exists", "--force overwrites");
+  }
+  fs::create_directories(to.parent_path(), problem);
+  if (!problem) fs::copy(from, to, fs::copy_options::overwrite_existing | fs::copy_options::copy_symlinks, problem);
+  if (problem) return fail(Errc::io, "cannot copy " + from.string() + " to " + to.string() + ": " + problem.message());
+  return {};
+}
+
+int copy_all(Context& context, const fs::path& root, const std::vector<File>& files,
+             const OutputsArguments& arguments) {
+  std::uint64_t bytes = 0;
+  for (const File& file : files) {
+    if (auto copied = copy_file(root / file.path, fs::path(arguments.copy_to) / file.path, arguments.force); !copied) {
+      return report(context, copied.error());
+    }
+    bytes += file.size;
+  }
+  if (context.json) {
+    context.print({{"copied", files.size()}, {"bytes", bytes}, {"to", fs::absolute(arguments.copy_to).string()}});
+  } else {
+    context.note("copied " + std::to_string(files.size()) + (files.size() == 1 ? " file, " : " files, ") +
+                 base::format_size(bytes) + " to " + arguments.copy_to);
+  }
+  return 0;
+}
+
+int outputs_action(Context& context, const OutputsArguments& arguments) {
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  const auto id = store->resolve(arguments.run);
+  if (!id) return report(context, id.error());
+  const format::RunPaths run = store->run(*id);
+  const auto state = format::fold_run(run);
+  if (!state) return report(context, state.error());
+  const fs::path root = run.attempt(std::max(state->attempt, 1)).outputs();
+  auto files = list_files(root);
+  if (!files) return report(context, files.error());
+  std::erase_if(*files, [&](const File& file) { return !wanted(arguments, file.path); });
+  if (files->empty() && !arguments.names.empty()) {
+    return report(context, Error{.code = Errc::not_found,
+                                 .message = "the run has no output " + base::join(arguments.names, ", "),
+                                 .hint = "trainctl outputs " + arguments.run + " lists them"});
+  }
+  if (!arguments.copy_to.empty()) return copy_all(context, root, *files, arguments);
+  if (context.json) {
+    Json items = Json::array();
+    for (const File& file : *files) items.push_back({{"path", file.path}, {"size", file.size}});
+    context.print({{"directory", root.string()}, {"items", items}});
+    return 0;
+  }
+  for (const File& file : *files) {
+    if (!context.out.is_terminal()) {
+      context.out.line(file.path);
+      continue;
+    }
+    const std::string size = base::format_size(file.size);
+    context.out.line(std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + printable(file.path));
+  }
+  context.note(
+      context.err.paint(Style::dim, files->empty() ? "no outputs in " + root.string() : "in " + root.string()));
+  return 0;
+}
+
+Action configure(Options& app) {
+  const auto arguments = std::make_shared<OutputsArguments>();
+  app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
+  app.add_option("name", arguments->names, "Only these files or folders")->type_name("PATH");
+  app.add_option("--copy", arguments->copy_to, "Copy them into this folder")->type_name("DIR");
+  app.add_flag("--force", arguments->force, "Overwrite files that exist");
+  return [arguments](Context& context) { return outputs_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command outputs_command() {
+  return {"outputs",
+          "Looking",
+          "List or copy what a run wrote to its outputs folder",
+          true,
+          configure,
+          Completes::run,
+          "Scripts write to the folder outputs/ of their working directory, or to $TRAINCTL_OUTPUTS."};
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/commands.hpp"
+#include "cli/launch.hpp"
+#include "spec/load.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+/// True when the words after the options stood behind a "--".
+bool behind_dashes(const std::vector<std::string>& argv, std::size_t words) {
+  const auto dashes = std::find(argv.begin(), argv.end(), "--");
+  return dashes != argv.end() && static_cast<std::size_t>(argv.end() - dashes) == words + 1;
+}
+
+ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArguments& arguments) {
+  spec::LoadOptions options = load_options(arguments);
+  if (arguments.bare_command) return spec::run_from_command(words, options);
+  const std::string& first = words.front();
+  if (std::string_view(first).ends_with(".json")) {
+    options.path = first;
+    if (words.size() > 1) {
+      return tl::make_unexpected(Errors{{.code = Errc::invalid,
+                                         .message = "\"" + words[1] + "\" stands behind the file " + first,
+                                         .hint = "options go before the file; parameters with -p key=value"}});
+    }
+    return spec::load_run(options);
+  }
+  return spec::run_from_script(first, {words.begin() + 1, words.end()}, options);
+}
+
+int run_action(Context& context, const Options& app, LaunchArguments& arguments) {
+  const std::vector<std::string> words = app.remaining();
+  if (words.empty()) {
+    return report(context,
+                  Error{.code = Errc::invalid,
+                        .message = "nothing to run",
+                        .hint = "trainctl run train.py --lr 0.1, or trainctl run -- CMD, or trainctl run FILE.json"});
+  }
+  arguments.bare_command = behind_dashes(context.argv, words.size());
+  if (!arguments.bare_command && words.front().starts_with('-')) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "unknown option " + words.front(),
+                                 .hint = "trainctl run --help; options of the script go behind the script"});
+  }
+  const auto run = load(words, arguments);
+  if (!run) return report(context, run.error());
+  return launch(context, *run, arguments);
+}
+
+Action configure(Options& app) {
+  const auto arguments = std::make_shared<LaunchArguments>();
+  // Everything from the script on belongs to the script.
+  app.take_rest();
+  add_launch_options(app, *arguments);
+  return [arguments, app](Context& context) { return run_action(context, app, *arguments); };
+}
+
+}  // namespace
+
+Command run_command() {
+  return {"run",
+          "Running",
+          "Run a script, a file, or any command, and follow it; no file needed",
+          true,
+          configure,
+          Completes::file,
+          "  trainctl run train.py --lr 0.1      a script with its parameters\n  trainctl run digits.run.json        a "
+          "run configuration\n"
+          "  trainctl run -- make train          any command, as it is; its exit code is ours"};
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+#include "cli/run_metrics.hpp"
+#include "cli/run_summary.hpp"
+#include "cli/time_text.hpp"
+#include "engine/supervision.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct ShowArguments {
+  std::string run = "@";
+  bool plan = false;
+  bool events = false;
+};
+
+constexpr std::size_t kLabel = 14;
+
+class Sheet {
+ public:
+  explicit Sheet(Context& context) : context_(context) {}
+  void row(std::string_view label, const std::string& value) {
+    if (value.empty()) return;
+    context_.out.line(
+        context_.out.paint(Style::dim, std::string(label) + std::string(kLabel - std::min(kLabel, label.size()), ' ')) +
+        value);
+  }
+
+ private:
+  Context& context_;
+};
+
+std::string scalar_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : base::dump_json(value);
+}
+
+std::string pairs_text(const Json& object) {
+  std::string text;
+  for (const auto& item : object.items())
+    text += (text.empty() ? "" : "  ") + printable(item.key() + "=" + scalar_text(item.value()));
+  return text;
+}
+
+std::string command_text(const format::Plan& plan) {
+  std::string text;
+  if (plan.command.kind == format::CommandKind::python_script) text = "python";
+  if (plan.command.kind == format::CommandKind::python_module) text = "python -m";
+  if (plan.command.kind == format::CommandKind::shell) text = plan.command.shell + " -c";
+  for (const std::string& word : plan.command.argv)
+    text += (text.empty() ? "" : " ") + printable(base::shell_quote(word));
+  return text;
+}
+
+std::string source_text(const format::Plan& plan) {
+  const std::string kind = plan.source.value("kind", "none");
+  std::string text;
+  if (kind == "in_place") text = "in place: " + plan.source.value("directory", "");
+  if (kind == "snapshot") {
+    text = "snapshot " + plan.source.value("digest", "").substr(0, 12) + " · " +
+           base::format_count(plan.source.value("files", std::uint64_t{0})) + " files, " +
+           base::format_size(plan.source.value("bytes", std::uint64_t{0}));
+  }
+  const auto git = plan.source.find("git");
+  if (git != plan.source.end() && git->is_object()) {
+    text += " · git " + git->value("commit", "").substr(0, 7);
+    const auto changed = git->value("changed", 0);
+    if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
+  }
+  return printable(text);
+}
+
+void show_times(Context& context, Sheet& sheet, const format::Plan& plan, const format::RunState& state) {
+  sheet.row("created", time_text(context, plan.created));
+  const auto from = base::parse_utc(state.started);
+  if (!from) return;
+  const auto to = state.ended.empty() ? std::optional(base::wall_now()) : base::parse_utc(state.ended);
+  std::string text = time_text(context, *from);
+  if (to) text += "  for " + base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(*to - *from));
+  sheet.row("started", text);
+  sheet.row("ended", state.ended.empty() ? "" : time_text(context, state.ended));
+}
+
+void show_sheet(Context& context, const format::RunPaths& run, const format::Plan& plan,
+                const format::RunState& state) {
+  Sheet sheet(context);
+  context.out.line(state_mark(context.out, state.state) + " " + context.out.paint(Style::bold, plan.name) + "  " +
+                   std::string(format::to_string(state.state)) +
+                   (state.cause ? " (" + std::string(format::to_string(*state.cause)) + ")" : ""));
+  sheet.row("why", printable(state.message));
+  sheet.row("id", plan.id);
+  sheet.row("experiment", printable(plan.experiment));
+  show_times(context, sheet, plan, state);
+  sheet.row("attempts", state.attempt > 1 ? std::to_string(state.attempt) : "");
+  sheet.row("exit code", state.exit_code ? std::to_string(*state.exit_code) : "");
+  sheet.row("signal", state.signal);
+  sheet.row("command", command_text(plan));
+  sheet.row("target", plan.spec.value("target", "local"));
+  sheet.row("source", source_text(plan));
+  sheet.row("environment", plan.environment.is_object()
+                               ? printable(plan.who.value("environment", plan.environment.value("kind", "")))
+                               : "");
+  sheet.row("parameters", pairs_text(plan.parameters));
+  sheet.row("tags", pairs_text(plan.tags));
+  sheet.row("by", printable(plan.who.value("user", "") + "@" + plan.who.value("host", "")));
+  std::string metrics;
+  for (const auto& [name, value] : run_metrics(run, state.attempt)) {
+    if (!name.starts_with("system/"))
+      metrics += (metrics.empty() ? "" : "  ") + printable(name) + "=" + base::format_number(value.last);
+  }
+  sheet.row("metrics", metrics);
+  for (const std::string& warning : state.warnings) sheet.row("warning", printable(warning));
+  sheet.row("folder", run.root.string());
+}
+
+int show_action(Context& context, const ShowArguments& arguments) {
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  const auto id = store->resolve(arguments.run);
+  if (!id) return report(context, id.error());
+  const format::RunPaths run = store->run(*id);
+  const auto plan = format::read_plan(run.plan());
+  if (!plan) return report(context, plan.error());
+  if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
+    context.warn(supervised.error().message);
+  const auto lines = format::read_run_lines(run);
+  if (!lines) return report(context, lines.error());
+  const format::RunState state = format::fold(*lines);
+  if (arguments.plan) {
+    context.out.write(base::pretty_json(format::to_json(*plan)));
+  } else if (arguments.events) {
+    for (const auto* list : {&lines->earlier_events, &lines->events}) {
+      for (const Json& event : *list) context.out.line(base::dump_json(event));
+    }
+  } else if (context.json) {
+    context.print(run_to_json(run, *plan, state));
+  } else {
+    show_sheet(context, run, *plan, state);
+  }
+  return 0;
+}
+
+Action configure(Options& app) {
+  const auto arguments = std::make_shared<ShowArguments>();
+  app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
+  app.add_flag("--plan", arguments->plan, "Print the whole recorded plan as JSON");
+  app.add_flag("--events", arguments->events, "Print the run's events, one a line");
+  return [arguments](Context& context) { return show_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command show_command() {
+  return {"show", "Looking", "Show one run: what it did, with which code and environment, how it ended",
+          true,   configure, Completes::run};
+}
+
+}  // namespace trainctl::cli

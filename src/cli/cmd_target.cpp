@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+#include "host/admission/admission.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct TargetArguments {
+  std::string sub = "ls";
+  std::string name = "local";
+};
+
+Json to_json(const host::HostSlots& slots) {
+  Json gpus = Json::array();
+  for (const host::Gpu& gpu : slots.gpus)
+    gpus.push_back({{"index", gpu.index}, {"name", gpu.name}, {"memory", gpu.memory}});
+  Json holders = Json::array();
+  for (const host::Holder& holder : slots.holders) {
+    holders.push_back({{"run", holder.request.run},
+                       {"name", holder.request.name},
+                       {"user", holder.request.user},
+                       {"admitted", holder.admitted},
+                       {"cpus", holder.request.cpus ? Json(*holder.request.cpus) : Json(nullptr)},
+                       {"memory", holder.request.memory ? Json(*holder.request.memory) : Json(nullptr)},
+                       {"gpus", holder.gpus},
+                       {"pid", holder.pid},
+                       {"since_ms", holder.since.count()}});
+  }
+  Json strangers = Json::array();
+  for (const host::Stranger& stranger : slots.strangers) {
+    strangers.push_back({{"gpu", stranger.gpu},
+                         {"pid", stranger.process.pid},
+                         {"program", stranger.process.name},
+                         {"run", stranger.run}});
+  }
+  return {{"name", "local"}, {"type", "local"},    {"cpus", slots.capacity.cpus}, {"memory", slots.capacity.memory},
+          {"gpus", gpus},    {"holders", holders}, {"strangers", strangers}};
+}
+
+std::string holder_text(const host::Holder& holder) {
+  std::string text = printable(holder.request.name) + (holder.admitted ? " holds" : " waits for");
+  if (holder.request.cpus) text += " " + base::format_number(*holder.request.cpus) + " cpus";
+  if (holder.request.memory) text += " " + base::format_size(*holder.request.memory);
+  if (holder.request.gpus) text += " " + std::to_string(*holder.request.gpus) + " gpus";
+  for (std::size_t i = 0; i < holder.gpus.size(); ++i)
+    text += (i == 0 ? " (" : ", ") + std::to_string(holder.gpus[i]) + (i + 1 == holder.gpus.size() ? ")" : "");
+  return text + ", " + printable(holder.request.user) + ", pid " + std::to_string(holder.pid) + ", " +
+         base::format_duration(holder.since);
+}
+
+void print_slots(Context& context, const host::HostSlots& slots) {
+  context.out.line(context.out.paint(Style::bold, "local") + "  this machine");
+  context.out.line("  cpus    " + base::format_number(slots.capacity.cpus));
+  context.out.line("  memory  " + base::format_size(slots.capacity.memory));
+  if (slots.gpus.empty())
+    context.out.line("  gpus    none" + (slots.gpu_problem.empty() ? "" : " (" + printable(slots.gpu_problem) + ")"));
+  for (const host::Gpu& gpu : slots.gpus)
+    context.out.line("  gpu " + std::to_string(gpu.index) + "   " + printable(gpu.name) + ", " +
+                     base::format_size(gpu.memory));
+  if (slots.holders.empty()) context.out.line("  nothing is reserved");
+  for (const host::Holder& holder : slots.holders) context.out.line("  " + holder_text(holder));
+  for (const host::Stranger& stranger : slots.strangers) {
+    context.out.line("  gpu " + std::to_string(stranger.gpu) + " is used by " + printable(stranger.process.name) +
+                     " (pid " + std::to_string(stranger.process.pid) + ")" +
+                     (stranger.run.empty() ? ", no run of trainctl"
+                                           : ", run " + printable(stranger.run) + " without a reservation"));
+  }
+}
+
+int target_action(Context& context, const TargetArguments& arguments) {
+  if (arguments.sub == "ls") {
+    if (context.json) {
+      context.print({{"items", Json::array({{{"name", "local"}, {"type", "local"}}})}});
+    } else {
+      context.out.line("local  this machine");
+    }
+    return 0;
+  }
+  if (arguments.name != "local") {
+    return report(context, Error{.code = Errc::not_found,
+                                 .message = "there is no target \"" + arguments.name + "\"",
+                                 .hint = "trainctl target ls"});
+  }
+  auto admission = host::Admission::open();
+  if (!admission) return report(context, admission.error());
+  const auto slots = admission->describe();
+  if (!slots) return report(context, slots.error());
+  if (context.json) {
+    context.print(to_json(*slots));
+  } else {
+    print_slots(context, *slots);
+  }
+  return 0;
+}
+
+Action configure(Options& app) {
+  const auto arguments = std::make_shared<TargetArguments>();
+  app.add_subcommand("ls", "List the targets", arguments->sub);
+  app.add_subcommand("show", "Show one: what it has, who holds it, strangers on its GPUs", arguments->sub)
+      .add_option("name", arguments->name, "The target; local when left out")
+      ->type_name("TARGET");
+  return [arguments](Context& context) { return target_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command target_command() {
+  return {"target", "Other", "Show where runs can go, and what is free there", false, configure, Completes::target};
+}
+
+}  // namespace trainctl::cli

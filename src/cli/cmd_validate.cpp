@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/commands.hpp"
+#include "cli/launch.hpp"
+#include "engine/plan_mapping.hpp"
+#include "spec/load.hpp"
+#include "spec/validate.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+struct ValidateArguments {
+  std::vector<std::string> files;
+  LaunchArguments launch;
+};
+
+/// Every mistake of one file: what it says, and whether what it names is there.
+Errors mistakes(const std::string& file, const LaunchArguments& arguments) {
+  spec::LoadOptions options = load_options(arguments);
+  options.path = file;
+  const auto run = spec::load_run(options);
+  if (!run) return run.error();
+  Errors errors = spec::check_files(run->config, run->base_directory, run->origins);
+  if (const auto plan = engine::map_plan(*run); !plan)
+    errors.insert(errors.end(), plan.error().begin(), plan.error().end());
+  return errors;
+}
+
+int validate_action(Context& context, const ValidateArguments& arguments) {
+  Errors all;
+  std::size_t bad = 0;
+  for (const std::string& file : arguments.files) {
+    const Errors errors = mistakes(file, arguments.launch);
+    if (!errors.empty()) ++bad;
+    all.insert(all.end(), errors.begin(), errors.end());
+    if (errors.empty() && !context.json)
+      context.out.line(context.out.paint(Style::green, context.out.utf8() ? "✓" : "ok") + " " + printable(file));
+  }
+  if (all.empty()) {
+    if (context.json) context.print({{"valid", true}, {"files", arguments.files}});
+    return 0;
+  }
+  const int code = report(context, all);
+  if (!context.json)
+    context.err.line(std::to_string(all.size()) + (all.size() == 1 ? " error, " : " errors, ") + "nothing was started");
+  return code;
+}
+
+Action configure(Options& app) {
+  const auto arguments = std::make_shared<ValidateArguments>();
+  app.add_option("file", arguments->files, "The files to check")->type_name("FILE")->required()->expected(1, 10000);
+  app.add_option("--profile", arguments->launch.profile, "With this profile applied")->type_name("NAME");
+  app.add_option("--set", arguments->launch.overrides.set, "With this field set")
+      ->type_name("FIELD=VALUE")
+      ->one_value_each();
+  return [arguments](Context& context) { return validate_action(context, *arguments); };
+}
+
+}  // namespace
+
+Command validate_command() {
+  return {"validate", "Writing", "Check files; all mistakes at once, each with its place and what to do",
+          false,      configure, Completes::file};
+}
+
+}  // namespace trainctl::cli

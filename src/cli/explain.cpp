@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/explain.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/text.hpp"
+#include "cli/explain_script.hpp"
+#include "engine/prepare.hpp"
+#include "host/environment/environment.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::size_t kMostFiles = 20;
+
+class Report {
+ public:
+  explicit Report(Context& context) : context_(context) {}
+  void heading(std::string_view text) { context_.out.line(context_.out.paint(Style::bold, text)); }
+  void row(std::string_view label, const std::string& value) {
+    if (value.empty()) return;
+    const std::size_t pad = label.size() < 18 ? 18 - label.size() : 1;
+    context_.out.line("  " + context_.out.paint(Style::dim, label) + std::string(pad, ' ') + printable(value));
+  }
+  void text(const std::string& line) { context_.out.line("  " + printable(line)); }
+
+ private:
+  Context& context_;
+};
+
+std::string word(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : base::dump_json(value);
+}
+
+std::string duration_text(const std::optional<std::chrono::milliseconds>& value) {
+  return value ? base::format_duration(*value) : std::string();
+}
+
+void explain_files(Report& out, const engine::Prepared& prepared) {
+  out.heading("Files");
+  if (!prepared.snapshot) {
+    out.row("in place", prepared.plan.source.value("directory", "."));
+    return;
+  }
+  out.row("source", prepared.plan.source.value("directory", "."));
+  out.row("copied", base::format_count(prepared.snapshot->files) +
+                        (prepared.snapshot->files == 1 ? " file, " : " files, ") +
+                        base::format_size(prepared.snapshot->bytes));
+  for (std::size_t i = 0; i < std::min(kMostFiles, prepared.preview.size()); ++i) {
+    const std::string size = base::format_size(prepared.preview[i].size);
+    out.text("  " + std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + prepared.preview[i].path);
+  }
+  if (prepared.preview.size() > kMostFiles)
+    out.text("  … and " + base::format_count(prepared.preview.size() - kMostFiles) + " more");
+  for (const snapshot::LeftOut& left_out : prepared.snapshot->left_out) out.text(snapshot::note(left_out));
+}
+
+void explain_environment(Report& out, const EnvironmentState& environment) {
+  if (environment.description.empty()) return;
+  out.heading("Environment");
+  out.text(environment.description);
+  out.row("request key", environment.request_key.substr(0, 16));
+  out.row("state", environment.state);
+}
+
+void explain_command(Report& out, const format::Plan& plan, const std::vector<std::string>& argv) {
+  out.heading("Command");
+  std::string line;
+  for (const std::string& part : argv) line += (line.empty() ? "" : " ") + base::shell_quote(part);
+  out.text(line);
+  out.row("directory", plan.working_directory == "." ? "" : plan.working_directory);
+  if (plan.processes_per_node > 1) out.row("processes", std::to_string(plan.processes_per_node));
+  for (const auto& item : plan.parameters.items()) out.row("parameter", item.key() + " = " + word(item.value()));
+  for (const auto& [key, value] : plan.variables) out.row("variable", key + "=" + value);
+  for (const std::string& secret : plan.secrets) out.row("secret", secret);
+  for (const format::PlanInput& input : plan.inputs)
+    out.row("input", input.name + " ← " + input.path + (input.mode == "copy" ? " (copied)" : ""));
+  for (const format::PlanOutput& output : plan.outputs) out.row("output", output.name + " → outputs/" + output.path);
+}
+
+void explain_rules(Report& out, const format::Plan& plan) {
+  out.heading("Limits");
+  out.row("cpus", plan.resources.cpus ? base::format_number(*plan.resources.cpus) : "");
+  out.row("memory", plan.resources.memory ? base::format_size(*plan.resources.memory) : "");
+  out.row("gpus", plan.resources.gpus ? std::to_string(*plan.resources.gpus) : "");
+  out.row("timeout", duration_text(plan.limits.timeout));
+  out.row("queue timeout", duration_text(plan.limits.queue_timeout));
+  out.row("start timeout", duration_text(plan.limits.start_timeout));
+  out.row("idle", duration_text(plan.limits.idle));
+  out.row("stop", plan.stop.signal + ", SIGTERM after " + base::format_duration(plan.stop.grace / 2) +
+                      ", SIGKILL after " + base::format_duration(plan.stop.grace));
+  if (plan.retry.max > 0) {
+    std::string on;
+    for (const std::string& cause : plan.retry.on) on += (on.empty() ? "" : ", ") + cause;
+    out.row("retry", "up to " + std::to_string(plan.retry.max) + " times on " + on);
+  }
+}
+
+void explain_origins(Report& out, const format::Plan& plan) {
+  out.heading("Where each value came from");
+  for (const auto& item : plan.origins.items()) {
+    const Json::json_pointer pointer(item.key());
+    if (!plan.spec.contains(pointer) || plan.spec[pointer].is_object()) continue;
+    std::string field = item.key().substr(item.key().empty() ? 0 : 1);
+    std::replace(field.begin(), field.end(), '/', '.');
+    out.row(field, word(plan.spec[pointer]) + "   " + item.value().get<std::string>());
+  }
+}
+
+Json to_json(const engine::Prepared& prepared, const EnvironmentState& environment,
+             const std::vector<std::string>& argv, bool origin) {
+  Json json = format::to_json(prepared.plan);
+  json.erase("id");
+  json.erase("name");
+  if (!origin) json.erase("origins");
+  Json files = Json::array();
+  for (const snapshot::Sized& file : prepared.preview) files.push_back({{"path", file.path}, {"size", file.size}});
+  json["files"] = files;
+  json["command_line"] = argv;
+  json["environment_key"] = environment.request_key.empty() ? Json(nullptr) : Json(environment.request_key);
+  json["environment_state"] = environment.state;
+  json["notes"] = prepared.notes;
+  return json;
+}
+
+}  // namespace
+
+int explain(Context& context, const archive::Store& store, const spec::LoadedRun& run, const ExplainOptions& options) {
+  const auto prepared = engine::prepare(store, run, {.store_snapshot = false, .bare_command = options.bare_command});
+  if (!prepared) return report(context, prepared.error());
+  const EnvironmentState environment = environment_state(store, *prepared);
+  const std::vector<std::string> argv = explained_command(prepared->plan);
+  if (options.script) {
+    context.out.write(shell_script(*prepared, environment));
+    return 0;
+  }
+  if (context.json) {
+    context.print(to_json(*prepared, environment, argv, options.origin));
+    return 0;
+  }
+  Report out(context);
+  explain_files(out, *prepared);
+  explain_environment(out, environment);
+  explain_command(out, prepared->plan, argv);
+  explain_rules(out, prepared->plan);
+  if (options.origin) explain_origins(out, prepared->plan);
+  for (const std::string& note : prepared->notes)
+    context.note(context.err.paint(Style::dim, "note: " + printable(note)));
+  for (const std::string& warning : prepared->warnings) context.warn(printable(warning));
+  return 0;
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/launch.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "archive/store.hpp"
+#include "base/text.hpp"
+#include "cli/attach.hpp"
+#include "cli/explain.hpp"
+#include "cli/run_summary.hpp"
+#include "engine/prepare.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+/// "local · python 3.11.7 from .venv (active) · 14 files, 212 KB · git 3f2c1e0 + 1 changed file"
+std::string headline(const Context& context, const engine::Prepared& prepared) {
+  const format::Plan& plan = prepared.plan;
+  std::string text = plan.spec.value("target", "local");
+  if (prepared.environment) text += " · " + prepared.environment->description;
+  if (prepared.snapshot) {
+    text += " · " + base::format_count(prepared.snapshot->files) +
+            (prepared.snapshot->files == 1 ? " file, " : " files, ") + base::format_size(prepared.snapshot->bytes);
+  } else if (plan.in_place()) {
+    text += " · in place";
+  }
+  const auto git = plan.source.find("git");
+  if (git != plan.source.end() && git->is_object()) {
+    text += " · git " + git->value("commit", "").substr(0, 7);
+    const int changed = git->value("changed", 0);
+    if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
+  }
+  return context.err.paint(Style::bold, plan.name) + "  " + context.err.paint(Style::dim, printable(text));
+}
+
+int detached(Context& context, const format::RunPaths& run, const format::Plan& plan) {
+  if (context.json) {
+    const auto state = format::fold_run(run);
+    if (!state) return report(context, state.error());
+    context.print(run_to_json(run, plan, *state));
+  } else {
+    context.out.line(plan.name);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_launch_options(Options& app, LaunchArguments& arguments) {
+  app.add_option("-t,--target", arguments.overrides.target, "Where to run: local, a target's name")
+      ->type_name("TARGET");
+  app.add_option("-n,--name", arguments.overrides.name, "Name of the run; a number is added")->type_name("NAME");
+  app.add_option("--experiment", arguments.overrides.experiment, "Experiment it belongs to")->type_name("NAME");
+  app.add_option("-p,--param", arguments.overrides.parameters, "Set a parameter, e.g. -p lr=0.01")
+      ->type_name("KEY=VALUE")
+      ->one_value_each();
+  app.add_option("--set", arguments.overrides.set, "Set any field, e.g. --set limits.timeout=2h")
+      ->type_name("FIELD=VALUE")
+      ->one_value_each();
+  app.add_option("--tag", arguments.overrides.tags, "Add a tag, e.g. --tag team=vision")
+      ->type_name("KEY=VALUE")
+      ->one_value_each();
+  app.add_option("--profile", arguments.profile, "Apply a profile of the file")->type_name("NAME");
+  app.add_flag("-d,--detach", arguments.detach, "Do not follow; print the run's name");
+  app.add_flag("--in-place", arguments.in_place, "Run in the source directory itself, without a copy");
+  app.add_flag("--require-clean", arguments.require_clean, "Refuse to run with uncommitted changes");
+  app.add_flag("-y,--yes", arguments.accept_large, "Accept a source directory over 1 GB");
+  app.add_flag("--dry-run", arguments.dry_run, "Explain what would run, start nothing");
+}
+
+spec::LoadOptions load_options(const LaunchArguments& arguments) {
+  spec::LoadOptions options;
+  options.overrides = arguments.overrides;
+  if (arguments.in_place) options.overrides.set.emplace_back("in_place=true");
+  if (!arguments.profile.empty()) options.profile = arguments.profile;
+  options.user_config = spec::default_user_config();
+  return options;
+}
+
+int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& arguments) {
+  if (auto fits = engine::check_target(run); !fits) return report(context, fits.error());
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  if (arguments.dry_run) return explain(context, *store, run, {});
+  auto prepared = engine::prepare(*store, run,
+                                  {.store_snapshot = true,
+                                   .bare_command = arguments.bare_command,
+                                   .require_clean = arguments.require_clean,
+                                   .accept_large = arguments.accept_large,
+                                   .argv = context.argv});
+  if (!prepared) return report(context, prepared.error());
+  for (const std::string& warning : prepared->warnings) context.warn(printable(warning));
+  const auto submitted = engine::submit(*store, *prepared);
+  if (!submitted) return report(context, submitted.error());
+  if (!context.json) {
+    context.note(headline(context, *prepared));
+    for (const std::string& note : prepared->notes)
+      context.note(context.err.paint(Style::dim, "note: " + printable(note)));
+  } else if (!arguments.detach) {
+    context.print({{"type", "created"}, {"id", prepared->plan.id}, {"name", prepared->plan.name}});
+    context.out.flush();
+  }
+  if (arguments.detach) return detached(context, *submitted, prepared->plan);
+  return attach(context, *store, prepared->plan.id,
+                {.may_start = true, .pass_exit_code = arguments.bare_command, .summary = true});
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace trainctl::cli {
+
+OptionHandle* OptionHandle::type_name(const std::string& name) {
+  option_->type_name(name);
+  return this;
+}
+
+OptionHandle* OptionHandle::required() {
+  option_->required();
+  return this;
+}
+
+OptionHandle* OptionHandle::expected(int least, int most) {
+  option_->expected(least, most);
+  return this;
+}
+
+OptionHandle* OptionHandle::one_of(const std::vector<std::string>& values) {
+  option_->check(CLI::IsMember(values));
+  return this;
+}
+
+OptionHandle* OptionHandle::non_negative() {
+  option_->check(CLI::NonNegativeNumber);
+  return this;
+}
+
+OptionHandle* OptionHandle::one_value_each() {
+  option_->allow_extra_args(false);
+  return this;
+}
+
+OptionHandle* OptionHandle::hidden() {
+  option_->group("");
+  return this;
+}
+
+OptionHandle Options::add_flag(const std::string& names, bool& target, const std::string& help) {
+  return OptionHandle(app_->add_flag(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, std::string& target, const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, std::vector<std::string>& target, const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, int& target, const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, std::optional<std::string>& target,
+                                 const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, std::optional<int>& target, const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+OptionHandle Options::add_option(const std::string& names, std::optional<std::uint64_t>& target,
+                                 const std::string& help) {
+  return OptionHandle(app_->add_option(names, target, help));
+}
+
+Options Options::add_subcommand(const std::string& name, const std::string& summary, std::string& chosen) {
+  CLI::App* sub = app_->add_subcommand(name, summary);
+  sub->set_help_flag();
+  sub->callback([name, &chosen] { chosen = name; });
+  return Options(*sub);
+}
+
+void Options::take_rest() {
+  app_->prefix_command();
+}
+
+std::vector<std::string> Options::remaining() const {
+  return app_->remaining();
+}
+
+}  // namespace trainctl::cli

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan_mapping.hpp"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "spec/expand.hpp"
+
+namespace trainctl::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+Json scalar_json(const spec::Scalar& scalar) {
+  return std::visit([](const auto& value) { return Json(value); }, scalar);
+}
+
+std::string absolute_path(const fs::path& base, const std::string& path) {
+  return (fs::path(path).is_absolute() ? fs::path(path) : base / path).lexically_normal().string();
+}
+
+bool runs_with_python(const fs::path& script) {
+  const std::string extension = script.extension().string();
+  return extension == ".py" || extension == ".pyc" || extension == ".pyz";
+}
+
+format::PlanCommand map_command(const spec::RunConfiguration& config, const spec::ExpandedRun& expanded) {
+  format::PlanCommand command;
+  command.shell = config.shell == spec::Shell::bash ? "bash" : "sh";
+  if (config.script) {
+    const bool python = runs_with_python(*config.script);
+    command.kind = python ? format::CommandKind::python_script : format::CommandKind::exec;
+    // A script lies in the source directory, never on PATH.
+    command.argv = {python || config.script->find('/') != std::string::npos ? *config.script : "./" + *config.script};
+  } else if (config.module) {
+    command.kind = format::CommandKind::python_module;
+    command.argv = {*config.module};
+  } else if (!expanded.shell_text.empty()) {
+    command.kind = format::CommandKind::shell;
+    command.argv = {expanded.shell_text};
+  }
+  command.argv.insert(command.argv.end(), expanded.words.begin(), expanded.words.end());
+  return command;
+}
+
+spec::ValueMap submitter_variables() {
+  spec::ValueMap variables;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const auto equals = text.find('=');
+    if (equals != std::string_view::npos) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return variables;
+}
+
+void map_data(const spec::LoadedRun& run, format::Plan& plan) {
+  for (const spec::Input& input : run.config.inputs) {
+    const std::string mode = input.mode == spec::InputMode::copy ? "copy" : "link";
+    plan.inputs.push_back({input.name, absolute_path(run.base_directory, input.source), mode});
+  }
+  for (const spec::Output& output : run.config.outputs) {
+    plan.outputs.push_back({output.name, output.path.value_or(output.name), output.register_model.value_or("")});
+  }
+  plan.keep = run.config.keep;
+  for (const spec::Secret& secret : run.config.secrets) plan.secrets.push_back(secret.name);
+}
+
+void map_rules(const spec::RunConfiguration& config, format::Plan& plan) {
+  plan.resources.nodes = static_cast<int>(config.resources.nodes);
+  plan.resources.cpus = config.resources.cpus;
+  if (config.resources.memory) plan.resources.memory = config.resources.memory->bytes;
+  if (config.resources.gpus) plan.resources.gpus = static_cast<int>(*config.resources.gpus);
+  if (config.distribution) plan.processes_per_node = static_cast<int>(config.distribution->processes_per_node);
+  plan.limits = {config.limits.timeout, config.limits.queue_timeout, config.limits.start_timeout, config.limits.idle};
+  plan.retry = {static_cast<int>(config.retry.max), config.retry.on, config.retry.backoff, config.retry.resume};
+  plan.stop = {config.stop.signal, config.stop.grace, config.stop.warn, config.stop.warn_signal};
+  plan.metrics.primary = config.metrics.primary.value_or("");
+  if (config.metrics.primary) plan.metrics.goal = config.metrics.goal == spec::Goal::maximize ? "maximize" : "minimize";
+  plan.metrics.patterns = config.metrics.patterns;
+  plan.metrics.system = config.metrics.system.enabled;
+  plan.metrics.interval = config.metrics.system.interval;
+  plan.logs_via = config.logs.via == spec::LogVia::pty    ? "pty"
+                  : config.logs.via == spec::LogVia::pipe ? "pipe"
+                                                          : "file";
+  plan.priority = static_cast<int>(config.priority);
+}
+
+}  // namespace
+
+Json parameter_json(const spec::ParameterValue& value) {
+  if (const auto* scalar = std::get_if<spec::Scalar>(&value)) return scalar_json(*scalar);
+  Json list = Json::array();
+  for (const spec::Scalar& item : std::get<std::vector<spec::Scalar>>(value)) list.push_back(scalar_json(item));
+  return list;
+}
+
+fs::path source_directory(const spec::LoadedRun& run) {
+  return (run.base_directory / run.config.source_directory).lexically_normal();
+}
+
+ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
+  format::Plan plan;
+  map_data(run, plan);
+  spec::Values values;
+  for (const format::PlanInput& input : plan.inputs) values.inputs[input.name] = input.path;
+  for (const format::PlanOutput& output : plan.outputs)
+    values.outputs[output.name] = std::string(format::kOutputsMark) + "/" + output.path;
+  values.submit_env = submitter_variables();
+  auto expanded = spec::expand_run(run.config, values, run.origins);
+  if (!expanded) return tl::make_unexpected(std::move(expanded).error());
+  plan.command = map_command(run.config, *expanded);
+  plan.variables = std::move(expanded->variables);
+  plan.experiment = run.config.experiment.value_or("");
+  plan.spec = run.merged;
+  for (const auto& [pointer, origin] : run.origins) plan.origins[pointer] = spec::to_string(origin);
+  for (const spec::Parameter& parameter : run.config.parameters)
+    plan.parameters[parameter.name] = parameter_json(parameter.value);
+  for (const auto& [key, value] : run.config.tags) plan.tags[key] = value;
+  plan.working_directory = run.config.working_directory;
+  map_rules(run.config, plan);
+  return plan;
+}
+
+host::EnvironmentInput map_environment(const spec::LoadedRun& run) {
+  host::EnvironmentInput input;
+  if (!run.config.environment) return input;
+  input.setup = run.config.environment->setup;
+  const auto& python = run.config.environment->python;
+  if (!python) return input;
+  const auto file = [&](const std::optional<std::string>& path) {
+    return path ? fs::path(absolute_path(run.base_directory, *path)) : fs::path();
+  };
+  input.python_version = python->version.value_or("");
+  // A bare name ("python3.12") is looked up on PATH; only what looks like a path counts from the file's folder.
+  if (python->interpreter) {
+    input.interpreter = python->interpreter->find('/') == std::string::npos ? fs::path(*python->interpreter)
+                                                                            : file(python->interpreter);
+  }
+  input.venv = file(python->venv);
+  input.requirements_file = file(python->requirements_file);
+  input.conda_file = file(python->conda_file);
+  input.project = file(python->project);
+  input.packages = python->packages;
+  input.groups = python->groups;
+  input.extras = python->extras;
+  input.index_urls = python->index_urls;
+  input.torch_backend = python->torch_backend.value_or("");
+  return input;
+}
+
+}  // namespace trainctl::engine

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/prepare.hpp"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/process.hpp"
+#include "base/text.hpp"
+#include "base/ulid.hpp"
+#include "engine/plan_mapping.hpp"
+#include "engine/secrets.hpp"
+#include "host/supervise.hpp"
+#include "snapshot/git_state.hpp"
+#include "spec/validate.hpp"
+#include "trainctl/version.hpp"
+
+namespace trainctl::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+void record_who(const PrepareOptions& options, const Prepared& prepared, format::Plan& plan) {
+  std::error_code ignored;
+  plan.created = base::format_utc(base::wall_now());
+  plan.who = {{"user", base::user_name()},
+              {"host", base::host_name()},
+              {"machine", base::machine_id()},
+              {"client", version()},
+              {"directory", fs::current_path(ignored).string()},
+              {"argv", options.argv}};
+  if (prepared.environment) plan.who["environment"] = prepared.environment->description;
+}
+
+/// The repository's state into the record; a dirty tree is an error when the person asked for a clean one.
+Result<Json> record_git(const fs::path& source, bool require_clean) {
+  TRY_ASSIGN(const auto git, snapshot::read_git_state(source));
+  if (!git) {
+    if (require_clean)
+      return fail(Errc::invalid, source.string() + " is in no git repository, --require-clean cannot hold");
+    return Json(nullptr);
+  }
+  if (require_clean && git->dirty) {
+    return fail(Errc::invalid,
+                "there are uncommitted changes: " + std::to_string(git->changed) + " files differ from " +
+                    git->commit.substr(0, 7),
+                "commit them, or leave out --require-clean");
+  }
+  return Json{{"commit", git->commit},   {"branch", git->branch}, {"dirty", git->dirty},
+              {"changed", git->changed}, {"remote", git->remote}, {"patch", git->patch}};
+}
+
+Result<> take_snapshot(const archive::Store& store, const fs::path& source, const PrepareOptions& options,
+                       Prepared& prepared) {
+  snapshot::TakeOptions take{.source = source, .store = store.paths().root};
+  if (options.accept_large) take.max_bytes = UINT64_MAX;
+  snapshot::Contents contents;
+  if (options.store_snapshot) {
+    auto taken = snapshot::take(take);
+    if (!taken && snapshot::is_too_large(taken.error())) {
+      return fail(std::move(taken).error().with_hint(
+          "leave data out with .trainctlignore, run with --in-place, or accept it with --yes"));
+    }
+    if (!taken) return fail(std::move(taken).error());
+    prepared.snapshot = std::move(*taken);
+  } else {
+    TRY_ASSIGN(auto preview, snapshot::preview(source, take.max_bytes));
+    snapshot::Snapshot looked;
+    static_cast<snapshot::Contents&>(looked) = preview;
+    prepared.snapshot = std::move(looked);
+    prepared.preview = std::move(preview.items);
+  }
+  for (const snapshot::LeftOut& left_out : prepared.snapshot->left_out) {
+    if (left_out.files > 0) prepared.notes.push_back(snapshot::note(left_out));
+  }
+  prepared.warnings.insert(prepared.warnings.end(), prepared.snapshot->warnings.begin(),
+                           prepared.snapshot->warnings.end());
+  prepared.plan.source = {{"kind", "snapshot"},
+                          {"digest", prepared.snapshot->digest},
+                          {"files", prepared.snapshot->files},
+                          {"bytes", prepared.snapshot->bytes},
+                          {"directory", source.string()}};
+  return {};
+}
+
+Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
+                    Prepared& prepared) {
+  const fs::path source = source_directory(run);
+  if (options.bare_command || run.config.in_place) {
+    prepared.plan.source = {{"kind", "in_place"}, {"directory", source.string()}};
+  } else {
+    TRY(take_snapshot(store, source, options, prepared));
+  }
+  // A command that is run as it is records where, not a patch of whatever repository happens to be there.
+  if (options.bare_command && !options.require_clean) return {};
+  TRY_ASSIGN(Json git, record_git(source, options.require_clean));
+  if (!git.is_null()) prepared.plan.source["git"] = std::move(git);
+  return {};
+}
+
+Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& options, Prepared& prepared) {
+  if (options.bare_command && !run.config.environment) return {};
+  if (run.config.environment && run.config.environment->container) {
+    return fail(Errc::cannot_start, "containers are not available on the local target in this version",
+                "remove environment.container");
+  }
+  TRY_ASSIGN(auto resolved, host::make_request(map_environment(run), source_directory(run)));
+  prepared.plan.environment = host::to_json(resolved.request);
+  prepared.notes.insert(prepared.notes.end(), resolved.notes.begin(), resolved.notes.end());
+  prepared.environment = std::move(resolved);
+  return {};
+}
+
+}  // namespace
+
+ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options) {
+  Prepared prepared;
+  prepared.notes = run.notes;
+  prepared.name = run.name;
+  Errors errors = options.bare_command ? Errors{} : spec::check_files(run.config, run.base_directory, run.origins);
+  if (!errors.empty()) return tl::make_unexpected(std::move(errors));
+  auto plan = map_plan(run);
+  if (!plan) return tl::make_unexpected(std::move(plan).error());
+  prepared.plan = std::move(*plan);
+  auto secrets = read_secrets(run, options.store_snapshot);
+  if (secrets) {
+    prepared.secrets = std::move(*secrets);
+  } else {
+    errors = std::move(secrets).error();
+  }
+  if (auto added = add_environment(run, options, prepared); !added) errors.push_back(added.error());
+  if (errors.empty()) {
+    if (auto added = add_source(store, run, options, prepared); !added) errors.push_back(added.error());
+  }
+  if (!errors.empty()) return tl::make_unexpected(std::move(errors));
+  record_who(options, prepared, prepared.plan);
+  return prepared;
+}
+
+Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared) {
+  prepared.plan.id = base::new_ulid();
+  TRY_ASSIGN(prepared.plan.name, store.claim_name(archive::to_valid_name(prepared.name), prepared.plan.id));
+  if (!prepared.secrets.empty()) {
+    Json values = Json::object();
+    for (const auto& [name, value] : prepared.secrets) values[name] = value;
+    const fs::path file = store.paths().secrets(prepared.plan.id);
+    TRY(base::make_directories(file.parent_path()));
+    TRY(base::write_file_durable(file, base::dump_json(values)));
+  }
+  return store.create_run(prepared.plan, base::new_ulid());
+}
+
+Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
+  TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
+  auto spawned = host::spawn_supervisor(run.root);
+  if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + prepared.plan.name));
+  return run;
+}
+
+Result<> check_target(const spec::LoadedRun& run) {
+  if (run.config.target == "local") return {};
+  return fail(Errc::invalid, "there is no target \"" + run.config.target + "\"",
+              "this version runs on the target local");
+}
+
+}  // namespace trainctl::engine

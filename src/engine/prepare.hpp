@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// spec → plan: everything that is known before anything starts. `explain` and `--dry-run` print it, `submit` starts it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/store.hpp"
+#include "format/plan.hpp"
+#include "host/environment/request.hpp"
+#include "snapshot/snapshot.hpp"
+#include "spec/load.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::engine {
+
+struct PrepareOptions {
+  bool store_snapshot = true;          ///< false: only look (explain); nothing is written
+  bool bare_command = false;           ///< `run -- CMD`: no source is copied and no environment is looked for
+  bool require_clean = false;          ///< refuse uncommitted changes
+  bool accept_large = false;           ///< a snapshot over 1 GB was agreed to
+  std::vector<std::string> argv = {};  ///< as typed, for the record
+};
+
+/// A plan without id and name, and what there is to say about it.
+struct Prepared {
+  format::Plan plan;
+  std::string name;                                          ///< the base name to claim a number for
+  std::vector<std::pair<std::string, std::string>> secrets;  ///< values; never stored with the plan
+  std::optional<host::ResolvedRequest> environment;
+  std::optional<snapshot::Snapshot> snapshot;
+  std::vector<snapshot::Sized> preview;  ///< every file, when only looked at
+  std::vector<std::string> notes;        ///< what was left out, translated, chosen: one line each
+  std::vector<std::string> warnings;
+};
+
+/// All mistakes at once: missing files, unreadable sources, secrets without a value, a dirty tree with require_clean.
+ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options);
+
+/// Claims a name, writes the run folder (durable: intent before effect) and the secrets. The run exists after this.
+Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared);
+
+/// create + the supervisor. The run goes on whatever happens to this process.
+Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared);
+
+/// A local target refuses at once what the machine can never give.
+Result<> check_target(const spec::LoadedRun& run);
+
+}  // namespace trainctl::engine

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/metrics/scanner.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace trainctl::host {
+namespace {
+
+constexpr int kGiveUpAfter = 20;  ///< lines on which a pattern ran into its limits
+
+std::optional<std::int64_t> to_step(std::optional<double> number) {
+  if (!number || !(std::fabs(*number) < 9e18)) return std::nullopt;
+  return static_cast<std::int64_t>(std::floor(*number));
+}
+
+/// The offset behind the escape sequence whose ESC stands at `at`.
+std::size_t skip_escape(std::string_view line, std::size_t at) {
+  if (++at >= line.size()) return line.size();
+  const char kind = line[at++];
+  if (kind == '[') {  // CSI: parameters, then one final character
+    while (at < line.size() && line[at] >= 0x20 && line[at] < 0x40) ++at;
+    return at < line.size() ? at + 1 : at;
+  }
+  if (kind == ']' || kind == 'P' || kind == 'X' || kind == '^' || kind == '_') {  // until BEL or ESC backslash
+    while (at < line.size() && line[at] != '\a' && line[at] != '\x1b') ++at;
+    if (at < line.size() && line[at] == '\x1b') ++at;
+    return at < line.size() ? at + 1 : at;
+  }
+  if (kind >= 0x20 && kind < 0x30) return at < line.size() ? at + 1 : at;  // ESC ( B
+  return at;
+}
+
+std::size_t find_line_end(std::string_view bytes) {
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    if (bytes[i] <= '\r' && (bytes[i] == '\n' || bytes[i] == '\r' || bytes[i] == '\b')) return i;
+  return std::string_view::npos;
+}
+
+}  // namespace
+
+void strip_escapes(std::string_view line, std::string& out) {
+  out.clear();
+  for (std::size_t at = 0; at < line.size();) {
+    if (line[at] == '\x1b') {
+      at = skip_escape(line, at);
+      continue;
+    }
+    const std::size_t next = std::min(line.find('\x1b', at), line.size());
+    out.append(line.substr(at, next - at));
+    at = next;
+  }
+}
+
+PatternScanner::PatternScanner(const PatternSet& patterns, int rank)
+    : patterns_(patterns), rank_(rank), limits_hit_(patterns.size(), 0) {}
+
+void PatternScanner::resume(std::uint64_t consumed, std::optional<std::int64_t> step) {
+  consumed_ = consumed;
+  step_ = step;
+  pending_ = 0;
+  line_.clear();
+  too_long_ = false;
+}
+
+void PatternScanner::feed(std::string_view bytes, base::WallTime now, std::vector<format::MetricPoint>& points) {
+  while (!bytes.empty()) {
+    const std::size_t end = find_line_end(bytes);
+    const std::string_view part = bytes.substr(0, end);
+    pending_ += part.size();
+    if (end == std::string_view::npos) {
+      add_to_line(part);
+      return;
+    }
+    pending_ += 1;
+    if (line_.empty() && !too_long_ && part.size() <= kMaxScannedLine) {
+      scan_line(part, now, points);  // the common case: no copy
+    } else {
+      add_to_line(part);
+      end_line(now, points);
+    }
+    consumed_ += std::exchange(pending_, 0);
+    bytes.remove_prefix(end + 1);
+  }
+}
+
+void PatternScanner::finish(base::WallTime now, std::vector<format::MetricPoint>& points) {
+  end_line(now, points);
+  consumed_ += std::exchange(pending_, 0);
+}
+
+void PatternScanner::add_to_line(std::string_view part) {
+  if (too_long_) return;
+  if (line_.size() + part.size() > kMaxScannedLine) {
+    too_long_ = true;
+    line_.clear();
+    if (!std::exchange(said_too_long_, true))
+      warnings_.push_back("lines longer than 64 KiB are not searched for metrics (metrics.patterns)");
+    return;
+  }
+  line_.append(part);
+}
+
+void PatternScanner::end_line(base::WallTime now, std::vector<format::MetricPoint>& points) {
+  if (!too_long_) scan_line(line_, now, points);
+  too_long_ = false;
+  line_.clear();
+}
+
+void PatternScanner::count_limit(std::size_t pattern) {
+  if (++limits_hit_[pattern] == 1)
+    warnings_.push_back("the pattern \"" + patterns_[pattern].text() +
+                        "\" takes too long on some lines, which are skipped");
+  if (limits_hit_[pattern] == kGiveUpAfter)
+    warnings_.push_back("the pattern \"" + patterns_[pattern].text() +
+                        "\" took too long on 20 lines and is not used any more");
+}
+
+void PatternScanner::scan_line(std::string_view line, base::WallTime now, std::vector<format::MetricPoint>& points) {
+  if (line.empty()) return;
+  if (line.find('\x1b') != std::string_view::npos) {
+    strip_escapes(line, clean_);
+    line = clean_;
+  }
+  const std::size_t first = points.size();
+  for (std::size_t i = 0; i < patterns_.size(); ++i) {
+    if (limits_hit_[i] >= kGiveUpAfter) continue;
+    const MatchOutcome outcome = patterns_[i].match(line, match_);
+    if (outcome == MatchOutcome::limit) count_limit(i);
+    if (outcome == MatchOutcome::found) add_points(now, points);
+  }
+  // Whichever pattern found the step of this line: values without a step of their own get it.
+  for (std::size_t i = first; i < points.size(); ++i)
+    if (!points[i].step) points[i].step = step_;
+}
+
+void PatternScanner::add_points(base::WallTime now, std::vector<format::MetricPoint>& points) {
+  std::optional<std::int64_t> own_step;
+  for (const auto& [name, text] : match_)
+    if (name == "step") own_step = to_step(parse_captured_number(text));
+  if (own_step) step_ = own_step;
+  for (const auto& [name, text] : match_) {
+    if (name == "step") continue;
+    const auto value = parse_captured_number(text);
+    if (!value) continue;
+    format::MetricPoint& point = points.emplace_back();
+    point.t = now;
+    point.step = own_step;
+    point.name = name;
+    point.value = *value;
+    point.rank = rank_;
+    point.source = "pattern";
+  }
+}
+
+}  // namespace trainctl::host

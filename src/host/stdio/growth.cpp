@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/stdio/growth.hpp"
+
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "format/fold.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::uint64_t kTail = 64U << 10U;
+constexpr int kDepth = 8;  // nodes/<k>/… and logs/… are flat; a deeper tree is not ours
+
+void collect(const std::filesystem::path& root, const std::string& relative, int depth, std::vector<std::string>& out) {
+  const auto names = base::list_directory(root / relative);
+  if (!names || depth > kDepth) return;
+  for (const std::string& name : *names) {
+    if (name.starts_with('.')) continue;  // not yet under its name
+    const std::string path = relative + "/" + name;
+    std::error_code ignored;
+    const auto status = std::filesystem::symlink_status(root / path, ignored);
+    if (std::filesystem::is_directory(status)) {
+      collect(root, path, depth + 1, out);
+    } else if (std::filesystem::is_regular_file(status)) {
+      out.push_back(path);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> mirrored_files(const format::RunPaths& run) {
+  std::vector<std::string> files;
+  const auto attempts = base::list_directory(run.attempts());
+  if (!attempts) return files;
+  for (const std::string& attempt : *attempts) {
+    const std::string base = "attempts/" + attempt;
+    if (base::file_size(run.root / base / "events.jsonl")) files.push_back(base + "/events.jsonl");
+    for (const char* folder : {"/logs", "/metrics", "/nodes"}) collect(run.root, base + folder, 0, files);
+  }
+  return files;
+}
+
+Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, std::vector<WatchedRun> runs) {
+  GrowthWatcher watcher;
+  watcher.network_ = base::is_network_file_system(store);
+  if (!watcher.network_) watcher.inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  for (WatchedRun& wanted : runs) {
+    Run run;
+    run.paths = format::StorePaths{store}.run(wanted.run);
+    if (!base::exists(run.paths.plan())) return fail(Errc::not_found, "no run " + wanted.run + " on this host");
+    for (auto& [name, cursor] : wanted.cursors) {
+      run.files[name].have = cursor.have;
+      run.files[name].tail = std::move(cursor.tail);
+    }
+    watcher.runs_.push_back(std::move(run));
+  }
+  for (std::size_t i = 0; i < watcher.runs_.size(); ++i) watcher.scan(i);
+  return watcher;
+}
+
+void GrowthWatcher::watch_folders(std::size_t index) {
+  if (!inotify_) return;
+  const format::RunPaths& run = runs_[index].paths;
+  std::vector<std::filesystem::path> folders = {run.root, run.attempts()};
+  for (int n = 1; n <= format::last_attempt(run); ++n) {
+    const format::AttemptPaths attempt = run.attempt(n);
+    folders.insert(folders.end(), {attempt.root, attempt.logs(), attempt.metrics(), attempt.root / "nodes"});
+    if (const auto nodes = base::list_directory(attempt.root / "nodes")) {
+      for (const std::string& node : *nodes) folders.push_back(attempt.root / "nodes" / node);
+    }
+  }
+  for (const auto& folder : folders) {
+    if (watched_.contains(folder.string())) continue;
+    const int watch = ::inotify_add_watch(inotify_.get(), folder.c_str(),
+                                          IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ONLYDIR);
+    if (watch < 0) continue;
+    watched_[folder.string()] = watch;
+    folders_[watch] = index;
+  }
+}
+
+/// The fold, when the lead's file grew since the last one: a flooding log must not parse the events each time.
+std::optional<format::RunState> GrowthWatcher::fold_if_grown(Run& run) {
+  const int attempt = format::last_attempt(run.paths);
+  const std::uint64_t size = base::file_size(run.paths.attempt(attempt).events()).value_or(0);
+  if (attempt == run.folded_attempt && size == run.folded_size) return std::nullopt;
+  run.folded_attempt = attempt;
+  run.folded_size = size;
+  auto state = format::fold_run(run.paths);
+  if (!state) return std::nullopt;
+  return std::move(*state);
+}
+
+void GrowthWatcher::scan(std::size_t index) {
+  Run& run = runs_[index];
+  run.dirty = false;
+  // Ended is asked before the sizes are read: whatever was written before the end is then in these sizes.
+  if (!run.ended) {
+    if (const auto state = fold_if_grown(run); state && format::is_terminal(state->state) && !state->end.is_null()) {
+      run.ended = true;
+      run.end = {{"run", run.paths.id()}, {"ended", true}, {"state", to_string(state->state)}};
+      run.end["cause"] = state->cause ? Json(to_string(*state->cause)) : Json(nullptr);
+    }
+  }
+  watch_folders(index);  // before the listing: what appears in between is then an event
+  for (const std::string& name : mirrored_files(run.paths))
+    run.files[name].size = base::file_size(run.paths.root / name).value_or(0);
+}
+
+void GrowthWatcher::look() {
+  alignas(inotify_event) std::array<char, 16384> buffer;  // NOLINT: filled by read
+  bool any = false;
+  ssize_t got = 0;
+  while (inotify_ && (got = ::read(inotify_.get(), buffer.data(), buffer.size())) > 0) {
+    for (std::size_t at = 0; at + sizeof(inotify_event) <= static_cast<std::size_t>(got);) {
+      inotify_event event{};
+      std::memcpy(&event, buffer.data() + at, sizeof event);
+      at += sizeof event + event.len;
+      any = true;
+      const auto found = folders_.find(event.wd);
+      if (found != folders_.end()) runs_[found->second].dirty = true;
+      if ((event.mask & IN_Q_OVERFLOW) != 0) any = false;
+    }
+  }
+  for (std::size_t i = 0; i < runs_.size(); ++i) {
+    if (!runs_[i].told && (runs_[i].dirty || !any)) scan(i);
+  }
+}
+
+std::optional<Growth> GrowthWatcher::check(const Run& run, const std::string& name, File& file) {
+  file.checked = true;
+  bool good = file.have <= file.size;
+  if (good && !file.tail.empty() && file.have > 0) {
+    const std::uint64_t count = std::min(file.have, kTail);
+    const auto bytes = base::read_range(run.paths.root / name, file.have - count, count);
+    good = bytes && base::sha256_hex(*bytes) == file.tail;
+  }
+  if (good) return std::nullopt;
+  file.broken = true;
+  Growth growth{run.paths.id(), name, file.have, {}, {}};
+  growth.notice = {{"run", growth.run}, {"file", name}, {"mismatch", true}, {"size", file.size}};
+  return growth;
+}
+
+std::optional<Growth> GrowthWatcher::take(Run& run, const std::string& name, File& file, std::size_t max_bytes) {
+  if (file.broken) return std::nullopt;
+  if (!file.checked || file.size < file.have) {
+    if (auto mismatch = check(run, name, file)) return mismatch;
+  }
+  if (file.size <= file.have) return std::nullopt;
+  const std::uint64_t count = std::min<std::uint64_t>(max_bytes, file.size - file.have);
+  auto bytes = base::read_range(run.paths.root / name, file.have, count);
+  if (!bytes || bytes->empty()) {  // truncated or unreadable since the look: the next one tells
+    file.size = file.have;
+    return std::nullopt;
+  }
+  Growth growth{run.paths.id(), name, file.have, std::move(*bytes), nullptr};
+  file.have += growth.bytes.size();
+  return growth;
+}
+
+Result<std::optional<Growth>> GrowthWatcher::next(std::size_t max_bytes) {
+  // Runs take turns, and the files of a run: a flooding log must not keep the metrics back.
+  for (std::size_t tried = 0; tried < runs_.size(); ++tried) {
+    Run& run = runs_[turn_ % runs_.size()];
+    ++turn_;
+    if (run.told) continue;
+    auto file = run.files.upper_bound(run.last_file);
+    for (std::size_t looked = 0; looked < run.files.size(); ++looked, ++file) {
+      if (file == run.files.end()) file = run.files.begin();
+      auto growth = take(run, file->first, file->second, max_bytes);
+      if (!growth) continue;
+      run.last_file = file->first;
+      return growth;
+    }
+    if (!run.ended || run.dirty) continue;
+    run.told = true;
+    return Growth{run.paths.id(), {}, 0, {}, run.end};
+  }
+  return std::optional<Growth>{};
+}
+
+bool GrowthWatcher::done() const {
+  return std::all_of(runs_.begin(), runs_.end(), [](const Run& run) { return run.told; });
+}
+
+}  // namespace trainctl::host

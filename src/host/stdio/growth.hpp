@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Growth of run folders: which mirrored files have bytes that a reader does not have yet.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/json.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host {
+
+/// What a reader has of a file. `tail` is the SHA-256 (hex) of its last min(have, 64 KiB) bytes; empty = not compared.
+struct FileCursor {
+  std::uint64_t have = 0;
+  std::string tail = {};
+};
+
+struct WatchedRun {
+  std::string run;                            ///< ULID
+  std::map<std::string, FileCursor> cursors;  ///< by path relative to the run folder; a file without one from 0
+};
+
+/// One thing a reader learns: bytes of a file, or a notice (`notice` not null, no bytes).
+struct Growth {
+  std::string run;
+  std::string file;
+  std::uint64_t offset = 0;
+  std::string bytes;
+  Json notice;
+};
+
+/// Files of a run folder that are mirrored: attempts/*/{events.jsonl, nodes/**, logs/**, metrics/**}, relative, sorted.
+std::vector<std::string> mirrored_files(const format::RunPaths& run);
+
+class GrowthWatcher {
+ public:
+  /// Errc::not_found when a run is not here.
+  static Result<GrowthWatcher> open(const std::filesystem::path& store, std::vector<WatchedRun> runs);
+
+  /// The next piece, at most `max_bytes`, files in turn; empty when there is nothing now. A file whose copy does not
+  /// fit (shorter than the cursor, or another tail) gives one notice {"run","file","mismatch":true,"size":…} and no
+  /// bytes; a run that has ended gives {"run","ended":true,"state":…,"cause":…} after its last byte.
+  Result<std::optional<Growth>> next(std::size_t max_bytes);
+
+  /// All runs have ended and everything was given.
+  [[nodiscard]] bool done() const;
+  /// Readable when something grew; -1 = only look every wait_ms().
+  [[nodiscard]] int fd() const { return inotify_.get(); }
+  [[nodiscard]] int wait_ms() const { return network_ ? 500 : 2000; }
+  /// Call when fd() is readable or wait_ms() have passed.
+  void look();
+
+ private:
+  struct File {
+    std::uint64_t have = 0;
+    std::uint64_t size = 0;
+    std::string tail;
+    bool checked = false;
+    bool broken = false;
+  };
+  struct Run {
+    format::RunPaths paths;
+    std::map<std::string, File> files;
+    bool dirty = true;
+    bool ended = false;
+    bool told = false;
+    Json end;
+    std::string last_file;
+    int folded_attempt = -1;
+    std::uint64_t folded_size = 0;
+  };
+  GrowthWatcher() = default;
+  void watch_folders(std::size_t index);
+  void scan(std::size_t index);
+  static std::optional<format::RunState> fold_if_grown(Run& run);
+  std::optional<Growth> take(Run& run, const std::string& name, File& file, std::size_t max_bytes);
+  static std::optional<Growth> check(const Run& run, const std::string& name, File& file);
+
+  std::vector<Run> runs_;
+  std::map<int, std::size_t> folders_;  ///< inotify watch -> run
+  std::map<std::string, int> watched_;
+  base::UniqueFd inotify_;
+  std::size_t turn_ = 0;
+  bool network_ = false;
+};
+
+}  // namespace trainctl::host

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations of the runner protocol (docs/runner-protocol.md). Each takes the request object as it came.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/fd.hpp"
+#include "base/json.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host {
+
+struct StdioContext {
+  std::filesystem::path store;
+  /// Starts the supervisor of a run folder (host/supervise.hpp: spawn_supervisor). Unset: no "launch".
+  std::function<Result<>(const std::filesystem::path& run_dir)> start;
+};
+
+/// What a stream gives next: a note, bytes after it, or the end.
+struct Piece {
+  Json note = nullptr;
+  std::string bytes = {};
+  Json end = nullptr;
+};
+
+/// An open stream of data.
+class Source {
+ public:
+  virtual ~Source() = default;
+  /// At most `max_bytes` of data; empty when there is nothing now.
+  virtual Result<std::optional<Piece>> next(std::size_t max_bytes) = 0;
+  /// Readable when look() would find something; -1 = none.
+  [[nodiscard]] virtual int fd() const { return -1; }
+  /// Call look() after so long at the latest; -1 = never.
+  [[nodiscard]] virtual int wait_ms() const { return -1; }
+  virtual void look() {}
+};
+
+/// The operations this runner offers, as in its hello.
+Json offered_operations(const StdioContext& context);
+
+Result<Json> operate_probe(const StdioContext& context, const Json& request);
+Result<Json> operate_find(const StdioContext& context, const Json& request);
+Result<Json> operate_launch(const StdioContext& context, const Json& request);
+Result<Json> operate_missing(const StdioContext& context, const Json& request);
+Result<Json> operate_request(const StdioContext& context, const Json& request);
+Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const Json& request);
+Result<std::unique_ptr<Source>> operate_fetch(const StdioContext& context, const Json& request);
+
+/// {"code","message","hint","retryable"} plus the context.
+Json error_json(const Error& error);
+
+/// A member that must be a text; Errc::invalid names it.
+Result<std::string> text_member(const Json& request, const char* key);
+/// A member that must be the ULID of a run: nothing else becomes part of a path.
+Result<std::string> run_member(const Json& request);
+
+/// Opens `relative` below `root` for reading, a regular file, through no symbolic link and no "..": Errc::denied names
+/// the component that is wrong.
+Result<base::UniqueFd> open_beneath(const std::filesystem::path& root, std::string_view relative);
+
+}  // namespace trainctl::host

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/process.hpp"
+#include "base/text.hpp"
+#include "host/resources/capacity.hpp"
+#include "host/resources/gpu.hpp"
+#include "host/stdio/operations.hpp"
+#include "trainctl/version.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr auto kProgramDeadline = std::chrono::seconds(3);
+
+/// PRETTY_NAME of /etc/os-release (freedesktop.org, os-release(5)).
+std::string os_name() {
+  const auto text = base::read_file_if_exists("/etc/os-release", 1U << 20U);
+  if (!text || !*text) return "Linux";
+  for (const std::string& line : base::split(**text, '\n')) {
+    if (!line.starts_with("PRETTY_NAME=")) continue;
+    std::string name = line.substr(12);
+    std::erase(name, '"');
+    return name;
+  }
+  return "Linux";
+}
+
+/// "3.11.7" of an interpreter; empty when it does not answer.
+std::string python_version(const std::filesystem::path& program) {
+  base::Command command;
+  command.argv = {program.string(), "--version"};
+  command.deadline = kProgramDeadline;
+  command.max_output = 4096;
+  const auto output = base::run_command(command);
+  if (!output || output->exit_code != 0) return {};
+  const std::string text(base::trim(output->out));  // "Python 3.11.7"
+  return text.starts_with("Python ") ? text.substr(7) : std::string();
+}
+
+Json pythons() {
+  std::set<std::string> names = {"python3"};
+  for (int minor = 8; minor <= 15; ++minor) names.insert("python3." + std::to_string(minor));
+  Json found = Json::array();
+  for (const std::string& name : names) {
+    const auto program = base::find_program(name);
+    if (!program) continue;
+    const std::string version = python_version(*program);
+    if (!version.empty()) found.push_back({{"path", program->string()}, {"version", version}});
+  }
+  return found;
+}
+
+Json programs() {
+  Json found = Json::object();
+  for (const char* name : {"bash", "sh", "uv", "git", "docker", "podman", "apptainer", "sbatch"}) {
+    if (const auto program = base::find_program(name)) found[name] = program->string();
+  }
+  return found;
+}
+
+void add_gpus(Json& reply) {
+  reply["gpus"] = Json::array();
+  const auto gpus = list_gpus(kProgramDeadline);
+  if (!gpus) {
+    reply["gpu_problem"] = gpus.error().message;
+    return;
+  }
+  for (const Gpu& gpu : *gpus)
+    reply["gpus"].push_back({{"index", gpu.index}, {"uuid", gpu.uuid}, {"name", gpu.name}, {"memory", gpu.memory}});
+}
+
+}  // namespace
+
+Result<Json> operate_probe(const StdioContext& context, const Json&) {
+  utsname system{};
+  if (::uname(&system) != 0) return fail(Errc::io, "uname failed");
+  const Capacity capacity = read_capacity();
+  std::filesystem::path place = context.store;
+  while (!place.empty() && place != place.root_path() && !base::exists(place)) place = place.parent_path();
+  Json reply = {{"version", version()},
+                {"os", os_name()},
+                {"kernel", system.release},
+                {"arch", system.machine},
+                {"host", base::host_name()},
+                {"user", base::user_name()},
+                {"uid", static_cast<std::uint64_t>(::geteuid())},
+                {"machine", base::machine_id()},
+                {"boot", base::boot_id()},
+                {"pidns", base::pid_namespace()},
+                {"mono_ns", base::mono_ns()},
+                {"time", base::format_utc(base::wall_now())},
+                {"cpus", capacity.cpus},
+                {"cpus_limit", capacity.cpus_limit},
+                {"memory", capacity.memory},
+                {"memory_limit", capacity.memory_limit},
+                {"store", context.store.string()},
+                {"disk_free", base::free_bytes(place)},
+                {"network_file_system", base::is_network_file_system(place)},
+                {"python", pythons()},
+                {"programs", programs()}};
+  add_gpus(reply);
+  return reply;
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/stdio/server.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "host/stdio/session.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr int kClean = 0;
+constexpr int kNotOurs = 2;
+constexpr int kBroken = 75;
+
+/// A handler instead of SIG_IGN: it does not survive the exec of what we start.
+void ignore_signal(int) {}
+
+/// Non-blocking while it lives: a reader that does not read must not stop us from hearing it.
+class NonBlocking {
+ public:
+  explicit NonBlocking(int fd) : fd_(fd), flags_(::fcntl(fd, F_GETFL)) {
+    (void)::fcntl(fd, F_SETFL, flags_ | O_NONBLOCK);
+  }
+  ~NonBlocking() { (void)::fcntl(fd_, F_SETFL, flags_); }
+  NonBlocking(const NonBlocking&) = delete;
+  NonBlocking& operator=(const NonBlocking&) = delete;
+
+ private:
+  int fd_ = -1;
+  int flags_ = 0;
+};
+
+class Loop {
+ public:
+  Loop(int in_fd, int out_fd, const StdioContext& context) : in_(in_fd), out_(out_fd), session_(context) {}
+
+  int run() {
+    for (;;) {
+      if (open_) session_.pump();
+      if (!flush()) return kBroken;
+      if (!open_ && session_.pending().empty()) return code_;
+      wait();
+    }
+  }
+
+ private:
+  bool flush() {
+    while (!session_.pending().empty()) {
+      const std::string& bytes = session_.pending();
+      const ssize_t written = ::write(out_, bytes.data(), std::min(bytes.size(), Session::kOutLimit));
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return errno == EAGAIN;
+      session_.sent(static_cast<std::size_t>(written));
+      if (open_) session_.pump();
+    }
+    return true;
+  }
+
+  void read_input() {
+    std::array<char, 64U << 10U> buffer;  // NOLINT: filled by read
+    const ssize_t got = ::read(in_, buffer.data(), buffer.size());
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (got > 0) {
+      if (session_.receive({buffer.data(), static_cast<std::size_t>(got)})) return;
+      code_ = kNotOurs;
+    } else {
+      code_ = got == 0 && !session_.cut() ? kClean : kBroken;
+      session_.streams().clear();  // nobody waits for data any more; answers still go out
+    }
+    open_ = false;
+  }
+
+  void wait() {
+    std::vector<pollfd> polls;
+    std::vector<Source*> sources;
+    polls.push_back({open_ ? in_ : -1, POLLIN, 0});
+    polls.push_back({session_.pending().empty() ? -1 : out_, POLLOUT, 0});
+    int timeout = -1;
+    // Data that is already known waits for credit or for room: only then is there nothing to look for.
+    for (auto& [id, stream] : session_.streams()) {
+      if (stream.credit.left() == 0) continue;
+      sources.push_back(stream.source.get());
+      polls.push_back({stream.source->fd(), POLLIN, 0});
+      const int wish = stream.source->wait_ms();
+      if (wish >= 0 && (timeout < 0 || wish < timeout)) timeout = wish;
+    }
+    const std::uint64_t begin = base::mono_ns();
+    const int ready = ::poll(polls.data(), polls.size(), timeout);
+    const bool late =
+        ready == 0 || (timeout >= 0 && base::mono_ns() - begin >= static_cast<std::uint64_t>(timeout) * 1'000'000);
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+      if (late || (polls[i + 2].revents & POLLIN) != 0) sources[i]->look();
+    }
+    if (open_ && (polls[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) read_input();
+  }
+
+  int in_ = -1;
+  int out_ = -1;
+  Session session_;
+  bool open_ = true;
+  int code_ = kClean;
+};
+
+}  // namespace
+
+int stdio_main(int in_fd, int out_fd, const StdioContext& context) {
+  struct sigaction action{};
+  struct sigaction before{};
+  action.sa_handler = ignore_signal;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGPIPE, &action, &before);
+  int code = kClean;
+  {
+    const NonBlocking out(out_fd);
+    code = Loop(in_fd, out_fd, context).run();
+  }
+  ::sigaction(SIGPIPE, &before, nullptr);
+  return code;
+}
+
+}  // namespace trainctl::host

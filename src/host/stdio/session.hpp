@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "host/stdio/frame.hpp"
+#include "host/stdio/operations.hpp"
+
+namespace trainctl::host {
+
+/// The protocol without the descriptors: frames in, bytes out. Data is produced only when there is room to send it, so
+/// that an answer never waits behind more than kOutLimit bytes of a log.
+class Session {
+ public:
+  static constexpr std::size_t kOutLimit = 128U << 10U;
+  static constexpr std::size_t kPiece = 32U << 10U;
+  static constexpr std::size_t kMaxStreams = 256;
+
+  explicit Session(const StdioContext& context);
+
+  /// Bytes from the client. False after a violation of the protocol: send what is pending, then close.
+  bool receive(std::string_view bytes);
+  /// Fills the output from the open streams, in turn, as far as credit and kOutLimit allow.
+  void pump();
+
+  [[nodiscard]] const std::string& pending() const { return out_; }
+  void sent(std::size_t bytes) { out_.erase(0, bytes); }
+  [[nodiscard]] bool cut() const { return decoder_.pending() > 0; }
+
+  struct Stream {
+    CreditWindow credit;
+    std::unique_ptr<Source> source;
+  };
+  [[nodiscard]] std::map<std::uint32_t, Stream>& streams() { return streams_; }
+
+ private:
+  bool handle(const Frame& frame);
+  bool hello(const Frame& frame);
+  void request(const Frame& frame);
+  void send(FrameType type, std::uint32_t stream, const Json& json);
+  void send_error(std::uint32_t stream, const Error& error);
+  bool violation(const std::string& message);
+  bool pump_one(std::uint32_t id, Stream& stream);
+
+  const StdioContext& context_;
+  FrameDecoder decoder_;
+  std::string out_;
+  std::map<std::uint32_t, Stream> streams_;
+  std::uint32_t last_ = 0;  ///< the stream that sent last
+  bool greeted_ = false;
+};
+
+}  // namespace trainctl::host

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory limits and the whole-tree kill, on the control groups of this machine (skipped with a note where none is
+// writable).
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+
+#include "base/ulid.hpp"
+#include "host/resources/capacity.hpp"
+#include "host/resources/cgroup.hpp"
+#include "host/resources/kill_group.hpp"
+#include "host/resources/memory_limit.hpp"
+#include "host/resources/proc.hpp"
+#include "host/resources/process_tree.hpp"
+#include "support/catch.hpp"
+
+using namespace trainctl;
+using namespace trainctl::host;
+
+namespace {
+
+constexpr std::size_t kMiB = 1U << 20U;
+
+[[noreturn]] void eat(std::size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (std::size_t at = 0; at < bytes; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
+  ::_exit(0);
+}
+
+}  // namespace
+
+TEST_CASE("the place of our group is found in every kind of mount") {
+  const std::string mounts =
+      "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+      "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+      "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+  const std::string groups = "4:memory:/a/b\n2:cpu,cpuacct:/\n0::/user.slice/x\n";
+  const auto memory = locate_cgroup(groups, mounts, "memory");
+  REQUIRE(memory);
+  CHECK(memory->version == 1);
+  CHECK(memory->folder == "/sys/fs/cgroup/memory/a/b");
+  CHECK(locate_cgroup(groups, mounts, "")->folder == "/sys/fs/cgroup/unified/user.slice/x");
+  CHECK_FALSE(locate_cgroup(groups, mounts, "cpu"));  // not mounted
+  const std::string container = "9 8 0:3 /docker/x /sys/fs/cgroup\\040v2 ro - cgroup2 cgroup rw\n";
+  CHECK(locate_cgroup("0::/docker/x/y\n", container, "")->folder == "/sys/fs/cgroup v2/y");
+  CHECK(locate_cgroup("0::/../../z\n", container, "")->folder == "/sys/fs/cgroup v2");
+}
+
+TEST_CASE("the host offers at least one CPU and some memory") {
+  const Capacity capacity = read_capacity();
+  CHECK(capacity.cpus > 0);
+  CHECK(capacity.memory > kMiB);
+}
+
+TEST_CASE("a memory control group ends what grows over its limit, and says so") {
+  auto limit = MemoryLimit::create(base::new_ulid() + "-1", 64 * kMiB);
+  if (!limit) {
+    WARN("no memory control group is writable here");
+    return;
+  }
+  const std::string procs = limit->procs_file();
+  const auto run = [&](std::size_t bytes) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (enter_cgroup(procs.c_str()) != 0) ::_exit(9);
+      eat(bytes);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return status;
+  };
+  CHECK(run(16 * kMiB) == 0);
+  CHECK(limit->oom_kills() == 0);
+  const int status = run(256 * kMiB);
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGKILL);
+  CHECK(limit->oom_kills() == 1);
+  CHECK(limit->peak() >= 60 * kMiB);
+  REQUIRE(limit->event_fd() >= 0);
+  pollfd poll{limit->event_fd(), POLLIN, 0};
+  CHECK(::poll(&poll, 1, 2000) == 1);
+  limit->drain();
+  bool removed = limit->remove();
+  for (int i = 0; i < 200 && !removed; ++i) {
+    ::usleep(5000);
+    removed = limit->remove();
+  }
+  CHECK(removed);
+}
+
+TEST_CASE("an adopter finds the memory group again by its name") {
+  const std::string name = base::new_ulid() + "-1";
+  auto limit = MemoryLimit::create(name, 64 * kMiB);
+  if (!limit) return;
+  const auto again = MemoryLimit::attach(name);
+  REQUIRE(again);
+  CHECK(again->procs_file() == limit->procs_file());
+  CHECK(limit->remove());
+  CHECK_FALSE(MemoryLimit::attach(name));
+}
+
+TEST_CASE("without a group two looks over the limit end the run") {
+  const pid_t self = ::getpid();
+  PssWatch watch(kMiB);
+  CHECK_FALSE(watch.over({self}));
+  CHECK(watch.over({self}));
+  CHECK(watch.last() > kMiB);
+  PssWatch wide(UINT64_C(1) << 40U);
+  CHECK_FALSE(wide.over({self}));
+  CHECK_FALSE(wide.over({self}));
+}
+
+TEST_CASE("a tree that forks, leaves its session and ignores signals is killed to the last process") {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const std::string marker = "TRAINCTL_RUN_ID=" + base::new_ulid();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::putenv(const_cast<char*>(marker.c_str()));
+    // Daemons: orphaned, in sessions of their own, ignoring TERM; and a loop that forks all the time.
+    ::execl(
+        "/bin/sh", "sh", "-c",
+        "trap '' TERM HUP INT; (setsid sleep 300 &) ; (setsid sh -c 'trap \"\" TERM; while :; do sleep 0.01 & done' &);"
+        "while :; do sleep 0.01; done",
+        nullptr);
+    ::_exit(9);
+  }
+  for (int i = 0; i < 500 && find_tree({child}, marker).size() < 4; ++i) ::usleep(10'000);
+  const auto found = find_tree({child}, marker);
+  CHECK(found.size() >= 4);
+  KillRequest request;
+  request.roots = {child};
+  request.marker = marker;
+  request.name = "test";
+  const auto begin = std::chrono::steady_clock::now();
+  const auto result = kill_tree_until_empty(request);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  INFO("by " << result.means << " in " << took.count() << " ms");
+  CHECK(result.empty);
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+  CHECK(find_tree({}, marker).empty());
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+TEST_CASE("the waiter is spared") {
+  const pid_t waiter = ::fork();
+  if (waiter == 0) {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const pid_t rank = ::fork();
+    if (rank == 0) {
+      ::pause();
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(rank, &status, 0);
+    ::_exit(WIFSIGNALED(status) ? 7 : 8);
+  }
+  for (int i = 0; i < 500 && find_tree({waiter}).size() < 2; ++i) ::usleep(1000);
+  KillRequest request;
+  request.roots = request.spare = {waiter};
+  request.name = "spared";
+  CHECK(kill_tree_until_empty(request).empty);
+  int status = 0;
+  ::waitpid(waiter, &status, 0);
+  CHECK(WEXITSTATUS(status) == 7);
+}
+
+TEST_CASE("processes are read from /proc") {
+  const auto stat = read_process_stat(::getpid());
+  REQUIRE(stat);
+  CHECK(stat->parent == ::getppid());
+  CHECK(stat->session == ::getsid(0));
+  CHECK(stat->resident > 0);
+  CHECK_FALSE(read_process_stat(1'999'999'999));
+  CHECK(kernel_field("a 1\noom_kill 3\n", "oom_kill") == 3);
+  CHECK(kernel_field("Pss:      12 kB\n", "Pss") == 12);
+  CHECK_FALSE(kernel_field("Pss_Anon: 1\n", "Pss"));
+}

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+// A client over a socket pair against the real server in a forked process.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "base/ulid.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/stdio/frame.hpp"
+#include "host/stdio/growth.hpp"
+#include "host/stdio/server.hpp"
+#include "support/catch.hpp"
+
+using namespace trainctl;
+using namespace trainctl::host;
+namespace stdfs = std::filesystem;
+
+namespace {
+
+class Client {
+ public:
+  explicit Client(bool greet = true) {
+    std::string name = (stdfs::temp_directory_path() / "stdio-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    store_ = name;
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    server_ = ::fork();
+    if (server_ == 0) {
+      ::close(ends[0]);
+      StdioContext context;
+      context.store = store_;
+      context.start = [this](const stdfs::path& run) -> Result<> {
+        return base::write_file_atomic(store_ / ("started-" + run.filename().string()), "");
+      };
+      ::_exit(stdio_main(ends[1], ends[1], context));
+    }
+    ::close(ends[1]);
+    fd_ = ends[0];
+    if (greet) send(FrameType::hello, 0, R"({"protocol":[1,1]})");
+  }
+  ~Client() {
+    finish();
+    stdfs::remove_all(store_);
+  }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  /// Closes our side; the server's exit code.
+  int finish() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+    if (server_ > 0) {
+      int status = 0;
+      ::waitpid(server_, &status, 0);
+      code_ = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      server_ = -1;
+    }
+    return code_;
+  }
+  void send(FrameType type, std::uint32_t stream, const std::string& payload) const {
+    std::string bytes;
+    REQUIRE(append_frame(bytes, type, stream, payload));
+    REQUIRE(base::write_all(fd_, bytes));
+  }
+  void ask(std::uint32_t stream, const Json& request) const {
+    send(FrameType::request, stream, base::dump_json(request));
+  }
+  Frame receive() {
+    for (;;) {
+      auto frame = decoder_.next();
+      REQUIRE(frame);
+      if (*frame) return std::move(**frame);
+      std::string buffer(65536, '\0');
+      const ssize_t got = ::read(fd_, buffer.data(), buffer.size());
+      REQUIRE(got > 0);
+      decoder_.feed({buffer.data(), static_cast<std::size_t>(got)});
+    }
+  }
+  /// The next frame that is not data or a note of another stream.
+  Frame answer(std::uint32_t stream) {
+    for (;;) {
+      Frame frame = receive();
+      if (frame.stream == stream && frame.type != FrameType::hello) return frame;
+    }
+  }
+  Json reply(std::uint32_t stream, const Json& request) {
+    ask(stream, request);
+    const Frame frame = answer(stream);
+    INFO(frame.payload);
+    CHECK(frame.type == FrameType::reply);
+    return *base::parse_json(frame.payload);
+  }
+  Json refusal(std::uint32_t stream, const Json& request) {
+    ask(stream, request);
+    const Frame frame = answer(stream);
+    INFO(frame.payload);
+    CHECK(frame.type == FrameType::error);
+    return *base::parse_json(frame.payload);
+  }
+  [[nodiscard]] const stdfs::path& store() const { return store_; }
+
+ private:
+  stdfs::path store_;
+  FrameDecoder decoder_;
+  int fd_ = -1;
+  pid_t server_ = -1;
+  int code_ = -1;
+};
+
+format::Plan plan() {
+  format::Plan out;
+  out.id = base::new_ulid();
+  out.name = "digits-1";
+  out.command.argv = {"true"};
+  return out;
+}
+
+/// A run folder with one attempt, as a supervisor leaves it.
+format::RunPaths make_run(const stdfs::path& store, const std::string& log) {
+  const format::Plan made = plan();
+  const format::RunPaths run = format::StorePaths{store}.run(made.id);
+  const auto attempt = run.attempt(1);
+  REQUIRE(base::make_directories(attempt.logs()));
+  REQUIRE(base::make_directories(attempt.node(0)));
+  REQUIRE(base::write_file_atomic(run.plan(), base::dump_json(format::to_json(made))));
+  REQUIRE(base::write_file_atomic(attempt.log(0), log));
+  auto events = format::EventWriter::open(attempt.events());
+  REQUIRE(events);
+  REQUIRE(events->append("attempt", {{"attempt", 1}}));
+  REQUIRE(events->append("state", {{"state", "running"}}));
+  return run;
+}
+
+void end_run(const format::RunPaths& run) {
+  auto events = format::EventWriter::open(run.attempt(1).events());
+  REQUIRE(events);
+  REQUIRE(events->append("end", {{"state", "succeeded"}, {"cause", "exit"}, {"exit_code", 0}, {"next", nullptr}}));
+}
+
+/// Reads a watch stream to its end, granting credit; files by name.
+std::map<std::string, std::string> copy_all(Client& client, std::uint32_t stream, Json* ended = nullptr) {
+  std::map<std::string, std::string> files;
+  std::string current;
+  CreditReturn credit;
+  for (;;) {
+    const Frame frame = client.answer(stream);
+    if (frame.type == FrameType::end) return files;
+    if (frame.type == FrameType::note) {
+      const Json note = *base::parse_json(frame.payload);
+      if (note.contains("ended")) {
+        if (ended != nullptr) *ended = note;
+        continue;
+      }
+      current = note["file"].get<std::string>();
+      auto& file = files[current];
+      if (file.empty()) file.resize(note["offset"].get<std::size_t>(), '?');
+      CHECK(file.size() == note["offset"].get<std::size_t>());
+      continue;
+    }
+    REQUIRE(frame.type == FrameType::data);
+    REQUIRE(credit.received(frame.payload.size()));
+    files[current] += frame.payload;
+    if (const std::uint32_t grant = credit.consumed(frame.payload.size()); grant > 0)
+      client.send(FrameType::credit, stream, encode_u32(grant));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the runner greets with its protocol and what it offers") {
+  Client client;
+  const Frame frame = client.receive();
+  REQUIRE(frame.type == FrameType::hello);
+  const Json hello = *base::parse_json(frame.payload);
+  CHECK(hello["protocol"] == Json::array({1, 1}));
+  CHECK(hello["operations"].dump().find("launch") != std::string::npos);
+  CHECK_FALSE(hello["boot"].get<std::string>().empty());
+  CHECK(client.refusal(1, {{"op", "fly"}})["message"].get<std::string>().find("unsupported") != std::string::npos);
+  CHECK(client.finish() == 0);
+}
+
+TEST_CASE("another protocol version or no protocol at all ends the connection with a reason") {
+  Client newer(false);
+  newer.send(FrameType::hello, 0, R"({"protocol":[7,9]})");
+  (void)newer.receive();
+  const Frame frame = newer.receive();
+  CHECK(frame.type == FrameType::error);
+  CHECK(frame.payload.find("the client 7 to 9") != std::string::npos);
+  CHECK(newer.finish() == 2);
+}
+
+TEST_CASE("probe tells what the host is") {
+  Client client;
+  const Json host = client.reply(1, {{"op", "probe"}});
+  CHECK(host["os"].is_string());
+  CHECK(host["cpus"].get<double>() > 0);
+  CHECK(host["memory"].get<double>() > 0);
+  CHECK(host["disk_free"].get<double>() > 0);
+  CHECK(host["gpus"].is_array());
+  CHECK(host["programs"]["sh"].is_string());
+}
+
+TEST_CASE("launch is idempotent by the run's id and refuses another plan under it") {
+  Client client;
+  const Json document = format::to_json(plan());
+  const std::string id = document["id"].get<std::string>();
+  CHECK(client.reply(1, {{"op", "find"}, {"run", id}})["found"] == false);
+  const Json first =
+      client.reply(2, {{"op", "launch"}, {"plan", document}, {"secrets", {{"HF_TOKEN", "do not show"}}}});
+  CHECK(first["new"] == true);
+  CHECK(base::exists(client.store() / ("started-" + id)));
+  struct stat status{};
+  REQUIRE(::stat(format::StorePaths{client.store()}.secrets(id).c_str(), &status) == 0);
+  CHECK((status.st_mode & 0777U) == 0600U);
+  CHECK(client.reply(3, {{"op", "launch"}, {"plan", document}})["new"] == false);
+  Json other = document;
+  other["name"] = "digits-2";
+  CHECK(client.refusal(4, {{"op", "launch"}, {"plan", other}})["code"] == "invalid");
+  CHECK(client.reply(5, {{"op", "find"}, {"run", id}})["state"] == "created");
+}
+
+TEST_CASE("missing names the blobs the host has not") {
+  Client client;
+  const std::string unknown(64, 'a');
+  CHECK(client.reply(1, {{"op", "missing"}, {"blobs", Json::array({unknown})}})["missing"] == Json::array({unknown}));
+  CHECK(client.refusal(2, {{"op", "missing"}, {"blobs", Json::array({"xyz"})}})["code"] == "invalid");
+}
+
+TEST_CASE("a control request is written once, whole, under its own id") {
+  Client client;
+  const auto run = make_run(client.store(), "");
+  const std::string key = base::new_ulid();
+  const Json ask = {{"op", "request"}, {"run", run.id()}, {"id", key}, {"request", {{"type", "cancel"}}}};
+  CHECK(client.reply(1, ask)["new"] == true);
+  CHECK(client.reply(2, ask)["new"] == false);
+  CHECK(*base::read_file(run.request(key)) == "{\"type\":\"cancel\"}\n");
+  CHECK(base::list_directory(run.control())->size() == 1);
+}
+
+TEST_CASE("watch copies what is there, then what grows, and tells the end after the last byte") {
+  Client client;
+  const std::string log(900'000, 'a');  // more than the credit and than a socket holds
+  const auto run = make_run(client.store(), log);
+  client.ask(1, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}});
+  const pid_t writer = ::fork();
+  if (writer == 0) {
+    auto fd = base::open_file(run.attempt(1).log(0), O_WRONLY | O_APPEND);
+    for (int i = 0; i < 100; ++i) (void)base::write_all(fd->get(), "line\n");
+    (void)base::make_directories(run.attempt(1).metrics());
+    (void)base::write_file_atomic(run.attempt(1).metrics() / "script-r0.jsonl", "{}\n");
+    end_run(run);
+    ::_exit(0);
+  }
+  Json ended;
+  const auto files = copy_all(client, 1, &ended);
+  ::waitpid(writer, nullptr, 0);
+  CHECK(ended["state"] == "succeeded");
+  for (const auto& name : mirrored_files(run)) {
+    INFO(name);
+    CHECK((files.contains(name) && files.at(name) == *base::read_file(run.root / name)));
+  }
+  CHECK(files.at("attempts/1/logs/std.log").size() == 900'500);
+}
+
+TEST_CASE("watch resumes at a cursor, and refuses one whose tail differs") {
+  Client client;
+  const auto run = make_run(client.store(), "0123456789");
+  end_run(run);
+  const auto watch = [&](const std::string& tail) {
+    const Json cursors = {{"attempts/1/logs/std.log", {{"have", 4}, {"tail", base::sha256_hex(tail)}}}};
+    return Json{{"op", "watch"}, {"runs", {{{"run", run.id()}, {"cursors", cursors}}}}};
+  };
+  client.ask(1, watch("0123"));
+  CHECK(copy_all(client, 1).at("attempts/1/logs/std.log") == "????456789");
+  client.ask(2, watch("abcd"));
+  bool mismatch = false;
+  for (;;) {
+    const Frame frame = client.answer(2);
+    if (frame.type == FrameType::end) break;
+    if (frame.type == FrameType::note && frame.payload.find("\"mismatch\":true") != std::string::npos) mismatch = true;
+  }
+  CHECK(mismatch);
+}
+
+TEST_CASE("a big log without credit does not delay a request") {
+  Client client;
+  const auto run = make_run(client.store(), std::string(4U << 20U, 'b'));
+  client.ask(1, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}});
+  std::size_t before = 0;
+  client.ask(2, {{"op", "find"}, {"run", run.id()}});
+  for (;;) {
+    const Frame frame = client.receive();
+    if (frame.stream == 2) break;
+    if (frame.type == FrameType::data) before += frame.payload.size();
+  }
+  CHECK(before <= kStreamCredit);
+  client.send(FrameType::cancel, 1, "");
+  CHECK(client.reply(3, {{"op", "find"}, {"run", run.id()}})["found"] == true);
+}
+
+TEST_CASE("fetch gives ranges of plain files and nothing else") {
+  Client client;
+  const auto run = make_run(client.store(), "hello world");
+  client.ask(1, {{"op", "fetch"}, {"run", run.id()}, {"file", "attempts/1/logs/std.log"}, {"offset", 6}, {"count", 3}});
+  const Frame note = client.answer(1);
+  CHECK(note.type == FrameType::note);
+  CHECK((*base::parse_json(note.payload))["size"] == 11);
+  CHECK(client.answer(1).payload == "wor");
+  CHECK(client.answer(1).type == FrameType::end);
+
+  stdfs::create_symlink("/etc/passwd", run.attempt(1).root / "link");
+  stdfs::create_directory_symlink("/etc", run.attempt(1).root / "folder");
+  REQUIRE(::mkfifo((run.attempt(1).root / "fifo").c_str(), 0600) == 0);
+  std::uint32_t stream = 10;
+  for (const char* file : {"attempts/1/link", "attempts/1/folder/passwd", "attempts/../../../etc/passwd", "attempts//1",
+                           "client/x.jsonl", "/etc/passwd", "attempts/1/fifo", "attempts/1"}) {
+    INFO(file);
+    CHECK(client.refusal(stream++, {{"op", "fetch"}, {"run", run.id()}, {"file", file}})["code"] == "denied");
+  }
+  CHECK(client.refusal(stream, {{"op", "fetch"}, {"run", "../x"}, {"file", "plan.json"}})["code"] == "invalid");
+}
