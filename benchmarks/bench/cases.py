@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .measure import Command, Sample, clean_environment, median, percentile, side_by_side
+from .measure import Command, Sample, clean_environment, largest_process, median, percentile, side_by_side
 from .peers import Peers
 
 HERE = Path(__file__).resolve().parents[1]
@@ -137,7 +137,7 @@ def cold(bench: Bench) -> list[Row]:
         if bench.peers.have(name) and (bench.names is None or name in bench.names):
             commands.append(Command(f"{program} {args[0]}", [str(bench.peers.program(name, program)), *args], here, bench.env))
     samples = side_by_side(commands, bench.rounds)
-    return [Row("--help and ls, cold start", label, walls(found), "ms", f"{median([s.rss_mib for s in found]):.0f} MiB", 4 if label.startswith("trainctl") else None)
+    return [Row("--help and ls, cold start", label, walls(found), "ms", largest_process(found), 4 if label.startswith("trainctl") else None)
             for label, found in samples.items() if found]
 
 
@@ -165,12 +165,12 @@ def logs(bench: Bench) -> list[Row]:
         if found:
             whole = all(sample.shown >= big.stat().st_size for sample in found)
             rows.append(Row(f"{megabytes} MB of log, stored and shown", label, walls(found) / 1000, "s",
-                            f"largest process {median([s.rss_mib for s in found]):.0f} MiB" + ("" if whole else "; NOT everything was shown")))
+                            "; ".join(filter(None, [largest_process(found), "" if whole else "NOT everything was shown"]))))
     tee, ours = median([s.wall for s in samples["cat | tee file"]]), [row for row in rows if row.tool == "trainctl"]
     if ours:
         stored = next(iter(store.glob("runs/*/attempts/1/logs/std.log")), None)
         same = stored is not None and digest(stored) == digest(big)
-        ours[0].reach, ours[0].note = tee, ours[0].note + ("; stored byte for byte" if same else "; the stored log DIFFERS")
+        ours[0].reach, ours[0].note = tee, "; ".join(filter(None, [ours[0].note, "stored byte for byte" if same else "the stored log DIFFERS"]))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import statistics
 import subprocess
 import time
@@ -37,7 +38,7 @@ class Command:
     env: Mapping[str, str]
     weight: int = 1
     read: bool = False  # read its output through a pipe, as a screen would, instead of discarding it
-    timeout: float = 300
+    timeout: int | None = None  # seconds; for peers, some of which hang
 
 
 @dataclass
@@ -69,12 +70,14 @@ def read_all(stream: int, began: float, sample: Sample) -> None:
 
 
 def run_once(command: Command) -> Sample:
-    """Runs the command to its end. Memory is that of the largest single process (what wait4 reports)."""
+    """Runs the command to its end. Memory is that of the largest single process (what wait4 reports, so never less than
+    this Python has when it starts one)."""
     sample = Sample(0, 0, 0, 0)
     out = subprocess.PIPE if command.read else subprocess.DEVNULL
     began = time.perf_counter()
-    process = subprocess.Popen(["timeout", str(command.timeout), *command.argv] if command.timeout != 300 else command.argv,
-                               cwd=command.cwd, env=command.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+    limit = ["timeout", str(command.timeout)] if command.timeout else []
+    process = subprocess.Popen([*limit, *command.argv], cwd=command.cwd, env=command.env, stdin=subprocess.DEVNULL, stdout=out,
+                               stderr=subprocess.STDOUT)
     if command.read:
         read_all(process.stdout.fileno(), began, sample)
     _, status, usage = os.wait4(process.pid, 0)
@@ -94,7 +97,7 @@ def explain_failure(command: Command) -> str:
 
 def side_by_side(commands: Sequence[Command], rounds: int, warmup: int = 1) -> dict[str, list[Sample]]:
     """Times all commands in turn, round after round, so that whatever the machine does hits every one of them. A command
-    that fails in the warm-up is left out and gives no samples; `say` has printed why."""
+    that fails in the warm-up is left out and gives no samples; why is printed."""
     samples: dict[str, list[Sample]] = {command.label: [] for command in commands}
     working = []
     for command in commands:
@@ -111,6 +114,13 @@ def side_by_side(commands: Sequence[Command], rounds: int, warmup: int = 1) -> d
                 if sample.code == 0:
                     samples[command.label].append(sample)
     return samples
+
+
+def largest_process(samples: Sequence[Sample]) -> str:
+    """Memory as text; nothing when it cannot be told from our own."""
+    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + 4
+    value = median([sample.rss_mib for sample in samples])
+    return f"largest process {value:.0f} MiB" if value > floor else ""
 
 
 def median(values: Sequence[float]) -> float:

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import Callable
 
-SUBMITIT = """import submitit, sys
+SUBMITIT = """import submitit, subprocess, sys
 ex = submitit.LocalExecutor(folder="logs"); ex.update_parameters(timeout_min=10)
-job = ex.submit(submitit.helpers.CommandFunction(sys.argv[1:], verbose=False)); job.result()
+job = ex.submit(subprocess.check_call, sys.argv[1:]); job.result()
 sys.stdout.write(job.stdout()); sys.stdout.flush()
 """
 METAFLOW = """from metaflow import FlowSpec, step

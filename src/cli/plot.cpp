@@ -99,7 +99,7 @@ class Plotter {
 };
 
 int scaled(double position, int size) {
-  return static_cast<int>(std::lround(std::clamp(position, 0.0, 1.0) * (size - 1)));
+  return static_cast<int>(std::lround(position * (size - 1)));
 }
 
 std::vector<Column> Plotter::columns_of(const PlotSeries& one, const Canvas& canvas) const {
@@ -157,7 +157,7 @@ void Plotter::draw_marks(const std::vector<Column>& columns, std::size_t index, 
 }
 
 std::string Plotter::draw_axes_and_lines() {
-  const std::vector<double> ticks = y_.ticks(std::max(2, rows_ / 3));
+  const std::vector<double> ticks = y_.ticks(std::max(3, rows_ / 3));
   const std::vector<std::string> labels = tick_labels(ticks);
   std::vector<std::string> by_row(static_cast<std::size_t>(rows_));
   for (std::size_t i = 0; i < ticks.size(); ++i) {
@@ -184,7 +184,7 @@ std::string Plotter::draw_axes_and_lines() {
 }
 
 std::vector<double> Plotter::x_ticks() const {
-  const int most = std::max(2, columns_ / 12);
+  const int most = std::max(3, columns_ / 12);
   double unit = 1;
   if (options_.time_x) {
     for (const double size : {60.0, 3600.0, 86400.0})
@@ -253,7 +253,7 @@ std::vector<std::string> Plotter::legend_lines() const {
   for (std::size_t i = 0; i < series_.size(); ++i) {
     const std::string name = fit(printable(series_[i].name) + (empty_[i] ? " (no values)" : ""), width - 4);
     const std::size_t size = display_width(name) + 4;
-    if (lines.empty() || used + size > width) {
+    if (lines.empty() || used + size + 1 > width) {
       lines.emplace_back();
       used = 0;
     }

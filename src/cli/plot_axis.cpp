@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "base/text.hpp"
@@ -35,7 +36,8 @@ std::vector<double> nice_ticks(double low, double high, int most) {
     const double last = std::floor(high / step + 1e-9);
     if (last - first + 1 > most || last < first) continue;
     std::vector<double> ticks;
-    for (double i = first; i <= last; i += 1) ticks.push_back(i * step + 0.0);
+    const int count = static_cast<int>(last - first) + 1;  // first + 1 may be first: far from 0 a double skips numbers
+    for (int i = 0; i < count; ++i) ticks.push_back((first + i) * step + 0.0);
     // Steps far below the size of the values run into the end of the digits of a double.
     ticks.erase(std::unique(ticks.begin(), ticks.end()), ticks.end());
     return ticks;
@@ -46,16 +48,24 @@ std::vector<double> nice_ticks(double low, double high, int most) {
 Axis Axis::around(double low, double high, bool logarithmic) {
   if (low == high) {
     const double margin = low == 0 ? 1 : std::fabs(low) * 0.1;
-    if (logarithmic) return {low / 2, high * 2, true};
-    return {low - margin, high + margin, false};
+    constexpr double most = std::numeric_limits<double>::max();
+    if (logarithmic)
+      return {std::max(low / 2, std::numeric_limits<double>::denorm_min()), std::min(high * 2, most), true};
+    return {std::max(low - margin, -most), std::min(high + margin, most), false};
   }
   return {low, high, logarithmic};
 }
 
 double Axis::position(double value) const {
-  if (logarithmic) return (std::log(value) - std::log(low)) / (std::log(high) - std::log(low));
-  // Halved first: the range of two huge values is not finite.
-  return (value / 2 - low / 2) / (high / 2 - low / 2);
+  double position = 0;
+  if (logarithmic) {
+    position = (std::log(value) - std::log(low)) / (std::log(high) - std::log(low));
+  } else if (std::isfinite(high - low)) {
+    position = (value - low) / (high - low);
+  } else {
+    position = (value / 2 - low / 2) / (high / 2 - low / 2);  // the range of two huge values is not finite
+  }
+  return std::isfinite(position) ? std::clamp(position, 0.0, 1.0) : 0.5;
 }
 
 std::vector<double> Axis::ticks(int most) const {

@@ -14,6 +14,7 @@ struct Axis {
 
   /// Widens an empty range so that a single value stands in the middle.
   static Axis around(double low, double high, bool logarithmic);
+  /// 0 at `low`, 1 at `high`; never outside, never NaN.
   [[nodiscard]] double position(double value) const;
   [[nodiscard]] std::vector<double> ticks(int most) const;
 };

@@ -63,6 +63,7 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   report(options, kSupervised);
   plan.spec = nullptr;  // for people and the index; a supervisor keeps what it uses
   plan.origins = nullptr;
+  ::signal(SIGPIPE, SIG_IGN);
   become_subreaper();
   reactor->add(std::make_unique<RunSupervision>(
       *reactor, run, std::move(plan), std::move(*lock),
@@ -89,7 +90,6 @@ void attach_null() {
   if (::chdir("/") != 0) ::_exit(kStoreExit);
   set_process_name("trainctl-super");
   reset_signals();
-  ::signal(SIGPIPE, SIG_IGN);
   ::_exit(supervise_main(run_dir, options));
 }
 

@@ -359,6 +359,7 @@ Result<Scan> scan(const ScanOptions& options) {
   Directory directory(::fdopendir(fd.get()));
   if (!directory) return fail_errno("read the source directory " + result.root.string(), errno);
   static_cast<void>(fd.release());
+  result.entries.reserve(options.expected + options.expected / 8);
   Walker walker(result, rules, options);
   TRY(walker.walk(std::move(directory), 0, {}));
   TRY(walker.finish());

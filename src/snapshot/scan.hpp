@@ -54,6 +54,7 @@ struct Scan {
 struct ScanOptions {
   std::filesystem::path source;
   std::filesystem::path store = {};   ///< left out where it lies in the source
+  std::size_t expected = 0;           ///< about how many entries to make room for
   std::uint64_t count_limit = 2'000;  ///< at most this many entries are visited only to count what was left out
 };
 

@@ -53,8 +53,8 @@ Contents contents_of(const Scan& found) {
 /// One call of take().
 class Taking {
  public:
-  Taking(const TakeOptions& options, Store store, Scan found)
-      : options_(options), store_(std::move(store)), scan_(std::move(found)) {}
+  Taking(const TakeOptions& options, Store store, StatCache cache, Scan found)
+      : options_(options), store_(std::move(store)), scan_(std::move(found)), cache_(std::move(cache)) {}
 
   Result<Snapshot> run();
 
@@ -63,6 +63,8 @@ class Taking {
   Result<> read_chosen();
   void judge(Frozen state, ScanEntry& file, int number);
   Result<> report_failures() const;
+  std::string manifest_digest();
+  Result<std::string> write_manifest();
   Result<std::string> keep_manifest();
   void report_progress(bool force);
 
@@ -83,7 +85,6 @@ class Taking {
 
 /// Finds the files whose hash is not known, or whose blob the store has lost.
 Result<> Taking::choose() {
-  cache_ = StatCache::load(store_.cache_path(scan_.root));
   settled_.assign(scan_.entries.size(), false);
   gone_.assign(scan_.entries.size(), false);
   HashSet known;
@@ -177,21 +178,46 @@ Result<> Taking::read_chosen() {
   return {};
 }
 
-Result<std::string> Taking::keep_manifest() {
+// The digest comes first, from a small buffer: for an unchanged tree the megabytes of text are never put together.
+std::string Taking::manifest_digest() {
+  constexpr std::size_t kChunk = 64U << 10U;
+  base::Sha256 sha;
+  std::string chunk(kManifestHeader);
+  for (std::size_t i = 0; i < scan_.entries.size(); ++i) {
+    if (any_gone_ && gone_[i]) continue;
+    append_line(chunk, scan_.entries[i].entry);
+    if (chunk.size() < kChunk) continue;
+    sha.update(chunk);
+    chunk.clear();
+  }
+  sha.update(chunk);
+  return sha.finish_hex();
+}
+
+Result<std::string> Taking::write_manifest() {
+  std::string digest = manifest_digest();
+  if (store_.has(digest)) {
+    store_.touch(digest);
+    return digest;
+  }
   std::string text(kManifestHeader);
-  text.reserve(scan_.entries.size() * 136);
-  StatCacheWriter next;
+  for (std::size_t i = 0; i < scan_.entries.size(); ++i) {
+    if (!any_gone_ || !gone_[i]) append_line(text, scan_.entries[i].entry);
+  }
+  return store_.add_manifest(text);
+}
+
+Result<std::string> Taking::keep_manifest() {
   result_.files = 0;
   result_.bytes = 0;
   for (std::size_t i = 0; i < scan_.entries.size(); ++i) {
-    const ScanEntry& file = scan_.entries[i];
-    if (any_gone_ && gone_[i]) continue;
-    append_line(text, file.entry);
-    if (file.entry.type != EntryType::file) continue;
+    const ManifestEntry& entry = scan_.entries[i].entry;
+    if (entry.type != EntryType::file || (any_gone_ && gone_[i])) continue;
     ++result_.files;
-    result_.bytes += file.entry.size;
+    result_.bytes += entry.size;
   }
-  TRY_ASSIGN(const std::string digest, store_.add_manifest(text));
+  TRY_ASSIGN(std::string digest, write_manifest());
+  StatCacheWriter next;
   Hash hash;
   parse_hash(digest, hash);
   if (hash == cache_.manifest() && to_read_.empty()) return digest;
@@ -222,10 +248,13 @@ Result<Snapshot> Taking::run() {
 }  // namespace
 
 Result<Snapshot> take(const TakeOptions& options) {
-  auto found = scan({.source = options.source, .store = options.store});
-  if (!found) return fail(std::move(found).error());
+  std::error_code error;
+  const fs::path source = fs::canonical(options.source, error);
+  if (error) return fail_errno("find the source directory " + options.source.string(), error.value());
   TRY_ASSIGN(Store store, Store::open(options.store));
-  return Taking(options, std::move(store), std::move(*found)).run();
+  StatCache cache = StatCache::load(store.cache_path(source));
+  TRY_ASSIGN(Scan found, scan({.source = source, .store = options.store, .expected = cache.size()}));
+  return Taking(options, std::move(store), std::move(cache), std::move(found)).run();
 }
 
 Result<Preview> preview(const fs::path& source, const fs::path& store, std::uint64_t max_bytes) {

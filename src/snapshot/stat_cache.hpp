@@ -29,6 +29,7 @@ class StatCache {
 
   [[nodiscard]] const Hash& manifest() const { return manifest_; }
   [[nodiscard]] bool empty() const { return count_ == 0; }
+  [[nodiscard]] std::size_t size() const { return count_; }
 
  private:
   [[nodiscard]] std::string_view path_at(std::size_t record) const;

@@ -317,3 +317,45 @@ def test_unusable_plan(run):
     r = run("true")
     (r.root / "plan.json").write_text("{")
     assert r.start(stderr=subprocess.DEVNULL).wait(5) == 6
+
+
+def test_patterns_find_metrics(run):
+    r = run(*sh("for i in 1 2 3; do echo \"epoch $i: loss 0.$i\"; done"), metrics={"patterns": ["epoch {step}: loss {loss}"]})
+    assert r.supervise()["state"] == "succeeded"
+    points = [json.loads(x) for x in (r.attempt() / "metrics" / "pattern-r0.jsonl").read_text().splitlines()]
+    assert [(p["step"], p["name"], p["value"]) for p in points] == [(1, "loss", 0.1), (2, "loss", 0.2), (3, "loss", 0.3)]
+
+
+def test_system_metrics(run):
+    r = run("sleep", "1.2", metrics={"interval_ms": 200})
+    r.supervise()
+    text = (r.attempt() / "metrics" / "system-r0-n0.jsonl").read_text()
+    assert len(text.splitlines()) >= 3
+
+
+def test_queue(run):
+    cpus = os.cpu_count()
+    a = run("sleep", "1", resources={"cpus": cpus})
+    b = run("true", resources={"cpus": 1})
+    c = run("true", resources={"cpus": 1}, limits={"queue_timeout_ms": 200})
+    d = run("true", resources={"cpus": 1000000})
+    a.start()
+    a.started()
+    processes = [one.start() for one in (b, c, d)]
+    for p in processes:
+        assert p.wait(30) == 0
+    assert b.end()["state"] == "succeeded" and b.states()[0] == "queued"
+    assert "cpu" in b.events()[1]["message"].lower()
+    assert (c.end()["state"], c.end()["cause"]) == ("timed_out", "queue_timeout")
+    assert (d.end()["state"], d.end()["cause"]) == ("failed", "start")
+
+
+def test_cancel_in_the_queue(run):
+    a = run("sleep", "3", resources={"cpus": os.cpu_count()})
+    b = run("true", resources={"cpus": 1})
+    a.start()
+    a.started()
+    p = b.start()
+    wait_until(lambda: "queued" in b.states(), "it is queued")
+    b.request(type="cancel")
+    assert p.wait(10) == 0 and b.end()["state"] == "canceled"

@@ -98,12 +98,6 @@ Result<Ticket> Admission::enqueue(const SlotRequest& request) {
   if (!base::is_ulid(request.run))
     return fail(Errc::internal, "a slot is asked for by the run's ULID, not " + request.run);
   TRY(open_folder(true));
-  if (!inotify_) {
-    // Only the end of a hold matters: closing the last descriptor of a file that was open for writing.
-    inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    if (inotify_ && ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_CLOSE_WRITE | IN_ONLYDIR) < 0)
-      inotify_.reset();
-  }
   TRY_ASSIGN(const auto held, lock());
   const std::string name = slot_name(request);
   base::UniqueFd fd(
@@ -122,6 +116,16 @@ Result<Ticket> Admission::enqueue(const SlotRequest& request) {
     return fail(std::move(saved).error());
   }
   return ticket;
+}
+
+bool Admission::watch_folder() {
+  if (inotify_) return false;
+  // Only the end of a hold matters: closing the last descriptor of a file that was open for writing. Made by the first
+  // run that really waits: closing it again takes the kernel milliseconds.
+  inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (inotify_ && ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_CLOSE_WRITE | IN_ONLYDIR) < 0)
+    inotify_.reset();
+  return static_cast<bool>(inotify_);
 }
 
 Result<> Admission::save(const Ticket& ticket) const {
@@ -216,6 +220,12 @@ Result<Admittance> Admission::try_admit(Ticket& ticket) {
   if (decision && decision->admit && look) {
     TRY(refresh_strangers(decision->assigned));
     decision = decide(ticket, true);
+  }
+  // A hold that ended between the decision and the watch made no event: decide once more.
+  if (decision && !decision->admit && watch_folder()) decision = decide(ticket, !look);
+  if (decision && decision->admit && !ticket.admitted_) {  // only without fresh news of strangers: the next try looks
+    decision->admit = false;
+    decision->waiting.reason = decision->waiting.key = "waits for a look at the GPUs";
   }
   if (!decision && decision.error().code == Errc::timeout)
     return Waiting{decision.error().message, decision.error().message};

@@ -110,7 +110,7 @@ class Admission {
   /// the GPUs says: Errc::cannot_start, naming what there is. Runs nvidia-smi (deadline 10 s) only for `gpus` > 0.
   Result<Admittance> try_admit(Ticket& ticket);
 
-  /// Readable when a hold may have ended; -1 while no ticket needs it (or without inotify: then only the 2 s count).
+  /// Readable when a hold may have ended; -1 until a ticket really waits (or without inotify: then only the 2 s count).
   [[nodiscard]] int wait_fd() const { return inotify_.get(); }
   void drain() const;
 
@@ -127,6 +127,7 @@ class Admission {
   Admission() = default;
   Result<> open_folder(bool create);
   Result<base::UniqueFd> lock() const;
+  bool watch_folder();
   Result<std::vector<SlotEntry>> scan(const Ticket* mine) const;
   Result<> save(const Ticket& ticket) const;
   Result<> check_host(Ticket& ticket);

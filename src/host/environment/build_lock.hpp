@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One builder at a time. The lock file says who: "pid start-of-the-build (boot clock, ns)".
+// One builder at a time. The lock file says who: "pid start-time since-ns boot:pid-namespace". The tools of a build
+// inherit the lock and carry a variable that names it; those that outlive a killed builder are ended by the next one.
 #pragma once
 
 #include <filesystem>
@@ -14,5 +15,8 @@ namespace trainctl::host {
 /// `name` is what the message calls the environment.
 Result<base::FileLock> acquire_build_lock(const std::filesystem::path& path, const std::string& name,
                                           const EnsureOptions& options);
+
+/// "NAME=value" that every tool of the build is started with.
+std::string build_lock_mark(const std::filesystem::path& path);
 
 }  // namespace trainctl::host

@@ -102,6 +102,7 @@ class Ensurer {
                  .setup = {},
                  .python = {},
                  .work = {},
+                 .lock_mark = {},
                  .tool = {}} {
     context_.surroundings = options.surroundings ? *options.surroundings : Surroundings::of_process();
     if (context_.surroundings.cache.empty()) context_.surroundings.cache = options_.root;
@@ -231,6 +232,7 @@ class Ensurer {
   Result<> begin_work(const std::string& name, int lock_fd) {
     context_.work = places_.work(name);
     context_.lock_fd = lock_fd;
+    context_.lock_mark = build_lock_mark(places_.build_lock(name));
     TRY(base::remove_tree(context_.work));  // of a killed builder
     return base::make_directories(context_.work);
   }

@@ -60,6 +60,9 @@ void add_tool_variables(const BuildContext& context, Step& step) {
                                                {"PIP_NO_COLOR", "1"},
                                                {"PIP_PROGRESS_BAR", "off"},
                                                {"PIP_DISABLE_PIP_VERSION_CHECK", "1"}});
+  if (const std::size_t equals = context.lock_mark.find('='); equals != std::string::npos) {
+    step.variables.emplace_back(context.lock_mark.substr(0, equals), context.lock_mark.substr(equals + 1));
+  }
   if (!context.request.torch_backend.empty())
     step.variables.emplace_back("UV_TORCH_BACKEND", context.request.torch_backend);
   if (context.request.index_urls.empty()) return;

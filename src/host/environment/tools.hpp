@@ -24,6 +24,7 @@ struct BuildContext {
   Interpreter python;                                                     // empty path for conda
   std::filesystem::path work;  // a folder for this build's files, removed afterwards
   int lock_fd = -1;            // inherited by the tools
+  std::string lock_mark;       // "NAME=value" the tools are started with
   std::string tool;            // set by the builder: "uv 0.13.9"
 };
 

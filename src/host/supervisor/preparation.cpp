@@ -66,7 +66,11 @@ Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int at
 /// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.
 Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, int attempt) {
   const format::AttemptPaths paths = run.attempt(attempt);
-  if (!has_snapshot(plan) && !resumes(plan, attempt)) return base::make_directories(paths.outputs());
+  if (!has_snapshot(plan) && !resumes(plan, attempt)) {
+    TRY(base::make_directory(paths.work()));
+    TRY(base::make_directory(paths.outputs()));
+    return {};
+  }
   if (base::exists(paths.work())) return {};
   const format::AttemptPaths draft{paths.root / (".draft-" + base::new_ulid())};
   TRY(base::make_directories(draft.root));

@@ -45,7 +45,8 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       lock_(std::move(lock)),
       options_(options),
       inbox_(run_.control()),
-      preparation_(reactor) {}
+      preparation_(reactor),
+      patterns_(reactor) {}
 
 void RunSupervision::read_history() {
   for (int n = 1; n <= attempt_; ++n) {
@@ -93,7 +94,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   memory_strikes_ = 0;
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
-    TRY(base::make_directories(run_.attempts()));
+    TRY(base::make_directory(run_.attempts()));
     TRY(base::make_directory(paths.root));
     return Journal::open(paths, number);
   }();
@@ -128,6 +129,7 @@ void RunSupervision::resume_attempt() {
   }
   if (!any_file) return admit();
   limit_memory(true);
+  patterns_.start(plan_, run_.attempt(attempt_));
   // Of a group only some were started: those wait for the others in vain. The attempt ends, the next one has all.
   if (ranks_->unstarted()) ranks_->fence();
 }
@@ -181,9 +183,9 @@ void RunSupervision::launch(const Prepared& prepared) {
       TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
       journal_->note_environment(built);
     }
-    TRY(base::make_directories(paths.logs()));
-    TRY(base::make_directories(paths.node(0)));
-    TRY(base::make_directories(paths.metrics()));
+    for (const auto& folder : {paths.logs(), paths.node(0).parent_path(), paths.node(0), paths.metrics()}) {
+      TRY(base::make_directory(folder));
+    }
     std::vector<RankLaunch> launches;
     for (int r = 0; r < plan_.processes_per_node; ++r) {
       TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, prepared));
@@ -201,6 +203,7 @@ void RunSupervision::launch(const Prepared& prepared) {
   if (!journal_->prepared()) journal_->mark_prepared();
   phase_ = Phase::active;
   ranks_->start(*made);
+  patterns_.start(plan_, paths);
 }
 
 void RunSupervision::follow_ranks(std::uint64_t now) {
@@ -228,7 +231,9 @@ void RunSupervision::drain(std::uint64_t now) {
     phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
     return;
   }
-  finish(judge(outcome()));
+  patterns_.finish(now);
+  patterns_.tick(now);
+  if (!patterns_.busy()) finish(judge(outcome()));
 }
 
 Outcome RunSupervision::outcome() const {
@@ -361,7 +366,7 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
   next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
-  if (phase_ == Phase::draining) return next;
+  if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }
 

@@ -163,6 +163,8 @@ void reap_until_childless() {
 }  // namespace
 
 void run_waiter(const RankLaunch& launch) {
+  // Only SIGKILL ends a waiter; above all not SIGPIPE when its supervisor is gone.
+  block_all_signals();
   std::vector<int> keep = launch.kept_fds;
   keep.push_back(launch.report_fd);
   close_descriptors_except(keep);

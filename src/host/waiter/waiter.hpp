@@ -40,7 +40,7 @@ inline constexpr int kWaiterDone = 0;
 inline constexpr int kWaiterFenced = 75;  // the rank file was there: somebody else starts or started this rank
 inline constexpr int kWaiterFailed = 74;  // could not write the rank file; nothing was started
 
-/// The body of the forked child; leaves with _exit. Every signal must be blocked.
+/// The body of the forked child; leaves with _exit. Blocks every signal.
 [[noreturn]] void run_waiter(const RankLaunch& launch);
 
 }  // namespace trainctl::host

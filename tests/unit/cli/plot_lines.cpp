@@ -40,14 +40,14 @@ void check_shape(const std::string& text, int width, int height) {
 TEST_CASE("a rising line in ASCII", "[plot]") {
   const std::vector<PlotSeries> one = {series("loss", 11, [](double x) { return x; })};
   CHECK(plot(one, {.width = 30, .height = 9, .utf8 = false}) ==
-        "10 +                         **\n"
-        "   |                    *****\n"
-        "   |               *****\n"
-        " 5 +          *****\n"
-        "   |     *****\n"
-        " 0 +*****\n"
-        "   ++------------+------------+\n"
-        "    0            5           10\n"
+        "10 +                      ****\n"
+        "   |                 *****\n"
+        " 5 +            *****\n"
+        "   |       *****\n"
+        "   |  *****\n"
+        " 0 +**\n"
+        "   ++------------+-----------+\n"
+        "    0            5          10\n"
         "  * loss\n");
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("a name cannot write to the terminal", "[plot]") {
 
 TEST_CASE("ticks are round numbers", "[plot]") {
   CHECK(nice_ticks(0, 10, 6) == std::vector<double>{0, 2, 4, 6, 8, 10});
-  CHECK(nice_ticks(0.13, 0.88, 4) == std::vector<double>{0.25, 0.5, 0.75});
+  CHECK(nice_ticks(0.13, 0.88, 3) == std::vector<double>{0.25, 0.5, 0.75});
   CHECK(nice_ticks(-1, 1, 3) == std::vector<double>{-1, 0, 1});
   CHECK(nice_ticks(3, 3, 3) == std::vector<double>{3});
   for (int most = 1; most < 20; ++most)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runner killed at every stage: nothing starts twice, nothing is lost, the end is true."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import alive, wait_until
+from runner import PYTHON, RUNNER, Run
+
+SYSCALLS = ["openat", "write", "fsync", "fdatasync", "rename", "unlink", "mkdir", "link", "clone", "fork", "execve",
+            "flock", "fallocate", "pipe2", "wait4", "waitid", "epoll_wait", "dup2", "setsid", "read"]
+SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261123"))
+
+
+@pytest.fixture
+def run(scratch):
+    made = []
+
+    def make(*argv, **plan):
+        made.append(Run(scratch / "store", list(argv), **plan))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+def starts(path):
+    """One line a start of the script: what I2 is about."""
+    return path.read_text().split() if path.exists() else []
+
+
+def counting(scratch, rest="echo done"):
+    """Appends its attempt to a file with one write, then goes on."""
+    return "sh", "-c", f"echo $TRAINCTL_ATTEMPT >> {scratch}/starts; {rest}"
+
+
+def check_starts(run, scratch):
+    seen = starts(scratch / "starts")
+    assert len(seen) == len(set(seen)), f"an attempt started twice: {seen}"
+    return seen
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def test_supervisor_killed_then_adopted(run, scratch):
+    r = run(*counting(scratch, "sleep 1; echo end; exit 4"))
+    p = r.start()
+    r.started()
+    p.kill()
+    p.wait()
+    end = r.supervise()
+    assert (end["state"], end["exit_code"]) == ("failed", 4) and r.log() == b"end\n"
+    assert check_starts(r, scratch) == ["1"]
+    assert [e["adopted"] for e in r.events() if e["type"] == "attempt"] == [False, True]
+
+
+def test_supervisor_killed_and_script_ended_meanwhile(run, scratch):
+    r = run(*counting(scratch, "sleep 0.2; exit 5"))
+    p = r.start()
+    waiter = r.started()["waiter"]
+    p.kill()
+    p.wait()
+    wait_until(lambda: not alive(waiter), "the waiter has ended")
+    assert r.supervise()["exit_code"] == 5
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_waiter_killed(run, scratch):
+    r = run(*counting(scratch, "sleep 0.5; exit 6"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    kill(r.started()["waiter"])
+    p.wait(20)
+    assert r.end()["exit_code"] == 6 and r.rank()["exit"]["by"] == "supervisor"
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_waiter_and_supervisor_killed(run, scratch):
+    r = run(*counting(scratch, "sleep 1"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    start = r.started()
+    p.kill()
+    p.wait()
+    kill(start["waiter"])
+    q = r.start()
+    time.sleep(0.3)
+    assert q.poll() is None and alive(start["pid"])  # the rank is watched to its end
+    q.wait(20)
+    end = r.end()
+    assert (end["state"], end["cause"]) == ("lost", "lost")
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_everything_killed_is_lost_and_may_be_retried(run, scratch):
+    r = run(*counting(scratch, "test $TRAINCTL_ATTEMPT = 2 || sleep 60"),
+            retry={"max": 1, "on": ["lost"], "backoff_ms": 10})
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    start = r.started()
+    p.kill()
+    p.wait()
+    kill(start["waiter"])
+    kill(start["pid"])
+    assert r.supervise()["state"] == "succeeded"
+    assert check_starts(r, scratch) == ["1", "2"] and r.end(1)["cause"] == "lost"
+
+
+def test_adopter_finds_the_script_stoppable(run):
+    r = run("sh", "-c", "trap '' INT; setsid sleep 100 & sleep 100", stop={"grace_ms": 400})
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    p.kill()
+    p.wait()
+    r.start()
+    r.request(type="cancel")
+    assert r.wait_end()["state"] == "canceled"
+    wait_until(lambda: not r.members(), "all processes are gone")
+
+
+def test_stray_processes_are_stopped_when_waiter_and_supervisor_died(run):
+    r = run("sh", "-c", "setsid sleep 100 & sleep 0.7")
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    start = r.started()
+    time.sleep(0.2)
+    p.kill()
+    p.wait()
+    kill(start["waiter"])
+    assert r.supervise()["state"] == "lost"
+    assert not r.members()
+
+
+def test_reboot(run, scratch):
+    r = run(*counting(scratch, "sleep 30"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    start = r.started()
+    p.kill()
+    p.wait()
+    kill(start["waiter"])
+    kill(start["pid"])
+    (scratch / "boot").write_text("11111111-2222-3333-4444-555555555555\n")
+    r.env["TRAINCTL_BOOT_ID_FILE"] = str(scratch / "boot")
+    end = r.supervise()
+    assert end["state"] == "lost" and "restarted" in end["message"]
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_another_machine_does_not_adopt(run, scratch):
+    r = run("sleep", "30")
+    p = r.start()
+    r.started()
+    p.kill()
+    p.wait()
+    events = r.attempt() / "events.jsonl"
+    events.write_text(events.read_text().replace('"machine":"', '"machine":"other-'))
+    before = events.read_text()
+    assert r.start().wait(10) == 6
+    assert events.read_text() == before
+
+
+def test_torn_last_line(run, scratch):
+    r = run(*counting(scratch, "sleep 0.5; exit 3"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    p.kill()
+    p.wait()
+    with open(r.attempt() / "events.jsonl", "ab") as f:
+        f.write(b'{"v":1,"seq":9,"type":"en')
+    end = None
+    r.start().wait(20)
+    lines = (r.attempt() / "events.jsonl").read_bytes().split(b"\n")
+    assert lines[-1] == b"" and b'"end"' in lines[-2] and b'"exit_code":3' in lines[-2], end
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_stop_goes_on_after_adoption(run):
+    r = run("sh", "-c", "trap '' INT TERM; echo up; while :; do sleep 0.1; done", stop={"grace_ms": 1500})
+    p = r.start()
+    r.logged(b"up")
+    r.request(type="cancel")
+    wait_until(lambda: "stopping" in r.states(), "it is being stopped")
+    p.kill()
+    p.wait()
+    assert r.supervise()["state"] == "canceled"
+
+
+def test_full_disk(scratch):
+    disk = scratch / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode != 0:
+        pytest.skip("may not mount a tmpfs")
+    try:
+        r = Run(disk / "store", ["sh", "-c", "cat /dev/zero > outputs/big; exit 9"])
+        end = r.supervise()
+        assert (end["state"], end["cause"], end["exit_code"]) == ("failed", "disk_full", 9)
+        assert "disk is full" in end["message"]
+        r.clean_up()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def recover(run, scratch):
+    """As a later command does: supervise again until the end, then check the invariants."""
+    for _ in range(6):
+        process = run.start(stderr=subprocess.DEVNULL)
+        assert process.wait(60) == 0
+        ends = [e for e in run.events() if e["type"] == "end"]
+        if ends and not ends[-1]["next"]:
+            break
+    end = run.end()
+    seen = check_starts(run, scratch)
+    wait_until(lambda: not run.members(), "no process is left")
+    if end["state"] == "succeeded":
+        assert seen[-1] == str(run.attempts()[-1])
+        assert run.log() == b"done\n"
+    else:
+        # The injected kill may have hit the script itself: that is its true end.
+        # With strace -f the waiter of each new attempt is killed like the first: then the budget of three is used up.
+        exhausted = end["cause"] == "start" and len(run.attempts()) == 4
+        assert end["state"] == "lost" or end["signal"] == "SIGKILL" or exhausted, end
+    return end["state"]
+
+
+def inject(run, call, n, follow):
+    command = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}"]
+    if follow:
+        command.insert(1, "-f")
+    process = subprocess.Popen([*command, RUNNER, "supervise", run.root], env=run.env, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    run.processes.append(process)
+    return process.wait(60)
+
+
+def one_kill(scratch, call, n, follow):
+    folder = scratch / f"{call}-{n}-{int(follow)}"
+    folder.mkdir()
+    run = Run(folder / "store", list(counting(folder)))
+    try:
+        inject(run, call, n, follow)
+        return recover(run, folder)
+    finally:
+        run.clean_up()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_killed_at_sampled_system_calls(scratch):
+    """strace -f counts n per process: supervisor, waiter and script are each killed at their n-th call."""
+    rng = random.Random(SEED)
+    cases = rng.sample([(c, n, f) for c in SYSCALLS for n in range(1, 16) for f in (False, True)], 40)
+    outcomes = {}
+    for call, n, follow in cases:
+        try:
+            state = one_kill(scratch, call, n, follow)
+        except AssertionError as problem:
+            raise AssertionError(f"killed at {call} number {n}, children too: {follow}, seed {SEED}") from problem
+        outcomes[state] = outcomes.get(state, 0) + 1
+    assert outcomes.get("succeeded", 0) > 10, outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", SYSCALLS)
+def test_killed_at_every_system_call(scratch, call):
+    for follow in (False, True):
+        for n in range(1, 80):
+            one_kill(scratch, call, n, follow)
