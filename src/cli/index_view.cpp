@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/index_view.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "base/text.hpp"
+#include "cli/run_metrics.hpp"
+#include "cli/time_text.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+constexpr std::uint64_t kQuietNs = 500'000'000;
+constexpr std::uint64_t kRedrawNs = 100'000'000;
+
+Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json time_or_null(const std::optional<base::WallTime>& time) {
+  return time ? Json(base::format_utc(*time)) : Json(nullptr);
+}
+
+}  // namespace
+
+IndexProgress::IndexProgress(const Context& context) : context_(context), began_ns_(base::mono_ns()) {}
+
+IndexProgress::~IndexProgress() {
+  if (drawn_ns_ == 0 || !context_.err.is_terminal()) return;
+  context_.err.write("\r\x1b[K");
+  context_.err.flush();
+}
+
+index::Progress IndexProgress::callback() {
+  return [this](std::uint64_t done, std::uint64_t total) {
+    const std::uint64_t now = base::mono_ns();
+    if (context_.quiet || now - began_ns_ < kQuietNs || now - drawn_ns_ < kRedrawNs) return true;
+    const std::string text = "reading run folders: " + base::format_count(done) + " of " + base::format_count(total);
+    if (context_.err.is_terminal()) {
+      context_.err.write("\r" + context_.err.paint(Style::dim, text) + "\x1b[K");
+      context_.err.flush();
+    } else if (drawn_ns_ == 0) {
+      context_.note("reading " + base::format_count(total) + " run folders into the index");
+      context_.err.flush();
+    }
+    drawn_ns_ = now;
+    return true;
+  };
+}
+
+std::string as_of_text(const index::Refreshed& refreshed) {
+  if (refreshed.complete) return {};
+  const bool ever = refreshed.as_of > base::WallTime{};
+  std::string text = ever ? "as of " + relative_text(refreshed.as_of, base::wall_now()) : "not all runs have been read yet";
+  if (refreshed.held_by) text += ": process " + std::to_string(*refreshed.held_by) + " is updating the index";
+  return text;
+}
+
+Json row_to_json(const archive::Store& store, const index::RunRow& row) {
+  Json metrics = Json::object();
+  for (const index::RowMetric& metric : row.metrics) {
+    metrics[metric.name] = {{"last", number_or_text(metric.last)},
+                            {"best", number_or_text(metric.best)},
+                            {"step", metric.step ? Json(*metric.step) : Json(nullptr)}};
+  }
+  return {{"id", row.id},
+          {"name", row.name},
+          {"state", format::to_string(row.state)},
+          {"cause", row.cause ? Json(format::to_string(*row.cause)) : Json(nullptr)},
+          {"exit_code", row.exit_code ? Json(*row.exit_code) : Json(nullptr)},
+          {"message", text_or_null(row.message)},
+          {"target", row.target},
+          {"experiment", text_or_null(row.experiment)},
+          {"created", base::format_utc(row.created)},
+          {"started", time_or_null(row.started)},
+          {"ended", time_or_null(row.ended)},
+          {"attempts", row.attempts},
+          {"parameters", row.parameters},
+          {"metrics", metrics},
+          {"tags", row.tags},
+          {"directory", store.run(row.id).root.string()}};
+}
+
+}  // namespace trainctl::cli

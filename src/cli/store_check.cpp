@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/store_check.hpp"
+
+#include <string>
+
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "base/ulid.hpp"
+#include "format/fold.hpp"
+#include "format/plan.hpp"
+#include "snapshot/store.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+class Checker {
+ public:
+  explicit Checker(const archive::Store& store) : store_(store) {}
+
+  Result<> runs(const index::Progress& progress) {
+    TRY_ASSIGN(const std::vector<std::string> ids, store_.run_ids());
+    for (const std::string& id : ids) {
+      if (progress) (void)progress(result.runs, ids.size());
+      ++result.runs;
+      run(store_.run(id));
+    }
+    return {};
+  }
+
+  Result<> names() {
+    const auto& root = store_.paths().names();
+    TRY_ASSIGN(const std::vector<std::string> bases, base::list_directory(root));
+    for (const std::string& base : bases) {
+      TRY_ASSIGN(const std::vector<std::string> numbers, base::list_directory(root / base));
+      for (const std::string& number : numbers) {
+        if (number.starts_with('.')) continue;
+        ++result.names;
+        name(base + "-" + number, root / base / number);
+      }
+    }
+    return {};
+  }
+
+  Result<> snapshots() {
+    if (!base::exists(store_.paths().snapshots() / "format")) return {};
+    const auto opened = snapshot::Store::open(store_.paths().snapshots().parent_path());
+    if (!opened) {
+      add("snapshots", opened.error().message, opened.error().hint);
+      return {};
+    }
+    TRY_ASSIGN(const std::vector<std::string> digests, opened->digests());
+    for (const std::string& digest : digests) {
+      ++result.snapshots;
+      if (const auto manifest = opened->manifest(digest); !manifest) {
+        add("snapshot " + digest.substr(0, 12), manifest.error().message, "runs that used it keep their own copy of the files");
+      }
+    }
+    return {};
+  }
+
+  StoreCheck result;
+
+ private:
+  void add(std::string where, std::string message, std::string hint) {
+    result.findings.push_back({std::move(where), std::move(message), std::move(hint)});
+  }
+
+  void run(const format::RunPaths& paths) {
+    const std::string remove = "trainctl rm " + paths.id() + " removes it";
+    const auto plan = format::read_plan(paths.plan());
+    if (!plan) {
+      const bool missing = plan.error().code == Errc::not_found;
+      add("run " + paths.id(), missing ? "has no plan.json: it was interrupted while it was made" : plan.error().message, remove);
+      return;
+    }
+    if (plan->id != paths.id()) add("run " + paths.id(), "its plan is of run " + plan->id, "the folder was copied or renamed; " + remove);
+    if (const auto state = format::fold_run(paths); !state) add("run " + plan->name, state.error().message, remove);
+  }
+
+  void name(const std::string& name, const std::filesystem::path& file) {
+    const auto text = base::read_file_if_exists(file, 256);
+    const std::string id = text && *text ? std::string(base::trim(**text)) : std::string();
+    if (!base::is_ulid(id)) {
+      add("name " + name, "does not hold a run's id", "the run is still found by its id; the name is not given again");
+      return;
+    }
+    // A name outlives its run: it is never given twice. Only a run that calls itself otherwise is wrong.
+    const auto plan = format::read_plan(store_.run(id).plan());
+    if (plan && plan->name != name) add("name " + name, "points to run " + id + ", which is " + plan->name, "name it by its id");
+  }
+
+  const archive::Store& store_;
+};
+
+}  // namespace
+
+Result<StoreCheck> check_store(const archive::Store& store, const index::Progress& progress) {
+  Checker checker(store);
+  TRY(checker.runs(progress));
+  TRY(checker.names());
+  TRY(checker.snapshots());
+  TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
+  TRY_ASSIGN(std::vector<index::Finding> findings, index->check());
+  for (index::Finding& finding : findings) checker.result.findings.push_back(std::move(finding));
+  return std::move(checker.result);
+}
+
+}  // namespace trainctl::cli
