@@ -36,21 +36,26 @@ void record_who(const PrepareOptions& options, const Prepared& prepared, format:
 }
 
 /// The repository's state into the record; a dirty tree is an error when the person asked for a clean one.
-Result<Json> record_git(const fs::path& source, bool require_clean) {
-  TRY_ASSIGN(const auto git, snapshot::read_git_state(source));
-  if (!git) {
-    if (require_clean)
-      return fail(Errc::invalid, source.string() + " is in no git repository, --require-clean cannot hold");
-    return Json(nullptr);
+Result<> record_git(const fs::path& source, bool require_clean, Prepared& prepared) {
+  const snapshot::GitAnswer answer = snapshot::git_state(source);
+  if (!answer.why_not.empty()) {
+    if (require_clean) return fail(Errc::invalid, "--require-clean cannot be checked: " + answer.why_not);
+    prepared.warnings.push_back("the state of the git repository is not recorded: " + answer.why_not);
   }
-  if (require_clean && git->dirty) {
-    return fail(Errc::invalid,
-                "there are uncommitted changes: " + std::to_string(git->changed) + " files differ from " +
-                    git->commit.substr(0, 7),
+  if (!answer.state) {
+    if (require_clean) return fail(Errc::invalid, source.string() + " is in no git repository, --require-clean cannot hold");
+    return {};
+  }
+  const snapshot::GitState& git = *answer.state;
+  if (require_clean && git.dirty()) {
+    return fail(Errc::invalid, "there are uncommitted changes: " + std::to_string(git.changed) + " changed and " +
+                                   std::to_string(git.untracked) + " untracked files on top of " + git.commit.substr(0, 7),
                 "commit them, or leave out --require-clean");
   }
-  return Json{{"commit", git->commit},   {"branch", git->branch}, {"dirty", git->dirty},
-              {"changed", git->changed}, {"remote", git->remote}, {"patch", git->patch}};
+  prepared.plan.source["git"] = {{"commit", git.commit},       {"branch", git.branch},       {"remote", git.remote_url},
+                                 {"dirty", git.dirty()},       {"changed", git.changed},     {"untracked", git.untracked},
+                                 {"patch", git.patch},         {"patch_truncated", git.patch_truncated}};
+  return {};
 }
 
 Result<> take_snapshot(const archive::Store& store, const fs::path& source, const PrepareOptions& options,
@@ -67,7 +72,7 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
     if (!taken) return fail(std::move(taken).error());
     prepared.snapshot = std::move(*taken);
   } else {
-    TRY_ASSIGN(auto preview, snapshot::preview(source, take.max_bytes));
+    TRY_ASSIGN(auto preview, snapshot::preview(source, store.paths().root, take.max_bytes));
     snapshot::Snapshot looked;
     static_cast<snapshot::Contents&>(looked) = preview;
     prepared.snapshot = std::move(looked);
@@ -96,9 +101,7 @@ Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, con
   }
   // A command that is run as it is records where, not a patch of whatever repository happens to be there.
   if (options.bare_command && !options.require_clean) return {};
-  TRY_ASSIGN(Json git, record_git(source, options.require_clean));
-  if (!git.is_null()) prepared.plan.source["git"] = std::move(git);
-  return {};
+  return record_git(source, options.require_clean, prepared);
 }
 
 Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& options, Prepared& prepared) {
