@@ -134,8 +134,9 @@ Result<Refreshed> Index::refresh_once(std::chrono::milliseconds budget, const Pr
 Result<> Index::checkpoint_if_large() {
   const auto size = base::file_size(with_suffix(store_.paths().index(), "-wal"));
   if (size.value_or(0) < kLargeWal) return {};
-  // Readers may hold it back; then the next one moves it on.
-  auto moved = database_->execute("PRAGMA wal_checkpoint(PASSIVE)");
+  // Readers may hold it back: nobody waits for them, the next one moves it on. Emptied, so that its size says how much is
+  // left to move.
+  auto moved = database_->execute("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=2000");
   return moved || !database_->damaged() ? Result<>{} : moved;
 }
 

@@ -12,11 +12,13 @@
 #include <utility>
 
 #include "base/ulid.hpp"
+#include "index/schema.hpp"
 
 namespace trainctl::index {
 namespace {
 
 constexpr std::size_t kBatch = 256;
+constexpr std::size_t kVeryMany = 4096;  ///< so many new runs are faster without indices
 constexpr std::int64_t kSettledNs = 2'000'000'000;
 
 struct Closer {
@@ -106,7 +108,11 @@ Result<> Refresher::discover(const Progress& progress) {
     TRY_ASSIGN(listed, list_ulids(folder));
     TRY_ASSIGN(fresh, difference(listed, known));
   }
+  const bool bulk = fresh.size() > kVeryMany && fresh.size() > known.count;
+  if (bulk) TRY(drop_indices(database_));
   TRY_ASSIGN(const bool all, take_in(std::move(fresh), known, progress));
+  // Also when there was little to do: who dropped them may have been killed.
+  TRY(create_indices(database_));
   // A folder that changed just now may change again without a new time of change; then look again next time.
   const std::int64_t now = base::wall_now().time_since_epoch().count() * 1000;
   const std::int64_t settled = all && now - mtime > kSettledNs ? mtime : 0;
