@@ -27,7 +27,10 @@ int ingest() {
   if (!base::make_directories(attempt.metrics())) return 1;
   std::string text;
   for (int i = 0; i < kPoints; ++i) {
-    const char* name = i % 4 == 0 ? "loss" : i % 4 == 1 ? "accuracy" : i % 4 == 2 ? "validation/accuracy" : "learning_rate";
+    const char* name = i % 4 == 0   ? "loss"
+                       : i % 4 == 1 ? "accuracy"
+                       : i % 4 == 2 ? "validation/accuracy"
+                                    : "learning_rate";
     format::encode_metric({.t = base::wall_now(), .step = i, .name = name, .value = i * 0.123456789}, text);
   }
   if (!base::write_file_atomic(attempt.metrics() / "script-r0.jsonl", text)) return 1;
@@ -68,13 +71,19 @@ int main(int argc, char** argv) {
   }
   query(*store, "newest 20", {.limit = 20, .count_more = true});
   query(*store, "accuracy > 0.9 and lr <= 0.1 and succeeded, by -accuracy",
-        {.where = "metrics.accuracy > 0.9 and parameters.lr <= 0.1 and state = succeeded", .sort = {"-accuracy"}, .limit = 100});
+        {.where = "metrics.accuracy > 0.9 and parameters.lr <= 0.1 and state = succeeded",
+         .sort = {"-accuracy"},
+         .limit = 100});
   query(*store, "by -accuracy", {.sort = {"-accuracy"}, .limit = 100});
   query(*store, "by loss, failed only", {.where = "state = failed", .sort = {"loss"}, .limit = 100});
-  query(*store, "team = vision and accuracy < 0.2, newest", {.where = "tags.team = vision and accuracy < 0.2", .limit = 100});
-  query(*store, "accuracy > 0.999999 by -accuracy", {.where = "accuracy > 0.999999", .sort = {"-accuracy"}, .limit = 100});
-  query(*store, "state = failed and accuracy > 0.97 by lr", {.where = "state = failed and accuracy > 0.97", .sort = {"lr"}, .limit = 100});
-  query(*store, "name ~ dig* by -parameters.lr", {.where = "name ~ \"dig*\"", .sort = {"-parameters.lr"}, .limit = 100});
+  query(*store, "team = vision and accuracy < 0.2, newest",
+        {.where = "tags.team = vision and accuracy < 0.2", .limit = 100});
+  query(*store, "accuracy > 0.999999 by -accuracy",
+        {.where = "accuracy > 0.999999", .sort = {"-accuracy"}, .limit = 100});
+  query(*store, "state = failed and accuracy > 0.97 by lr",
+        {.where = "state = failed and accuracy > 0.97", .sort = {"lr"}, .limit = 100});
+  query(*store, "name ~ dig* by -parameters.lr",
+        {.where = "name ~ \"dig*\"", .sort = {"-parameters.lr"}, .limit = 100});
   query(*store, "nothing matches: lr < 0 or name = x", {.where = "lr < 0 or name = x", .limit = 100});
   query(*store, "by duration", {.sort = {"-duration"}, .limit = 100});
   return 0;

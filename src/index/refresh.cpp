@@ -185,12 +185,14 @@ Result<bool> Refresher::sweep(std::chrono::milliseconds budget, base::WallTime& 
   TRY_ASSIGN(const std::int64_t since, database_.integer("SELECT sweep_began FROM progress"));
   began = from == 0 ? base::wall_now() : base::WallTime(std::chrono::microseconds(since));
   std::vector<Open> open;
-  TRY_ASSIGN(Statement rows, database_.prepare("SELECT key,id,signature,attempts FROM runs WHERE terminal=0 AND key>?1 ORDER BY key"));
+  TRY_ASSIGN(Statement rows,
+             database_.prepare("SELECT key,id,signature,attempts FROM runs WHERE terminal=0 AND key>?1 ORDER BY key"));
   rows.bind(1, from);
   for (;;) {
     TRY_ASSIGN(const bool row, rows.step());
     if (!row) break;
-    open.push_back({rows.integer(0), std::string(rows.text(1)), std::string(rows.text(2)), static_cast<int>(rows.integer(3))});
+    open.push_back(
+        {rows.integer(0), std::string(rows.text(1)), std::string(rows.text(2)), static_cast<int>(rows.integer(3))});
   }
   const std::uint64_t deadline = base::mono_ns() + static_cast<std::uint64_t>(budget.count()) * 1'000'000U;
   std::optional<Transaction> transaction;

@@ -8,9 +8,10 @@ namespace {
 
 constexpr std::int64_t kApplicationId = 0x74724354;  // "trCT"
 
-// runs.key is the time of the ULID in ms, shifted, with random bits of the ULID below: newest first is key order, and the
-// same run has the same key after a rebuild, so page tokens stay good. Rows of runs are kept narrow; what only a shown
-// page needs is in details. Times are microseconds since 1970. names holds the names of metrics, parameters and tags.
+// runs.key is the time of the ULID in ms, shifted, with random bits of the ULID below: newest first is key order, and
+// the same run has the same key after a rebuild, so page tokens stay good. Rows of runs are kept narrow; what only a
+// shown page needs is in details. Times are microseconds since 1970. names holds the names of metrics, parameters and
+// tags.
 constexpr const char* kTables = R"sql(
 CREATE TABLE runs(
   key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, visible INTEGER NOT NULL, terminal INTEGER NOT NULL,
@@ -57,7 +58,8 @@ DROP INDEX IF EXISTS tags_by_text;
 
 Result<> configure_writer(Database& database, bool wal) {
   TRY(database.execute(wal ? "PRAGMA journal_mode=WAL" : "PRAGMA journal_mode=DELETE"));
-  TRY(database.execute("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16000; "
+  TRY(
+      database.execute("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16000; "
                        "PRAGMA temp_store=MEMORY"));
   return {};
 }
