@@ -55,8 +55,9 @@ Result<std::vector<format::State>> read_states(const std::vector<std::string>& t
     if (state) states.push_back(*state);
     if (!state && word != "active" && word != "ended") {
       const auto near = base::suggest(word, names);
-      return fail(Errc::invalid, "there is no state \"" + word + "\"",
-                  near ? "did you mean " + *near + "?" : "active, ended, or one of running, queued, succeeded, failed, …");
+      return fail(
+          Errc::invalid, "there is no state \"" + word + "\"",
+          near ? "did you mean " + *near + "?" : "active, ended, or one of running, queued, succeeded, failed, …");
     }
     for (const format::State each : format::kAllStates) {
       if (!state && format::is_terminal(each) == (word == "ended")) states.push_back(each);
@@ -115,7 +116,8 @@ Json to_json(const archive::Store& store, const Listing& listing) {
           {"as_of", base::format_utc(listing.refreshed.complete ? base::wall_now() : listing.refreshed.as_of)}};
 }
 
-std::string listing_text(const Context& context, const archive::Store& store, const LsArguments& arguments, const Listing& listing) {
+std::string listing_text(const Context& context, const archive::Store& store, const LsArguments& arguments,
+                         const Listing& listing) {
   if (context.json) return base::dump_json(to_json(store, listing)) + "\n";
   if (arguments.csv) return run_csv(listing.page, split_all(arguments.columns));
   if (listing.page.rows.empty()) return {};
@@ -191,7 +193,8 @@ int ls_action(Context& context, const LsArguments& arguments) {
   context.out.write(listing_text(context, *store, arguments, *listing));
   context.out.flush();
   if (!context.json) {
-    if (const std::string text = talk(*listing, arguments); !text.empty()) context.note(context.err.paint(Style::dim, text));
+    if (const std::string text = talk(*listing, arguments); !text.empty())
+      context.note(context.err.paint(Style::dim, text));
   }
   adopt(context, *store, listing->open);
   return 0;
@@ -199,13 +202,17 @@ int ls_action(Context& context, const LsArguments& arguments) {
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<LsArguments>();
-  app.add_option("--state", arguments->states, "Only these: running, failed, …; active or ended")->type_name("STATE,…")->one_value_each();
+  app.add_option("--state", arguments->states, "Only these: running, failed, …; active or ended")
+      ->type_name("STATE,…")
+      ->one_value_each();
   app.add_option("--since", arguments->since, "Only runs created since then: 10m, 7d, or a time")->type_name("TIME");
   app.add_option("--where", arguments->where, "Only runs for which this is true")->type_name("EXPRESSION");
   app.add_option("--sort", arguments->sort, "By a column, metric or parameter; -NAME falls; newest first when left out")
       ->type_name("NAME,…")
       ->one_value_each();
-  app.add_option("--columns", arguments->columns, "These columns, metrics or parameters")->type_name("NAME,…")->one_value_each();
+  app.add_option("--columns", arguments->columns, "These columns, metrics or parameters")
+      ->type_name("NAME,…")
+      ->one_value_each();
   app.add_option("-n,--limit", arguments->limit, "At most N runs; 20 on a terminal, 100 otherwise")->type_name("N");
   app.add_flag("--all", arguments->all, "All runs");
   app.add_option("--after", arguments->after, "The page after this one: `next` of --json")->type_name("TOKEN");
@@ -217,7 +224,12 @@ Action configure(Options& app) {
 }  // namespace
 
 Command ls_command() {
-  return {"ls", "Looking", "List runs", true, configure, Completes::nothing,
+  return {"ls",
+          "Looking",
+          "List runs",
+          true,
+          configure,
+          Completes::nothing,
           "Expressions of --where: NAME OPERATOR VALUE, combined with and, or, not and parentheses.\n"
           "  NAME      a column (state, name, created, duration, exit_code, cause, experiment, target, user, …),\n"
           "            metrics.NAME (.last .best .min .max .step), parameters.NAME, tags.NAME\n"

@@ -39,7 +39,8 @@ struct RunSeries {
   std::vector<index::Series> series;
 };
 
-Result<RunSeries> read_run(const archive::Store& store, const std::string& id, const MetricsArguments& arguments, std::size_t most) {
+Result<RunSeries> read_run(const archive::Store& store, const std::string& id, const MetricsArguments& arguments,
+                           std::size_t most) {
   const format::RunPaths run = store.run(id);
   TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
   RunSeries read{id, plan.name, plan.metrics.primary, plan.metrics.goal, {}};
@@ -47,7 +48,8 @@ Result<RunSeries> read_run(const archive::Store& store, const std::string& id, c
   const int attempt = arguments.attempt.value_or(attempts);
   if (attempt == 0) return read;
   if (attempt < 0 || attempt > attempts) {
-    return fail(Errc::not_found, plan.name + " has " + std::to_string(attempts) + " attempts, none is number " + std::to_string(attempt));
+    return fail(Errc::not_found, plan.name + " has " + std::to_string(attempts) + " attempts, none is number " +
+                                     std::to_string(attempt));
   }
   // All names: which of them are wanted is only known when a word may also be a run.
   TRY_ASSIGN(read.series, index::read_series(run.attempt(attempt), {.names = {}, .system = true, .most_points = most}));
@@ -58,9 +60,10 @@ bool has_metric(const RunSeries& run, const std::string& name) {
   return std::any_of(run.series.begin(), run.series.end(), [&](const index::Series& s) { return s.name == name; });
 }
 
-/// `metrics RUN NAME…`, `metrics RUN RUN --name NAME`: a word is a name when the first run has such a metric, else a run.
-Result<std::vector<RunSeries>> read_words(const archive::Store& store, const MetricsArguments& arguments, std::size_t most,
-                                          std::vector<std::string>& names) {
+/// `metrics RUN NAME…`, `metrics RUN RUN --name NAME`: a word is a name when the first run has such a metric, else a
+/// run.
+Result<std::vector<RunSeries>> read_words(const archive::Store& store, const MetricsArguments& arguments,
+                                          std::size_t most, std::vector<std::string>& names) {
   std::vector<RunSeries> runs;
   for (const std::string& word : arguments.words) {
     if (!runs.empty() && has_metric(runs.front(), word)) {
@@ -104,7 +107,8 @@ Result<> choose(std::vector<RunSeries>& runs, const std::vector<std::string>& na
     if (known.contains(name)) continue;
     const std::vector<std::string_view> candidates(known.begin(), known.end());
     const auto near = base::suggest(name, candidates);
-    return fail(Errc::not_found, "no metric \"" + name + "\"", near ? "did you mean " + *near + "?" : "trainctl metrics RUN lists them");
+    return fail(Errc::not_found, "no metric \"" + name + "\"",
+                near ? "did you mean " + *near + "?" : "trainctl metrics RUN lists them");
   }
   for (RunSeries& run : runs) {
     std::erase_if(run.series, [&](const index::Series& series) {
@@ -126,11 +130,19 @@ Json to_json(const std::vector<RunSeries>& runs) {
     for (const index::Series& series : run.series) {
       Json points = Json::array();
       for (const index::SeriesPoint& point : series.points) {
-        points.push_back({{"t", point.time}, {"step", point.step ? Json(*point.step) : Json(nullptr)}, {"value", number_or_text(point.value)}});
+        points.push_back({{"t", point.time},
+                          {"step", point.step ? Json(*point.step) : Json(nullptr)},
+                          {"value", number_or_text(point.value)}});
       }
-      items.push_back({{"run", run.id}, {"run_name", run.name}, {"name", series.name}, {"source", series.source}, {"rank", series.rank},
-                       {"last", number_or_text(series.last.value)}, {"best", number_or_text(best_of(run, series))},
-                       {"step", series.last.step ? Json(*series.last.step) : Json(nullptr)}, {"count", series.count},
+      items.push_back({{"run", run.id},
+                       {"run_name", run.name},
+                       {"name", series.name},
+                       {"source", series.source},
+                       {"rank", series.rank},
+                       {"last", number_or_text(series.last.value)},
+                       {"best", number_or_text(best_of(run, series))},
+                       {"step", series.last.step ? Json(*series.last.step) : Json(nullptr)},
+                       {"count", series.count},
                        {"points", std::move(points)}});
     }
   }
@@ -141,9 +153,11 @@ std::string to_csv(const std::vector<RunSeries>& runs) {
   std::string text = "run,name,source,rank,step,t,value\r\n";
   for (const RunSeries& run : runs) {
     for (const index::Series& series : run.series) {
-      const std::string head = run.name + "," + csv_field(series.name) + "," + series.source + "," + std::to_string(series.rank) + ",";
+      const std::string head =
+          run.name + "," + csv_field(series.name) + "," + series.source + "," + std::to_string(series.rank) + ",";
       for (const index::SeriesPoint& point : series.points) {
-        text += head + (point.step ? std::to_string(*point.step) : "") + "," + exact_number(point.time) + "," + exact_number(point.value) + "\r\n";
+        text += head + (point.step ? std::to_string(*point.step) : "") + "," + exact_number(point.time) + "," +
+                exact_number(point.value) + "\r\n";
       }
     }
   }
@@ -183,7 +197,8 @@ PlotSeries plot_series(const index::Series& series, std::string name, bool by_ti
     const double step = point.step ? static_cast<double>(*point.step) : static_cast<double>(i);
     line.points.push_back({by_time ? point.time - began : step, point.value});
   }
-  std::stable_sort(line.points.begin(), line.points.end(), [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; });
+  std::stable_sort(line.points.begin(), line.points.end(),
+                   [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; });
   return line;
 }
 
@@ -227,7 +242,8 @@ void print_tables(Context& context, const std::vector<RunSeries>& runs) {
   for (const RunSeries& run : runs) {
     if (runs.size() > 1) context.out.line(context.out.paint(Style::bold, printable(run.name)));
     if (run.series.empty()) {
-      context.note(run.name + " has no metrics" + (runs.size() == 1 ? ". Log some: import trainctl; trainctl.log(loss=0.3, step=1)" : ""));
+      context.note(run.name + " has no metrics" +
+                   (runs.size() == 1 ? ". Log some: import trainctl; trainctl.log(loss=0.3, step=1)" : ""));
       continue;
     }
     MetricTableOptions options;
@@ -245,7 +261,8 @@ int metrics_action(Context& context, const MetricsArguments& arguments) {
   if (!store) return report(context, store.error());
   const bool data = context.json || arguments.csv;
   std::vector<std::string> names = arguments.names;
-  auto runs = read_words(*store, arguments, static_cast<std::size_t>(arguments.points.value_or(data ? 0 : kPlotPoints)), names);
+  auto runs =
+      read_words(*store, arguments, static_cast<std::size_t>(arguments.points.value_or(data ? 0 : kPlotPoints)), names);
   if (!runs) return report(context, runs.error());
   if (const auto chosen = choose(*runs, names, arguments.system); !chosen) return report(context, chosen.error());
   if (context.json) {
@@ -267,7 +284,8 @@ int metrics_action(Context& context, const MetricsArguments& arguments) {
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<MetricsArguments>();
-  app.add_option("run", arguments->words, "The run (your last one when left out), then names of metrics, or more runs")->type_name("RUN NAME…");
+  app.add_option("run", arguments->words, "The run (your last one when left out), then names of metrics, or more runs")
+      ->type_name("RUN NAME…");
   app.add_option("--name", arguments->names, "Only this metric; may be repeated")->type_name("NAME")->one_value_each();
   app.add_option("--x", arguments->x, "What the plot goes along")->one_of({"step", "time"});
   app.add_flag("--log", arguments->log, "Logarithmic plot");
@@ -275,7 +293,8 @@ Action configure(Options& app) {
   app.add_option("--height", arguments->height, "Lines of the plot")->type_name("N");
   app.add_flag("--system", arguments->system, "With what was measured of the machine (system/…)");
   app.add_option("--attempt", arguments->attempt, "Of this attempt; the last one when left out")->type_name("N");
-  app.add_option("--points", arguments->points, "At most N points a metric, peaks kept; all with --json and --csv")->type_name("N");
+  app.add_option("--points", arguments->points, "At most N points a metric, peaks kept; all with --json and --csv")
+      ->type_name("N");
   app.add_flag("--csv", arguments->csv, "Every point as CSV");
   return [arguments](Context& context) { return metrics_action(context, *arguments); };
 }
@@ -283,7 +302,12 @@ Action configure(Options& app) {
 }  // namespace
 
 Command metrics_command() {
-  return {"metrics", "Looking", "Show the metrics of runs: values and a plot", true, configure, Completes::run,
+  return {"metrics",
+          "Looking",
+          "Show the metrics of runs: values and a plot",
+          true,
+          configure,
+          Completes::run,
           "Examples:\n"
           "  trainctl metrics @                   all metrics of your last run, the primary one as a plot\n"
           "  trainctl metrics digits-7 loss --log\n"

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,12 +10,6 @@
 
 namespace trainctl::cli {
 namespace {
-
-/// True when the words after the options stood behind a "--".
-bool behind_dashes(const std::vector<std::string>& argv, std::size_t words) {
-  const auto dashes = std::find(argv.begin(), argv.end(), "--");
-  return dashes != argv.end() && static_cast<std::size_t>(argv.end() - dashes) == words + 1;
-}
 
 ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArguments& arguments) {
   spec::LoadOptions options = load_options(arguments);
@@ -35,14 +28,15 @@ ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArg
 }
 
 int run_action(Context& context, const Options& app, LaunchArguments& arguments) {
-  const std::vector<std::string> words = app.remaining();
+  std::vector<std::string> words = app.remaining();
+  arguments.bare_command = !words.empty() && words.front() == "--";
+  if (arguments.bare_command) words.erase(words.begin());
   if (words.empty()) {
     return report(context,
                   Error{.code = Errc::invalid,
                         .message = "nothing to run",
                         .hint = "trainctl run train.py --lr 0.1, or trainctl run -- CMD, or trainctl run FILE.json"});
   }
-  arguments.bare_command = behind_dashes(context.argv, words.size());
   if (!arguments.bare_command && words.front().starts_with('-')) {
     return report(context, Error{.code = Errc::invalid,
                                  .message = "unknown option " + words.front(),

@@ -65,7 +65,8 @@ std::string source_text(const format::Plan& plan) {
   if (kind == "in_place") text = "in place: " + plan.source.value("directory", "");
   if (kind == "snapshot") {
     text = "snapshot " + plan.source.value("digest", "").substr(0, 12) + " · " +
-           base::format_count(plan.source.value("files", std::uint64_t{0})) + " files, " +
+           base::format_count(plan.source.value("files", std::uint64_t{0})) +
+           (plan.source.value("files", std::uint64_t{0}) == 1 ? " file, " : " files, ") +
            base::format_size(plan.source.value("bytes", std::uint64_t{0}));
   }
   const auto git = plan.source.find("git");
@@ -93,7 +94,9 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   Sheet sheet(context);
   context.out.line(state_mark(context.out, state.state) + " " + context.out.paint(Style::bold, plan.name) + "  " +
                    std::string(format::to_string(state.state)) +
-                   (state.cause ? " (" + std::string(format::to_string(*state.cause)) + ")" : ""));
+                   (state.cause && *state.cause != format::Cause::exit && state.state != format::State::succeeded
+                        ? " (" + std::string(format::to_string(*state.cause)) + ")"
+                        : ""));
   sheet.row("why", printable(state.message));
   sheet.row("id", plan.id);
   sheet.row("experiment", printable(plan.experiment));

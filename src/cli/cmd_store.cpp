@@ -45,12 +45,12 @@ int check(Context& context, const archive::Store& store) {
     return good ? 0 : exit_code_for(Errc::store);
   }
   for (const auto& finding : checked->findings) {
-    context.out.line(context.out.paint(Style::red, context.out.utf8() ? "✗" : "!") + " " + printable(finding.where) + ": " +
-                     printable(finding.message));
+    context.out.line(context.out.paint(Style::red, context.out.utf8() ? "✗" : "!") + " " + printable(finding.where) +
+                     ": " + printable(finding.message));
     if (!finding.hint.empty()) context.out.line("  " + context.out.paint(Style::dim, printable(finding.hint)));
   }
-  const std::string counts = base::format_count(checked->runs) + " runs, " + base::format_count(checked->names) + " names, " +
-                             base::format_count(checked->snapshots) + " snapshots and the index";
+  const std::string counts = base::format_count(checked->runs) + " runs, " + base::format_count(checked->names) +
+                             " names, " + base::format_count(checked->snapshots) + " snapshots and the index";
   if (good) {
     context.out.line(context.out.paint(Style::green, context.out.utf8() ? "✓" : "ok") + " " + counts + " are whole");
     return 0;
@@ -71,7 +71,8 @@ int rebuild(Context& context, const archive::Store& store) {
   if (context.json) {
     context.print({{"runs", rebuilt->added}, {"milliseconds", took.count()}});
   } else {
-    context.note("the index has " + base::format_count(rebuilt->added) + " runs, made in " + base::format_duration(took));
+    context.note("the index has " + base::format_count(rebuilt->added) + " runs, made in " +
+                 base::format_duration(took));
   }
   return 0;
 }

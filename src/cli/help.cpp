@@ -94,12 +94,19 @@ void describe(const CLI::App& app, const std::string& prefix, std::size_t width,
 std::string overview(const Stream& out, bool all) {
   std::string text = "trainctl runs training scripts anywhere and remembers everything.\n\n";
   text += "Usage: trainctl COMMAND [OPTIONS]\n";
-  std::string group;
+  std::vector<std::string_view> groups;
   for (const Command& command : all_commands()) {
-    if (!all && !command.common) continue;
-    if (group != command.group) text += "\n" + out.paint(Style::bold, command.group) + "\n";
-    group = command.group;
-    text += entry(command.name, command.summary, static_cast<std::size_t>(out.width()));
+    if ((all || command.common) && std::find(groups.begin(), groups.end(), command.group) == groups.end()) {
+      groups.emplace_back(command.group);
+    }
+  }
+  for (const std::string_view group : groups) {
+    text += "\n" + out.paint(Style::bold, group) + "\n";
+    for (const Command& command : all_commands()) {
+      if (group == command.group && (all || command.common)) {
+        text += entry(command.name, command.summary, static_cast<std::size_t>(out.width()));
+      }
+    }
   }
   text += "\nRuns are named digits-42, digits (its last), @ (your last run), @2, or by id.\n";
   if (!all) text += "trainctl help --all lists the other commands; trainctl COMMAND --help explains one.\n";

@@ -52,7 +52,8 @@ index::Progress IndexProgress::callback() {
 std::string as_of_text(const index::Refreshed& refreshed) {
   if (refreshed.complete) return {};
   const bool ever = refreshed.as_of > base::WallTime{};
-  std::string text = ever ? "as of " + relative_text(refreshed.as_of, base::wall_now()) : "not all runs have been read yet";
+  std::string text =
+      ever ? "as of " + relative_text(refreshed.as_of, base::wall_now()) : "not all runs have been read yet";
   if (refreshed.held_by) text += ": process " + std::to_string(*refreshed.held_by) + " is updating the index";
   return text;
 }

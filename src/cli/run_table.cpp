@@ -28,7 +28,8 @@ std::size_t total_width(const std::vector<std::size_t>& widths, const std::vecto
 }
 
 /// Cuts and leaves out until the columns fit.
-void shrink(std::span<const TableColumn> columns, std::vector<std::size_t>& widths, std::vector<bool>& shown, std::size_t width) {
+void shrink(std::span<const TableColumn> columns, std::vector<std::size_t>& widths, std::vector<bool>& shown,
+            std::size_t width) {
   for (;;) {
     const std::size_t total = total_width(widths, shown);
     if (total <= width) return;
@@ -45,14 +46,16 @@ void shrink(std::span<const TableColumn> columns, std::vector<std::size_t>& widt
     }
     std::size_t least = columns.size();
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      if (shown[i] && columns[i].rank > 0 && (least == columns.size() || columns[i].rank > columns[least].rank)) least = i;
+      if (shown[i] && columns[i].rank > 0 && (least == columns.size() || columns[i].rank > columns[least].rank))
+        least = i;
     }
     if (least == columns.size()) return;
     shown[least] = false;
   }
 }
 
-std::string cell_text(const Stream& out, const TableColumn& column, const TableCell& cell, std::size_t width, bool last) {
+std::string cell_text(const Stream& out, const TableColumn& column, const TableCell& cell, std::size_t width,
+                      bool last) {
   const std::string text = fit(cell.text, width);
   const std::size_t used = display_width(text);
   const std::string padding(width - std::min(width, used), ' ');
@@ -123,10 +126,12 @@ std::string shown_time(const Context& context, base::WallTime time, base::WallTi
 }
 
 /// The text of a value asked for with --columns.
-std::string value_text(const Context& context, const index::Field& field, const index::Value& value, base::WallTime now) {
+std::string value_text(const Context& context, const index::Field& field, const index::Value& value,
+                       base::WallTime now) {
   if (std::holds_alternative<std::monostate>(value)) return "-";
   if (const auto* text = std::get_if<std::string>(&value)) return printable(*text);
-  if (const auto* real = std::get_if<double>(&value)) return base::format_number(*real, context.out.is_terminal() ? 4 : 17);
+  if (const auto* real = std::get_if<double>(&value))
+    return base::format_number(*real, context.out.is_terminal() ? 4 : 17);
   const std::int64_t number = std::get<std::int64_t>(value);
   if (field.column != nullptr && field.column->kind == index::Kind::time) {
     return shown_time(context, base::WallTime(std::chrono::microseconds(number)), now);
@@ -148,7 +153,8 @@ std::string field_title(const index::Field& field) {
 
 bool is_number(const index::Field& field) {
   if (field.source == index::Field::Source::metric) return true;
-  return field.column != nullptr && (field.column->kind == index::Kind::number || field.column->kind == index::Kind::duration);
+  return field.column != nullptr &&
+         (field.column->kind == index::Kind::number || field.column->kind == index::Kind::duration);
 }
 
 struct Table {
@@ -160,7 +166,8 @@ Table chosen_columns(const Context& context, const index::RunPage& page, base::W
   Table table;
   int rank = 0;
   for (const index::Field& field : page.columns) {
-    table.columns.push_back({field_title(field), rank++, is_number(field) ? std::size_t{0} : std::size_t{12}, is_number(field)});
+    table.columns.push_back(
+        {field_title(field), rank++, is_number(field) ? std::size_t{0} : std::size_t{12}, is_number(field)});
   }
   for (const index::RunRow& row : page.rows) {
     std::vector<TableCell> cells;
@@ -178,19 +185,23 @@ Table chosen_columns(const Context& context, const index::RunPage& page, base::W
 
 Table usual_columns(const Context& context, const index::RunPage& page, base::WallTime now) {
   Table table;
-  table.columns = {{"NAME", 0, 0, false},     {"STATE", 0, 0, false},   {"CREATED", 1, 0, false},    {"DURATION", 3, 0, false},
-                   {"METRICS", 2, 12, false}, {"TARGET", 4, 8, false}, {"PARAMETERS", 5, 16, false}, {"MESSAGE", 6, 20, false}};
-  const bool all_local = std::all_of(page.rows.begin(), page.rows.end(), [](const auto& row) { return row.target == "local"; });
+  table.columns = {{"NAME", 0, 0, false},        {"STATE", 0, 0, false},    {"CREATED", 1, 0, false},
+                   {"DURATION", 3, 0, false},    {"METRICS", 2, 12, false}, {"TARGET", 4, 8, false},
+                   {"PARAMETERS", 5, 16, false}, {"MESSAGE", 6, 20, false}};
+  const bool all_local =
+      std::all_of(page.rows.begin(), page.rows.end(), [](const auto& row) { return row.target == "local"; });
   for (const index::RunRow& row : page.rows) {
-    const std::string message = row.state == format::State::succeeded ? std::string() : base::split(row.message, '\n').front();
-    table.rows.push_back({{printable(row.name), Style::bold},
-                          {plain_mark(context.out, row.state) + std::string(format::to_string(row.state)), state_style(row.state)},
-                          {shown_time(context, row.created, now)},
-                          {duration_text(row, now)},
-                          {metric_brief(row)},
-                          {all_local ? std::string() : printable(row.target)},
-                          {parameters_brief(row.parameters), Style::dim},
-                          {printable(message), Style::dim}});
+    const std::string message =
+        row.state == format::State::succeeded ? std::string() : base::split(row.message, '\n').front();
+    table.rows.push_back(
+        {{printable(row.name), Style::bold},
+         {plain_mark(context.out, row.state) + std::string(format::to_string(row.state)), state_style(row.state)},
+         {shown_time(context, row.created, now)},
+         {duration_text(row, now)},
+         {metric_brief(row)},
+         {all_local ? std::string() : printable(row.target)},
+         {parameters_brief(row.parameters), Style::dim},
+         {printable(message), Style::dim}});
   }
   return table;
 }
@@ -227,16 +238,19 @@ std::string usual_csv(const index::RunPage& page) {
   for (const index::RunRow& row : page.rows) {
     const auto time = [](const std::optional<base::WallTime>& t) { return t ? base::format_utc(*t) : std::string(); };
     text += row.id + "," + csv_field(row.name) + "," + std::string(format::to_string(row.state)) + "," +
-            (row.cause ? std::string(format::to_string(*row.cause)) : "") + "," + (row.exit_code ? std::to_string(*row.exit_code) : "") + "," +
-            csv_field(row.target) + "," + csv_field(row.experiment) + "," + time(row.created) + "," + time(row.started) + "," +
-            time(row.ended) + "," + std::to_string(row.attempts);
+            (row.cause ? std::string(format::to_string(*row.cause)) : "") + "," +
+            (row.exit_code ? std::to_string(*row.exit_code) : "") + "," + csv_field(row.target) + "," +
+            csv_field(row.experiment) + "," + time(row.created) + "," + time(row.started) + "," + time(row.ended) +
+            "," + std::to_string(row.attempts);
     for (const std::string& name : parameters) {
       const auto found = row.parameters.find(name);
       const bool there = found != row.parameters.end() && !found->is_null();
-      text += "," + (there ? csv_field(found->is_string() ? found->get<std::string>() : base::dump_json(*found)) : std::string());
+      text += "," + (there ? csv_field(found->is_string() ? found->get<std::string>() : base::dump_json(*found))
+                           : std::string());
     }
     for (const std::string& name : metrics) {
-      const auto found = std::find_if(row.metrics.begin(), row.metrics.end(), [&](const auto& m) { return m.name == name; });
+      const auto found =
+          std::find_if(row.metrics.begin(), row.metrics.end(), [&](const auto& m) { return m.name == name; });
       text += "," + (found == row.metrics.end() ? std::string() : exact_number(found->last));
     }
     text += "\r\n";
@@ -256,7 +270,8 @@ std::string table_text(const Stream& out, std::span<const TableColumn> columns,
     widths[i] = std::max(widths[i], display_width(columns[i].title));
   }
   if (width > 0) shrink(columns, widths, shown, width);
-  const std::size_t last = static_cast<std::size_t>(std::find(shown.rbegin(), shown.rend(), true).base() - shown.begin());
+  const std::size_t last =
+      static_cast<std::size_t>(std::find(shown.rbegin(), shown.rend(), true).base() - shown.begin());
   std::string text;
   const auto add_line = [&](const auto& cell_of) {
     std::string line;

@@ -52,7 +52,8 @@ class Checker {
     for (const std::string& digest : digests) {
       ++result.snapshots;
       if (const auto manifest = opened->manifest(digest); !manifest) {
-        add("snapshot " + digest.substr(0, 12), manifest.error().message, "runs that used it keep their own copy of the files");
+        add("snapshot " + digest.substr(0, 12), manifest.error().message,
+            "runs that used it keep their own copy of the files");
       }
     }
     return {};
@@ -70,10 +71,12 @@ class Checker {
     const auto plan = format::read_plan(paths.plan());
     if (!plan) {
       const bool missing = plan.error().code == Errc::not_found;
-      add("run " + paths.id(), missing ? "has no plan.json: it was interrupted while it was made" : plan.error().message, remove);
+      add("run " + paths.id(),
+          missing ? "has no plan.json: it was interrupted while it was made" : plan.error().message, remove);
       return;
     }
-    if (plan->id != paths.id()) add("run " + paths.id(), "its plan is of run " + plan->id, "the folder was copied or renamed; " + remove);
+    if (plan->id != paths.id())
+      add("run " + paths.id(), "its plan is of run " + plan->id, "the folder was copied or renamed; " + remove);
     if (const auto state = format::fold_run(paths); !state) add("run " + plan->name, state.error().message, remove);
   }
 
@@ -86,7 +89,8 @@ class Checker {
     }
     // A name outlives its run: it is never given twice. Only a run that calls itself otherwise is wrong.
     const auto plan = format::read_plan(store_.run(id).plan());
-    if (plan && plan->name != name) add("name " + name, "points to run " + id + ", which is " + plan->name, "name it by its id");
+    if (plan && plan->name != name)
+      add("name " + name, "points to run " + id + ", which is " + plan->name, "name it by its id");
   }
 
   const archive::Store& store_;
