@@ -78,7 +78,7 @@ std::string_view take_word(std::string_view& text) {
   return word;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return "\"" + to_utf8(text.substr(0, 60)) + "\"";
 }
 
@@ -101,24 +101,24 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
   double previous = std::numeric_limits<double>::infinity();
   while (!rest.empty()) {
     const auto number = take_number(rest);
-    if (!number) return fail(Errc::invalid, quoted(text) + " is not a duration", std::string(kDurationHint));
+    if (!number) return fail(Errc::invalid, in_quotes(text) + " is not a duration", std::string(kDurationHint));
     const std::string_view name = take_word(rest);
     if (name.empty()) {
-      return fail(Errc::invalid, "the duration " + quoted(text) + " has no unit", std::string(kDurationHint));
+      return fail(Errc::invalid, "the duration " + in_quotes(text) + " has no unit", std::string(kDurationHint));
     }
     const Unit* unit = find_unit(kDurationUnits, name);
     if (unit == nullptr) {
-      return fail(Errc::invalid, quoted(name) + " is not a unit of time", std::string(kDurationHint));
+      return fail(Errc::invalid, in_quotes(name) + " is not a unit of time", std::string(kDurationHint));
     }
     if (unit->factor >= previous) {
-      return fail(Errc::invalid, "the units of the duration " + quoted(text) + " do not go from large to small",
+      return fail(Errc::invalid, "the units of the duration " + in_quotes(text) + " do not go from large to small",
                   std::string(kDurationHint));
     }
     previous = unit->factor;
     total += *number * unit->factor;
   }
   constexpr double kLongest = 100.0 * 366 * 86400e3;
-  if (!(total <= kLongest)) return fail(Errc::invalid, "the duration " + quoted(text) + " is over 100 years");
+  if (!(total <= kLongest)) return fail(Errc::invalid, "the duration " + in_quotes(text) + " is over 100 years");
   return std::chrono::milliseconds(std::llround(total));
 }
 
@@ -128,14 +128,14 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), bytes);
   if (!rest.empty() && error == std::errc() && end == rest.data() + rest.size()) return bytes;
   const auto number = take_number(rest);
-  if (!number) return fail(Errc::invalid, quoted(text) + " is not a size", std::string(kSizeHint));
+  if (!number) return fail(Errc::invalid, in_quotes(text) + " is not a size", std::string(kSizeHint));
   const std::string name = to_lower(trim(rest));
   const Unit* unit = find_unit(kSizeUnits, name);
-  if (unit == nullptr) return fail(Errc::invalid, quoted(name) + " is not a unit of size", std::string(kSizeHint));
+  if (unit == nullptr) return fail(Errc::invalid, in_quotes(name) + " is not a unit of size", std::string(kSizeHint));
   const double total = *number * unit->factor;
-  if (!(total < 18446744073709551616.0)) return fail(Errc::invalid, "the size " + quoted(text) + " is too large");
+  if (!(total < 18446744073709551616.0)) return fail(Errc::invalid, "the size " + in_quotes(text) + " is too large");
   if (unit->factor <= 1.0 && total != std::floor(total)) {
-    return fail(Errc::invalid, "the size " + quoted(text) + " is not a whole number of bytes", std::string(kSizeHint));
+    return fail(Errc::invalid, "the size " + in_quotes(text) + " is not a whole number of bytes", std::string(kSizeHint));
   }
   return static_cast<std::uint64_t>(std::round(total));
 }

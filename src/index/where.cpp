@@ -140,7 +140,7 @@ class Parser {
   }
 
   Result<std::string> field_part() {
-    if (at_ < text_.size() && (text_[at_] == '"' || text_[at_] == '\'')) return quoted();
+    if (at_ < text_.size() && (text_[at_] == '"' || text_[at_] == '\'')) return in_quotes();
     const std::size_t begin = at_;
     while (at_ < text_.size() && is_name(text_[at_])) ++at_;
     if (at_ == begin)
@@ -153,7 +153,7 @@ class Parser {
     ValueText value{.text = {}, .quoted = false, .column = column(at_)};
     if (at_ < text_.size() && (text_[at_] == '"' || text_[at_] == '\'')) {
       value.quoted = true;
-      TRY_ASSIGN(value.text, quoted());
+      TRY_ASSIGN(value.text, in_quotes());
       return value;
     }
     const std::size_t begin = at_;
@@ -163,7 +163,7 @@ class Parser {
     return value;
   }
 
-  Result<std::string> quoted() {
+  Result<std::string> in_quotes() {
     const std::size_t begin = at_;
     const char quote = text_[at_++];
     std::string text;
