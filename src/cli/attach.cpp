@@ -21,6 +21,7 @@
 #include "cli/status_line.hpp"
 #include "engine/follow.hpp"
 #include "engine/supervision.hpp"
+#include "host/linux/process.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -321,10 +322,7 @@ int pass_through_code(const format::RunPaths& run) {
       (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
     return *state->exit_code;
   }
-  if (state->end.is_object()) {
-    const auto number = state->end.value("signal_number", 0);
-    if (number > 0) return 128 + number;
-  }
+  if (const auto number = host::signal_number(state->signal)) return 128 + *number;
   return 125;
 }
 
