@@ -135,7 +135,11 @@ std::string talk(const Listing& listing, const LsArguments& arguments) {
   }
   for (const std::string& note : page.notes) add("note: " + printable(note));
   if (page.next && page.more > 0) {
-    add("… " + base::format_count(page.more) + (page.more_is_least ? " or more" : "") + " more (-n N, or --all)");
+    // Counting is given up after a while; then only that there are more is known.
+    const std::string count =
+        page.more > 1 ? base::format_count(page.more) + (page.more_is_least ? " or more" : "") : "";
+    const std::string shown = page.more_is_least && count.empty() ? "many" : count.empty() ? "1" : count;
+    add("… " + shown + " more (-n N, or --all)");
   }
   if (const std::string as_of = as_of_text(listing.refreshed); !as_of.empty()) add(as_of);
   return text;
