@@ -317,14 +317,11 @@ int pass_through_code(const format::RunPaths& run) {
     default:
       break;
   }
-  if (state->exit_code &&
-      (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
-    return *state->exit_code;
-  }
-  if (state->end.is_object()) {
-    const auto number = state->end.value("signal_number", 0);
-    if (number > 0) return 128 + number;
-  }
+  // A signal is recorded with its shell code, 128 + n. Every other cause is ours, whatever the command ended with.
+  const auto cause = state->cause.value_or(format::Cause::exit);
+  const bool of_the_command = cause == format::Cause::exit || cause == format::Cause::signal ||
+                              cause == format::Cause::start || cause == format::Cause::oom_kernel;
+  if (state->exit_code && of_the_command) return *state->exit_code;
   return 125;
 }
 
