@@ -11,8 +11,8 @@ namespace trainctl::base {
 
 using WallTime = std::chrono::sys_time<std::chrono::microseconds>;
 
-WallTime wall_now();            ///< for showing and recording only; durations use mono_ns
-std::uint64_t mono_ns();        ///< CLOCK_BOOTTIME in ns: goes on through suspend
+WallTime wall_now();                                       ///< for showing and recording only; durations use mono_ns
+std::uint64_t mono_ns();                                   ///< CLOCK_BOOTTIME in ns: goes on through suspend
 std::string format_utc(WallTime time);                     ///< "2026-11-23T02:28:01.123456Z"
 std::optional<WallTime> parse_utc(std::string_view text);  ///< RFC 3339 with Z or an offset; fraction optional
 

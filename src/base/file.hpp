@@ -25,7 +25,8 @@ Result<UniqueFd> open_file(const fs::path& path, int flags, mode_t mode = 0600);
 Result<std::string> read_file(const fs::path& path, std::uint64_t max_bytes = UINT64_C(1) << 32);
 
 /// Like read_file, but a missing file is an empty optional instead of an error.
-Result<std::optional<std::string>> read_file_if_exists(const fs::path& path, std::uint64_t max_bytes = UINT64_C(1) << 32);
+Result<std::optional<std::string>> read_file_if_exists(const fs::path& path, std::uint64_t max_bytes = UINT64_C(1)
+                                                                                                       << 32);
 
 /// Bytes [offset, offset+count), short at the end of the file.
 Result<std::string> read_range(const fs::path& path, std::uint64_t offset, std::uint64_t count);
@@ -52,18 +53,20 @@ Result<bool> make_directory(const fs::path& path, mode_t mode = 0700);
 Result<> sync_file(int fd);
 Result<> sync_directory(const fs::path& path);
 
-/// Removes a tree without following symbolic links; missing is fine. Makes unwritable directories of ours writable first.
+/// Removes a tree without following symbolic links; missing is fine. Makes unwritable directories of ours writable
+/// first.
 Result<> remove_tree(const fs::path& path);
 
 Result<std::vector<std::string>> list_directory(const fs::path& path);  ///< names, sorted; a missing directory is empty
 bool exists(const fs::path& path);                                      ///< lstat succeeds
 std::optional<std::uint64_t> file_size(const fs::path& path);
-std::uint64_t free_bytes(const fs::path& path);                         ///< for unprivileged users, 0 when unknown
+std::uint64_t free_bytes(const fs::path& path);  ///< for unprivileged users, 0 when unknown
 
 /// True on network file systems (NFS, SMB, Lustre, GPFS, FUSE over the network): no inotify, no reliable flock.
 bool is_network_file_system(const fs::path& path);
 
-/// An flock(2) held while the object lives. Never left to children: O_CLOEXEC, and forks that do not exec must close it.
+/// An flock(2) held while the object lives. Never left to children: O_CLOEXEC, and forks that do not exec must close
+/// it.
 class FileLock {
  public:
   /// Non-blocking: an empty optional when another process holds it.

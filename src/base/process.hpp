@@ -16,13 +16,13 @@
 namespace trainctl::base {
 
 struct Command {
-  std::vector<std::string> argv;                       ///< argv[0] is looked up on PATH unless it has a slash
+  std::vector<std::string> argv;  ///< argv[0] is looked up on PATH unless it has a slash
   std::optional<std::filesystem::path> directory = {};
   std::optional<std::vector<std::string>> environment = {};  ///< "K=V"; unset = ours
-  std::string input = {};                              ///< stdin; empty = /dev/null
+  std::string input = {};                                    ///< stdin; empty = /dev/null
   std::chrono::milliseconds deadline = std::chrono::seconds(30);
-  std::size_t max_output = 64U << 20U;                 ///< of each stream; more is an error
-  int output_fd = -1;                                  ///< >= 0: stdout and stderr go here instead of being captured
+  std::size_t max_output = 64U << 20U;  ///< of each stream; more is an error
+  int output_fd = -1;                   ///< >= 0: stdout and stderr go here instead of being captured
 };
 
 struct CommandOutput {
@@ -31,7 +31,8 @@ struct CommandOutput {
   std::string err;
 };
 
-/// Runs to the end. The deadline kills the process group and is Errc::timeout; a program that is missing is Errc::not_found.
+/// Runs to the end. The deadline kills the process group and is Errc::timeout; a program that is missing is
+/// Errc::not_found.
 Result<CommandOutput> run_command(const Command& command);
 
 /// Absolute path of `program` on `path` (PATH when empty); relative and world-writable PATH entries are skipped.

@@ -135,7 +135,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   const double total = *number * unit->factor;
   if (!(total < 18446744073709551616.0)) return fail(Errc::invalid, "the size " + in_quotes(text) + " is too large");
   if (unit->factor <= 1.0 && total != std::floor(total)) {
-    return fail(Errc::invalid, "the size " + in_quotes(text) + " is not a whole number of bytes", std::string(kSizeHint));
+    return fail(Errc::invalid, "the size " + in_quotes(text) + " is not a whole number of bytes",
+                std::string(kSizeHint));
   }
   return static_cast<std::uint64_t>(std::round(total));
 }

@@ -21,6 +21,7 @@
 #include "cli/status_line.hpp"
 #include "engine/follow.hpp"
 #include "engine/supervision.hpp"
+#include "host/linux/process.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -317,11 +318,11 @@ int pass_through_code(const format::RunPaths& run) {
     default:
       break;
   }
-  // A signal is recorded with its shell code, 128 + n. Every other cause is ours, whatever the command ended with.
-  const auto cause = state->cause.value_or(format::Cause::exit);
-  const bool of_the_command = cause == format::Cause::exit || cause == format::Cause::signal ||
-                              cause == format::Cause::start || cause == format::Cause::oom_kernel;
-  if (state->exit_code && of_the_command) return *state->exit_code;
+  if (state->exit_code &&
+      (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
+    return *state->exit_code;
+  }
+  if (const auto number = host::signal_number(state->signal)) return 128 + *number;
   return 125;
 }
 

@@ -83,7 +83,12 @@ Result<std::vector<RunSeries>> read_words(const archive::Store& store, const Met
     }
     if (!id) {
       Error error = std::move(id).error();
-      if (!runs.empty()) error.message += ", and " + runs.front().name + " has no metric of that name";
+      if (!runs.empty()) {
+        error.message += ", and " + runs.front().name + " has no metric of that name";
+        std::vector<std::string_view> candidates;
+        for (const index::Series& series : runs.front().series) candidates.push_back(series.name);
+        if (const auto near = base::suggest(word, candidates)) error.hint = "did you mean " + *near + "?";
+      }
       return fail(std::move(error));
     }
     TRY_ASSIGN(RunSeries run, read_run(store, *id, arguments, most));

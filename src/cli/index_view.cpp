@@ -41,7 +41,7 @@ index::Progress IndexProgress::callback() {
       context_.err.write("\r" + context_.err.paint(Style::dim, text) + "\x1b[K");
       context_.err.flush();
     } else if (drawn_ns_ == 0) {
-      context_.note("reading " + base::format_count(total) + " run folders into the index");
+      context_.note("reading " + base::format_count(total) + " run folders");
       context_.err.flush();
     }
     drawn_ns_ = now;

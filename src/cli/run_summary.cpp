@@ -80,13 +80,22 @@ std::string headline(const Context& context, const std::string& name, const form
   return text;
 }
 
+/// Does a log line say what went wrong ("ModuleNotFoundError: …", "fatal: …")? Ordinary output must not be taken for
+/// it.
+bool tells_a_reason(std::string_view line) {
+  const std::string lower = base::to_lower(line.substr(0, line.find(' ')));
+  if (!lower.ends_with(':')) return false;
+  return lower.ends_with("error:") || lower.ends_with("exception:") || lower == "fatal:" ||
+         lower.ends_with("interrupt:");
+}
+
 /// What went wrong, in words, with the last line of the log where the script says more than we can.
 std::string failure_text(const format::RunPaths& run, const format::RunState& state) {
   std::string text = printable(base::split(state.message, '\n').front());
   const bool script_failed = state.cause == format::Cause::exit || state.cause == format::Cause::signal;
   if (script_failed && state.attempt > 0) {
     const std::string line = last_log_line(run, state.attempt);
-    if (!line.empty()) text = printable(line) + (text.empty() ? "" : " (" + text + ")");
+    if (tells_a_reason(line)) text = printable(line) + (text.empty() ? "" : " (" + text + ")");
   }
   return text;
 }
@@ -127,6 +136,7 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   Json metrics = Json::object();
   for (const auto& [name, value] : run_metrics(run, state.attempt)) {
+    if (name.starts_with("system/")) continue;
     metrics[name] = {{"last", number_or_text(value.last)},
                      {"best", number_or_text(value.best(plan.metrics.goal))},
                      {"step", value.step ? Json(*value.step) : Json(nullptr)}};

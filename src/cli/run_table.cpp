@@ -186,7 +186,7 @@ Table chosen_columns(const Context& context, const index::RunPage& page, base::W
 Table usual_columns(const Context& context, const index::RunPage& page, base::WallTime now) {
   Table table;
   table.columns = {{"NAME", 0, 0, false},        {"STATE", 0, 0, false},    {"CREATED", 1, 0, false},
-                   {"DURATION", 3, 0, false},    {"METRICS", 2, 12, false}, {"TARGET", 4, 8, false},
+                   {"DURATION", 3, 0, false},    {"METRICS", 2, 16, false}, {"TARGET", 4, 8, false},
                    {"PARAMETERS", 5, 16, false}, {"MESSAGE", 6, 20, false}};
   const bool all_local =
       std::all_of(page.rows.begin(), page.rows.end(), [](const auto& row) { return row.target == "local"; });

@@ -19,13 +19,13 @@ struct TableCell {
 
 struct TableColumn {
   std::string title;
-  int rank = 0;              ///< columns of the highest rank are left out first; 0 always stays
-  std::size_t narrowest = 0; ///< may be cut to this many cells; 0 = never cut
-  bool right = false;        ///< numbers stand at the right
+  int rank = 0;               ///< columns of the highest rank are left out first; 0 always stays
+  std::size_t narrowest = 0;  ///< may be cut to this many cells; 0 = never cut
+  bool right = false;         ///< numbers stand at the right
 };
 
-/// Header and rows. Where `width` is > 0 the wide columns are cut and then the least important ones are left out until it
-/// fits; 0 = everything, whole. Empty columns of rank > 0 are left out.
+/// Header and rows. Where `width` is > 0 the wide columns are cut and then the least important ones are left out until
+/// it fits; 0 = everything, whole. Empty columns of rank > 0 are left out.
 std::string table_text(const Stream& out, std::span<const TableColumn> columns,
                        std::span<const std::vector<TableCell>> rows, std::size_t width);
 

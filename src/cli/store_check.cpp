@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/store_check.hpp"
 
+#include <chrono>
 #include <string>
 
 #include "base/file.hpp"
@@ -104,6 +105,8 @@ Result<StoreCheck> check_store(const archive::Store& store, const index::Progres
   TRY(checker.names());
   TRY(checker.snapshots());
   TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
+  // Runs that came since the last listing are no damage.
+  TRY(index->refresh(std::chrono::seconds(10), progress));
   TRY_ASSIGN(std::vector<index::Finding> findings, index->check());
   for (index::Finding& finding : findings) checker.result.findings.push_back(std::move(finding));
   return std::move(checker.result);

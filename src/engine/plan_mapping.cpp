@@ -100,7 +100,8 @@ Json parameter_json(const spec::ParameterValue& value) {
 }
 
 fs::path source_directory(const spec::LoadedRun& run) {
-  return (run.base_directory / run.config.source_directory).lexically_normal();
+  const fs::path path = (run.base_directory / run.config.source_directory).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();  // "dir/." becomes "dir/" otherwise
 }
 
 ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {

@@ -43,18 +43,21 @@ Result<> record_git(const fs::path& source, bool require_clean, Prepared& prepar
     prepared.warnings.push_back("the state of the git repository is not recorded: " + answer.why_not);
   }
   if (!answer.state) {
-    if (require_clean) return fail(Errc::invalid, source.string() + " is in no git repository, --require-clean cannot hold");
+    if (require_clean)
+      return fail(Errc::invalid, source.string() + " is in no git repository, --require-clean cannot hold");
     return {};
   }
   const snapshot::GitState& git = *answer.state;
   if (require_clean && git.dirty()) {
-    return fail(Errc::invalid, "there are uncommitted changes: " + std::to_string(git.changed) + " changed and " +
-                                   std::to_string(git.untracked) + " untracked files on top of " + git.commit.substr(0, 7),
+    return fail(Errc::invalid,
+                "there are uncommitted changes: " + std::to_string(git.changed) + " changed and " +
+                    std::to_string(git.untracked) + " untracked files on top of " + git.commit.substr(0, 7),
                 "commit them, or leave out --require-clean");
   }
-  prepared.plan.source["git"] = {{"commit", git.commit},       {"branch", git.branch},       {"remote", git.remote_url},
-                                 {"dirty", git.dirty()},       {"changed", git.changed},     {"untracked", git.untracked},
-                                 {"patch", git.patch},         {"patch_truncated", git.patch_truncated}};
+  prepared.plan.source["git"] = {{"commit", git.commit},     {"branch", git.branch},
+                                 {"remote", git.remote_url}, {"dirty", git.dirty()},
+                                 {"changed", git.changed},   {"untracked", git.untracked},
+                                 {"patch", git.patch},       {"patch_truncated", git.patch_truncated}};
   return {};
 }
 

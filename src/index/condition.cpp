@@ -78,7 +78,8 @@ class Compiler {
     if (!where.value.quoted && base::to_lower(where.value.text) == "null") return null_test(field, where, top);
     TRY_ASSIGN(const Value value, to_value(field, where));
     const bool number = !std::holds_alternative<std::string>(value);
-    const bool use_joined = joined_ != nullptr && same_field(field, *joined_) && (field.source == Field::Source::metric || number);
+    const bool use_joined =
+        joined_ != nullptr && same_field(field, *joined_) && (field.source == Field::Source::metric || number);
     const Sql left = use_joined ? joined_sql() : left_side(field, number);
     if (top && where.compare != Compare::unequal && where.compare != Compare::not_glob) {
       add_driver(field, where.compare, value);
@@ -89,7 +90,8 @@ class Compiler {
     }
     Sql sql{"(", {}};
     if (where.compare == Compare::unequal) return sql.add(left).add(" IS NOT ").bind(value).add(")");
-    if (where.compare == Compare::not_glob) return sql.add("NOT coalesce(").add(left).add(" GLOB ").bind(value).add(",0))");
+    if (where.compare == Compare::not_glob)
+      return sql.add("NOT coalesce(").add(left).add(" GLOB ").bind(value).add(",0))");
     return sql.add(left).add(sql_operator(where.compare)).bind(value).add(")");
   }
 
@@ -129,7 +131,8 @@ class Compiler {
       case Field::Source::metric:
         if (is_glob(where.compare)) return where_error("~ compares text, a metric is a number", at);
         if (number) return Value(*number);
-        if (const auto special = format::parse_special_number(text); special && !std::isnan(*special)) return Value(*special);
+        if (const auto special = format::parse_special_number(text); special && !std::isnan(*special))
+          return Value(*special);
         return where_error("expected a number, found \"" + text + "\"", at);
       case Field::Source::parameter:
         if (number && !where.value.quoted && !is_glob(where.compare)) return Value(*number);
@@ -156,7 +159,8 @@ class Compiler {
     if (column.kind == Kind::duration) {
       if (number) return Value(static_cast<std::int64_t>(std::clamp(*number, -1e12, 1e12) * 1e6));
       const auto duration = base::parse_duration(text);
-      if (!duration) return where_error("expected a duration, found \"" + text + "\"", at, "for example 90s, 10m, 2h, 7d");
+      if (!duration)
+        return where_error("expected a duration, found \"" + text + "\"", at, "for example 90s, 10m, 2h, 7d");
       return Value(std::int64_t{duration->count()} * 1000);
     }
     const auto time = read_time(text);
@@ -194,7 +198,8 @@ class Compiler {
       sql.add("SELECT run FROM parameters WHERE name=").bind(field.name_key).add(" AND number");
     } else if (field.source == Field::Source::tag) {
       sql.add("SELECT run FROM tags WHERE name=").bind(field.name_key).add(" AND text");
-    } else if (compare == Compare::equal && (field.column->name == "state" || field.column->name == "base_name" || field.column->name == "experiment")) {
+    } else if (compare == Compare::equal && (field.column->name == "state" || field.column->name == "base_name" ||
+                                             field.column->name == "experiment")) {
       sql.add("SELECT key AS run FROM runs WHERE ").add(field.column->name);
     } else {
       return;

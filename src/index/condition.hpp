@@ -15,10 +15,10 @@
 namespace trainctl::index {
 
 struct Condition {
-  Sql sql = {"1", {}};                  ///< true, false or NULL (= false) for the row r
-  std::vector<Sql> drivers = {};        ///< each a "SELECT run …" of all rows that may match: the smallest is a good start
+  Sql sql = {"1", {}};            ///< true, false or NULL (= false) for the row r
+  std::vector<Sql> drivers = {};  ///< each a "SELECT run …" of all rows that may match: the smallest is a good start
   std::vector<std::string> notes = {};
-  bool needs_joined = false;            ///< never true where the joined metric or parameter is missing
+  bool needs_joined = false;  ///< never true where the joined metric or parameter is missing
 };
 
 /// `joined`: this field of the row is at hand as m.<aspect> (a metric) or m.number (a parameter).

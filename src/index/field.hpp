@@ -37,8 +37,8 @@ struct Field {
   std::string note = {};           ///< "no run has a metric x, did you mean y", when name_key is 0
 };
 
-/// Finds the field in the columns and in what the runs of this index have. A bare name that is nothing is Errc::invalid with
-/// "did you mean"; metrics.x, parameters.x and tags.x that no run has (yet) are fine and never match.
+/// Finds the field in the columns and in what the runs of this index have. A bare name that is nothing is Errc::invalid
+/// with "did you mean"; metrics.x, parameters.x and tags.x that no run has (yet) are fine and never match.
 Result<Field> resolve_field(Database& database, const FieldText& text, std::string_view option);
 
 /// The column of `metrics` that an aspect is.

@@ -91,7 +91,8 @@ Result<> Index::start_over() {
 base::WallTime Index::last_complete() const {
   struct stat status{};
   if (::stat(store_.paths().index_lock().c_str(), &status) != 0) return {};
-  return base::WallTime(std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::microseconds(status.st_mtim.tv_nsec / 1000));
+  return base::WallTime(std::chrono::seconds(status.st_mtim.tv_sec) +
+                        std::chrono::microseconds(status.st_mtim.tv_nsec / 1000));
 }
 
 Result<Refreshed> Index::refresh(std::chrono::milliseconds budget, const Progress& progress) {
@@ -134,8 +135,9 @@ Result<Refreshed> Index::refresh_once(std::chrono::milliseconds budget, const Pr
 Result<> Index::checkpoint_if_large() {
   const auto size = base::file_size(with_suffix(store_.paths().index(), "-wal"));
   if (size.value_or(0) < kLargeWal) return {};
-  // Readers may hold it back; then the next one moves it on.
-  auto moved = database_->execute("PRAGMA wal_checkpoint(PASSIVE)");
+  // Readers may hold it back: nobody waits for them, the next one moves it on. Emptied, so that its size says how much
+  // is left to move.
+  auto moved = database_->execute("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=2000");
   return moved || !database_->damaged() ? Result<>{} : moved;
 }
 
@@ -177,7 +179,8 @@ Result<std::vector<Finding>> Index::check() {
   TRY_ASSIGN(const std::vector<std::string> folders, list_ulids(store_.paths().runs()));
   TRY_ASSIGN(const std::int64_t known, database_->integer("SELECT count(*) FROM runs"));
   if (static_cast<std::uint64_t>(known) != folders.size()) {
-    findings.push_back({"index.db", "has " + std::to_string(known) + " runs, the store " + std::to_string(folders.size()), hint});
+    findings.push_back(
+        {"index.db", "has " + std::to_string(known) + " runs, the store " + std::to_string(folders.size()), hint});
   }
   return findings;
 }

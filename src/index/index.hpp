@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The index: a disposable SQLite database made from the run folders, so that listing, filtering and sorting 100,000 runs
-// does not read 100,000 folders. Missing, damaged or of another version it is made anew.
+// The index: a disposable SQLite database made from the run folders, so that listing, filtering and sorting 100,000
+// runs does not read 100,000 folders. Missing, damaged or of another version it is made anew.
 //
-// Only the holder of the store's index lock writes, checkpoints or recovers; an Index that got the lock holds it until it is
-// destroyed, so keep it for one command or one redraw. Without the lock it reads the last committed state.
+// Only the holder of the store's index lock writes, checkpoints or recovers; an Index that got the lock holds it until
+// it is destroyed, so keep it for one command or one redraw. Without the lock it reads the last committed state.
 #pragma once
 
 #include <chrono>
@@ -33,15 +33,15 @@ enum class Mode {
 };
 
 struct Refreshed {
-  base::WallTime as_of = {};             ///< everything that happened before is in the index
-  bool complete = false;                 ///< as_of is now
+  base::WallTime as_of = {};  ///< everything that happened before is in the index
+  bool complete = false;      ///< as_of is now
   std::uint64_t added = 0, updated = 0, removed = 0;
-  std::optional<pid_t> held_by = {};     ///< who had the lock, when we did not get it
+  std::optional<pid_t> held_by = {};  ///< who had the lock, when we did not get it
 };
 
 /// Something wrong in the index or in a run folder.
 struct Finding {
-  std::string where;    ///< run, name or file
+  std::string where;  ///< run, name or file
   std::string message;
   std::string hint;
 };
@@ -53,8 +53,8 @@ class Index {
   Index& operator=(const Index&) = delete;
   ~Index();
 
-  /// Takes in new run folders and what the runs that have not ended grew by. The budget bounds the latter; new folders are
-  /// always taken in, with `progress`. Without the lock nothing happens, as_of says how old the state is.
+  /// Takes in new run folders and what the runs that have not ended grew by. The budget bounds the latter; new folders
+  /// are always taken in, with `progress`. Without the lock nothing happens, as_of says how old the state is.
   Result<Refreshed> refresh(std::chrono::milliseconds budget, const Progress& progress = {});
 
   /// One page. An Errc::invalid error has the position in the where-expression.

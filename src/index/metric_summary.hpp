@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Last, lowest and highest value of each metric of an attempt, kept up by reading only what the files grew by. The points
-// themselves stay in the files.
+// Last, lowest and highest value of each metric of an attempt, kept up by reading only what the files grew by. The
+// points themselves stay in the files.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ namespace trainctl::index {
 
 struct MetricSummary {
   double last = std::numeric_limits<double>::quiet_NaN();
-  double lowest = std::numeric_limits<double>::quiet_NaN();   ///< NaN until a value that is a number
+  double lowest = std::numeric_limits<double>::quiet_NaN();  ///< NaN until a value that is a number
   double highest = std::numeric_limits<double>::quiet_NaN();
-  std::optional<std::int64_t> step = {};                      ///< of the last point that has one
+  std::optional<std::int64_t> step = {};  ///< of the last point that has one
   std::uint64_t points = 0;
   std::int64_t last_at = std::numeric_limits<std::int64_t>::min();  ///< us since 1970: the newest point is the last one
 
@@ -39,8 +39,8 @@ class MetricSummaries {
   std::map<std::string, std::uint64_t> offsets = {};
   ByName metrics = {};
 
-  /// Reads what the attempt's metric files grew by; true when there was anything. A file that shrank (a script may do that
-  /// to its own files) is Errc::invalid: forget all and read from the beginning.
+  /// Reads what the attempt's metric files grew by; true when there was anything. A file that shrank (a script may do
+  /// that to its own files) is Errc::invalid: forget all and read from the beginning.
   Result<bool> read_growth(const format::AttemptPaths& attempt);
 
  private:

@@ -62,7 +62,8 @@ Result<PageToken> decode_token(std::string_view text, const RunQuery& query) {
   PageToken token;
   bool good = json && json->is_array() && json->size() == 3 && (*json)[1].is_number_integer() && (*json)[2].is_array();
   if (good && (*json)[0] != fingerprint(query)) {
-    return fail(Errc::invalid, "this `next` belongs to another query", "repeat --where, --state, --since and --sort as they were");
+    return fail(Errc::invalid, "this `next` belongs to another query",
+                "repeat --where, --state, --since and --sort as they were");
   }
   if (good) {
     token.key = (*json)[1].get<std::int64_t>();
@@ -72,7 +73,8 @@ Result<PageToken> decode_token(std::string_view text, const RunQuery& query) {
       if (value) token.values.push_back(std::move(*value));
     }
   }
-  if (!good) return fail(Errc::invalid, "this is no `next` of a page", "take it from the field next of `trainctl ls --json`");
+  if (!good)
+    return fail(Errc::invalid, "this is no `next` of a page", "take it from the field next of `trainctl ls --json`");
   return token;
 }
 

@@ -12,7 +12,7 @@
 namespace trainctl::index {
 namespace {
 
-constexpr std::int64_t kSmall = 3'000;         ///< rows that are sorted faster than an index is walked
+constexpr std::int64_t kSmall = 3'000;  ///< rows that are sorted faster than an index is walked
 constexpr std::int64_t kCountAtMost = 100'000;
 constexpr std::uint64_t kCountNs = 20'000'000;
 
@@ -71,7 +71,8 @@ class Query {
 
   /// Keys are in the order of creation.
   [[nodiscard]] bool by_creation() const {
-    return sort_.empty() || (sort_.size() == 1 && sort_[0].field.column != nullptr && sort_[0].field.column->name == "created");
+    return sort_.empty() ||
+           (sort_.size() == 1 && sort_[0].field.column != nullptr && sort_[0].field.column->name == "created");
   }
   /// Rows with equal sort values come in this order, so that an index can be walked in either direction.
   [[nodiscard]] bool ties_fall() const { return sort_.empty() || sort_.back().falling; }
@@ -175,7 +176,10 @@ class Query {
     Sql sql{"SELECT r.key,NULL FROM runs r WHERE ", {}};
     sql.add(condition_.sql).add(" AND ").add(field_sql(field, 0)).add(" IS NULL");
     if (after_ && !in_values) sql.add(sort_[0].falling ? " AND r.key<" : " AND r.key>").bind(after_->key);
-    sql.add(" ORDER BY r.key").add(order).add(" LIMIT ").bind(static_cast<std::int64_t>(query_.limit + 1 - hits.size()));
+    sql.add(" ORDER BY r.key")
+        .add(order)
+        .add(" LIMIT ")
+        .bind(static_cast<std::int64_t>(query_.limit + 1 - hits.size()));
     TRY_ASSIGN(std::vector<Hit> rest, fetch(sql));
     hits.insert(hits.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
     return hits;

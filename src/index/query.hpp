@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages of runs: filtered, sorted, with a token for the next page (keyset paging: no gaps or repeats while runs are added).
+// Pages of runs: filtered, sorted, with a token for the next page (keyset paging: no gaps or repeats while runs are
+// added).
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "base/clock.hpp"
 #include "base/json.hpp"
@@ -21,14 +21,14 @@
 namespace trainctl::index {
 
 struct RunQuery {
-  std::vector<format::State> states = {};       ///< empty = all
-  std::optional<base::WallTime> since = {};     ///< created then or later
-  std::string where = {};                       ///< see index/where.hpp; empty = all
-  std::vector<std::string> sort = {};           ///< fields, "-" before one = falling; empty = newest first
-  std::vector<std::string> columns = {};        ///< fields whose values go to RunRow::values
+  std::vector<format::State> states = {};    ///< empty = all
+  std::optional<base::WallTime> since = {};  ///< created then or later
+  std::string where = {};                    ///< see index/where.hpp; empty = all
+  std::vector<std::string> sort = {};        ///< fields, "-" before one = falling; empty = newest first
+  std::vector<std::string> columns = {};     ///< fields whose values go to RunRow::values
   std::size_t limit = 50;
-  std::string after = {};                       ///< RunPage::next of the page before, same query
-  bool count_more = false;                      ///< fill RunPage::more
+  std::string after = {};   ///< RunPage::next of the page before, same query
+  bool count_more = false;  ///< fill RunPage::more
   base::WallTime now = base::wall_now();
   /// Reads a time in the expression; "7d" is seven days ago. Durations and RFC 3339 when unset.
   std::function<Result<base::WallTime>(std::string_view)> parse_time = {};
@@ -57,11 +57,11 @@ struct RunRow {
 
 struct RunPage {
   std::vector<RunRow> rows;
-  std::optional<std::string> next;     ///< opaque; empty = this was the last page
-  std::uint64_t more = 0;              ///< rows behind this page, with count_more
-  bool more_is_least = false;          ///< there are even more: counting was given up
-  std::vector<Field> columns;          ///< as RunQuery::columns
-  std::vector<std::string> notes;      ///< about fields no run has
+  std::optional<std::string> next;  ///< opaque; empty = this was the last page
+  std::uint64_t more = 0;           ///< rows behind this page, with count_more
+  bool more_is_least = false;       ///< there are even more: counting was given up
+  std::vector<Field> columns;       ///< as RunQuery::columns
+  std::vector<std::string> notes;   ///< about fields no run has
 };
 
 Result<RunPage> query_runs(Database& database, const RunQuery& query);

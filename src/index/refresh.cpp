@@ -12,11 +12,13 @@
 #include <utility>
 
 #include "base/ulid.hpp"
+#include "index/schema.hpp"
 
 namespace trainctl::index {
 namespace {
 
 constexpr std::size_t kBatch = 256;
+constexpr std::size_t kVeryMany = 4096;  ///< so many new runs are faster without indices
 constexpr std::int64_t kSettledNs = 2'000'000'000;
 
 struct Closer {
@@ -106,7 +108,11 @@ Result<> Refresher::discover(const Progress& progress) {
     TRY_ASSIGN(listed, list_ulids(folder));
     TRY_ASSIGN(fresh, difference(listed, known));
   }
+  const bool bulk = fresh.size() > kVeryMany && fresh.size() > known.count;
+  if (bulk) TRY(drop_indices(database_));
   TRY_ASSIGN(const bool all, take_in(std::move(fresh), known, progress));
+  // Also when there was little to do: who dropped them may have been killed.
+  TRY(create_indices(database_));
   // A folder that changed just now may change again without a new time of change; then look again next time.
   const std::int64_t now = base::wall_now().time_since_epoch().count() * 1000;
   const std::int64_t settled = all && now - mtime > kSettledNs ? mtime : 0;
@@ -179,12 +185,14 @@ Result<bool> Refresher::sweep(std::chrono::milliseconds budget, base::WallTime& 
   TRY_ASSIGN(const std::int64_t since, database_.integer("SELECT sweep_began FROM progress"));
   began = from == 0 ? base::wall_now() : base::WallTime(std::chrono::microseconds(since));
   std::vector<Open> open;
-  TRY_ASSIGN(Statement rows, database_.prepare("SELECT key,id,signature,attempts FROM runs WHERE terminal=0 AND key>?1 ORDER BY key"));
+  TRY_ASSIGN(Statement rows,
+             database_.prepare("SELECT key,id,signature,attempts FROM runs WHERE terminal=0 AND key>?1 ORDER BY key"));
   rows.bind(1, from);
   for (;;) {
     TRY_ASSIGN(const bool row, rows.step());
     if (!row) break;
-    open.push_back({rows.integer(0), std::string(rows.text(1)), std::string(rows.text(2)), static_cast<int>(rows.integer(3))});
+    open.push_back(
+        {rows.integer(0), std::string(rows.text(1)), std::string(rows.text(2)), static_cast<int>(rows.integer(3))});
   }
   const std::uint64_t deadline = base::mono_ns() + static_cast<std::uint64_t>(budget.count()) * 1'000'000U;
   std::optional<Transaction> transaction;

@@ -11,7 +11,8 @@ constexpr const char* kRun =
     "r.started,r.ended,r.attempts,d.message,d.parameters,d.tags,d.primary_metric,d.goal";
 constexpr int kFirstValue = 19;
 constexpr const char* kMetrics =
-    "SELECT n.name,m.last,m.best,m.step,m.points FROM metrics m JOIN names n ON n.key=m.name WHERE m.run=?1 ORDER BY n.name";
+    "SELECT n.name,m.last,m.best,m.step,m.points FROM metrics m JOIN names n ON n.key=m.name WHERE m.run=?1 ORDER BY "
+    "n.name";
 
 base::WallTime time_at(const Statement& row, int column) {
   return base::WallTime(std::chrono::microseconds(row.integer(column)));
@@ -78,7 +79,8 @@ Result<RunRow> RowReader::read(std::int64_t key) {
   for (;;) {
     TRY_ASSIGN(const bool more, metrics_.step());
     if (!more) break;
-    RowMetric metric{.name = std::string(metrics_.text(0)), .last = metrics_.real(1), .best = metrics_.real(2), .step = {}};
+    RowMetric metric{
+        .name = std::string(metrics_.text(0)), .last = metrics_.real(1), .best = metrics_.real(2), .step = {}};
     if (!metrics_.is_null(3)) metric.step = metrics_.integer(3);
     metric.points = static_cast<std::uint64_t>(metrics_.integer(4));
     row.metrics.push_back(std::move(metric));

@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json.hpp>
 
 #include "base/json.hpp"
 #include "format/paths.hpp"
@@ -33,8 +32,8 @@ struct RunRecord {
   std::string primary_metric, goal;
 };
 
-/// Reads plan and state. A folder whose plan is missing or damaged gives an invisible record; after an hour such a folder
-/// is left alone for good.
+/// Reads plan and state. A folder whose plan is missing or damaged gives an invisible record; after an hour such a
+/// folder is left alone for good.
 RunRecord read_run_record(const format::RunPaths& run);
 
 /// Changes whenever the files that the state or the metrics of a run come from changed: sizes of append-only files, and

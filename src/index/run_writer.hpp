@@ -32,7 +32,8 @@ class RunWriter {
   Result<> write_details(std::int64_t key, const RunRecord& record);
   Result<> write_parameters(std::int64_t key, const Json& parameters);
   Result<> write_tags(std::int64_t key, const Json& tags);
-  Result<> ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, std::string_view goal, bool from_start);
+  Result<> ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, std::string_view goal,
+                          bool from_start);
   Result<> load_metrics(std::int64_t key, MetricSummaries& summaries);
   Result<> write_metrics(std::int64_t key, const MetricSummaries& summaries, std::string_view goal);
   Result<> forget_metrics(std::int64_t key);

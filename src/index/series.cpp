@@ -25,7 +25,9 @@ void halve(std::vector<SeriesPoint>& points) {
   kept.push_back(points.front());
   for (std::size_t begin = 1; begin + 1 < points.size(); begin += kGroup) {
     const std::size_t end = std::min(begin + kGroup, points.size() - 1);
-    const auto less = [](const SeriesPoint& a, const SeriesPoint& b) { return a.value < b.value || (std::isnan(b.value) && !std::isnan(a.value)); };
+    const auto less = [](const SeriesPoint& a, const SeriesPoint& b) {
+      return a.value < b.value || (std::isnan(b.value) && !std::isnan(a.value));
+    };
     const auto first = points.begin() + static_cast<std::ptrdiff_t>(begin);
     const auto [low, high] = std::minmax_element(first, points.begin() + static_cast<std::ptrdiff_t>(end), less);
     kept.push_back(*std::min(low, high));

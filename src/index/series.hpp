@@ -33,7 +33,7 @@ struct Series {
 
 struct SeriesQuery {
   std::vector<std::string> names = {};  ///< empty = all
-  bool system = false;                  ///< with the names that begin with "system/"; names asked for are always included
+  bool system = false;  ///< with the names that begin with "system/"; names asked for are always included
   /// At most so many points a series; 0 = all. Neighbours are replaced by their lowest and highest, so no peak is lost,
   /// and the first and the last point stay.
   std::size_t most_points = 0;

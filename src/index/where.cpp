@@ -30,8 +30,8 @@ bool is_space(char c) {
 
 /// Letters, digits and what names of metrics are made of; every byte of a character beyond ASCII.
 bool is_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '/' || c == '-' ||
-         c == ':' || c == '@' || c == '%' || c == '+' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '/' ||
+         c == '-' || c == ':' || c == '@' || c == '%' || c == '+' || static_cast<unsigned char>(c) >= 0x80;
 }
 
 /// A value without quotes goes on until a space or parenthesis.
@@ -143,7 +143,8 @@ class Parser {
     if (at_ < text_.size() && (text_[at_] == '"' || text_[at_] == '\'')) return in_quotes();
     const std::size_t begin = at_;
     while (at_ < text_.size() && is_name(text_[at_])) ++at_;
-    if (at_ == begin) return wrong("expected a field", "for example state, metrics.accuracy, parameters.lr or tags.team");
+    if (at_ == begin)
+      return wrong("expected a field", "for example state, metrics.accuracy, parameters.lr or tags.team");
     return std::string(text_.substr(begin, at_ - begin));
   }
 
@@ -186,7 +187,8 @@ class Parser {
     // `or = 1` means a field that happens to be called so.
     std::size_t after = at_ + word.size();
     while (after < text_.size() && is_space(text_[after])) ++after;
-    if (after < text_.size() && (text_[after] == '=' || text_[after] == '<' || text_[after] == '>' || text_[after] == '~')) {
+    if (after < text_.size() &&
+        (text_[after] == '=' || text_[after] == '<' || text_[after] == '>' || text_[after] == '~')) {
       return false;
     }
     at_ += word.size();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The language of --where:
 //   metrics.accuracy > 0.9 and (parameters.lr <= 0.1 or tags.team = "vision") and not state = failed and name ~ "dig*"
-// Fields: a column, metrics.NAME[.last|.best|.min|.max|.step|.points], parameters.NAME, tags.NAME, or a bare NAME that is a
-// column, else a metric, else a parameter. Names with odd characters are quoted: metrics."val acc".
-// Operators: = (==) != < <= > >= ~ (glob) !~. Values: numbers, words, quoted text, null, and for times 7d (ago) or dates.
-// `and` binds tighter than `or`, `not` tightest.
+// Fields: a column, metrics.NAME[.last|.best|.min|.max|.step|.points], parameters.NAME, tags.NAME, or a bare NAME that
+// is a column, else a metric, else a parameter. Names with odd characters are quoted: metrics."val acc". Operators: =
+// (==) != < <= > >= ~ (glob) !~. Values: numbers, words, quoted text, null, and for times 7d (ago) or dates. `and`
+// binds tighter than `or`, `not` tightest.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ enum class Compare { equal, unequal, less, less_equal, greater, greater_equal, g
 
 /// One side of a comparison as written.
 struct FieldText {
-  std::vector<std::string> parts;  ///< split at dots outside quotes, never empty
-  std::size_t column = 1;          ///< where it begins, from 1, in code points
+  std::vector<std::string> parts;                                ///< split at dots outside quotes, never empty
+  std::size_t column = 1;                                        ///< where it begins, from 1, in code points
   [[nodiscard]] std::string joined(std::size_t from = 0) const;  ///< parts from `from` with dots
 };
 

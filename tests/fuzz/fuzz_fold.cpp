@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fold: the files of a run, cut and spliced at any byte, fold to some state; a line that is not whole changes nothing;
-// an end, once there, stays whatever follows it.
+// The fold: the files of a run, cut and spliced at any byte, fold to some state; a line that is not whole changes
+// nothing; an end, once there, stays whatever follows it.
 #include <cstdint>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json.hpp>
 
 #include "format/event.hpp"
 #include "format/fold.hpp"
@@ -30,11 +29,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto rest = format::parse_lines(text.substr(consumed));
   for (const Json& line : rest) lines.events.push_back(line);
   const format::RunState after = format::fold(lines);
-  if (after.state != format::fold({.attempt = lines.attempt, .events = format::parse_lines(text), .earlier_events = {}, .clients = {}, .requests = {}}).state) std::abort();
+  if (after.state != format::fold({.attempt = lines.attempt,
+                                   .events = format::parse_lines(text),
+                                   .earlier_events = {},
+                                   .clients = {},
+                                   .requests = {}})
+                         .state)
+    std::abort();
   if (format::is_terminal(before.state) && after.state != before.state) std::abort();
   format::RunLines clients;
   clients.clients.push_back(format::parse_lines(text));
-  for (const Json& line : clients.clients.front()) clients.requests.emplace("r" + std::to_string(clients.requests.size()), line);
+  for (const Json& line : clients.clients.front())
+    clients.requests.emplace("r" + std::to_string(clients.requests.size()), line);
   clients.earlier_events = rest;
   (void)format::fold(clients);
   return 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #define CATCH_CONFIG_RUNNER
-#include "support/catch.hpp"
-
 #include <cstdlib>
+
+#include "support/catch.hpp"
 
 int main(int argc, char** argv) {
   // These two are set on some development machines and hide bugs (missing flushes, missing byte code).

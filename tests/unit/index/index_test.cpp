@@ -267,7 +267,8 @@ TEST_CASE("series keep their peaks when they are thinned out") {
     format::encode_metric({.t = base::wall_now(), .step = i, .name = "loss", .value = value}, text);
   }
   REQUIRE(base::make_directories(store.run(id).attempt(1).metrics()).has_value());
-  REQUIRE(base::write_file_atomic(store.run(id).attempt(1).metrics() / "script-r0.jsonl", text + "{\"t\":1,\"st").has_value());
+  REQUIRE(base::write_file_atomic(store.run(id).attempt(1).metrics() / "script-r0.jsonl", text + "{\"t\":1,\"st")
+              .has_value());
   const auto all = index::read_series(store.run(id).attempt(1), {}).value();
   REQUIRE(all.size() == 1);
   CHECK(all[0].points.size() == 10'000);
@@ -278,10 +279,12 @@ TEST_CASE("series keep their peaks when they are thinned out") {
   CHECK(some[0].count == 10'000);
   CHECK(some[0].highest.value == 100.0);
   CHECK(some[0].highest.step == 7777);
-  CHECK(std::any_of(some[0].points.begin(), some[0].points.end(), [](const auto& point) { return point.value == 100.0; }));
+  CHECK(std::any_of(some[0].points.begin(), some[0].points.end(),
+                    [](const auto& point) { return point.value == 100.0; }));
   CHECK(some[0].points.front().step == 0);
   CHECK(some[0].points.back().step == 9999);
-  CHECK(std::is_sorted(some[0].points.begin(), some[0].points.end(), [](const auto& a, const auto& b) { return *a.step < *b.step; }));
+  CHECK(std::is_sorted(some[0].points.begin(), some[0].points.end(),
+                       [](const auto& a, const auto& b) { return *a.step < *b.step; }));
 }
 
 }  // namespace

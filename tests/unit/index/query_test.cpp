@@ -24,9 +24,10 @@ archive::Store filled(const std::filesystem::path& root) {
   auto store = archive::Store::open(root / "store");
   REQUIRE(store.has_value());
   for (int i = 0; i < 40; ++i) {
-    const std::string id = make_run(*store, {.base_name = i % 2 == 0 ? "digits" : "resnet",
-                                             .parameters = {{"lr", 0.1 * i}, {"amp", i % 3 == 0}, {"opt", i % 4 == 0 ? "sgd" : "adam"}},
-                                             .tags = {{"team", i % 5 == 0 ? "vision" : "text"}}});
+    const std::string id =
+        make_run(*store, {.base_name = i % 2 == 0 ? "digits" : "resnet",
+                          .parameters = {{"lr", 0.1 * i}, {"amp", i % 3 == 0}, {"opt", i % 4 == 0 ? "sgd" : "adam"}},
+                          .tags = {{"team", i % 5 == 0 ? "vision" : "text"}}});
     // Equal values, missing values, NaN and infinity: what keyset paging gets wrong most easily.
     if (i % 4 != 3) add_metric(*store, id, "accuracy", static_cast<double>(i / 4) / 10);
     if (i == 6) add_metric(*store, id, "accuracy", std::numeric_limits<double>::quiet_NaN());
@@ -96,7 +97,8 @@ TEST_CASE("fields and values that make no sense are refused with a hint") {
   CHECK(error("metrics.accuracy ~ \"a*\"").message.starts_with("~ compares text"));
   CHECK(error("created > yesterday").message.starts_with("expected a time"));
   CHECK_FALSE(index->query({.sort = {"-acuracy"}}).has_value());
-  CHECK(index->query({.where = "metrics.acuracy > 1"}).value().notes.at(0) == "no run has a metric \"acuracy\", did you mean \"accuracy\"?");
+  CHECK(index->query({.where = "metrics.acuracy > 1"}).value().notes.at(0) ==
+        "no run has a metric \"acuracy\", did you mean \"accuracy\"?");
   // Values are bound, never part of the SQL.
   CHECK(count(*index, "name = \"x' OR '1'='1\"") == 0);
 }
@@ -106,9 +108,21 @@ TEST_CASE("pages have no gaps and no repeats, whatever they are sorted by") {
   const archive::Store store = filled(folder.path());
   auto index = Index::open(store, Mode::read).value();
   REQUIRE(index->refresh(50ms).has_value());
-  const std::vector<std::vector<std::string>> sorts = {
-      {}, {"created"}, {"-created"}, {"accuracy"}, {"-accuracy"}, {"-metrics.accuracy.best"}, {"metrics.accuracy.min"}, {"lr"},
-      {"-parameters.opt"}, {"state", "-accuracy"}, {"-exit_code", "name"}, {"started"}, {"-duration"}, {"-accuracy", "lr"}, {"tags.team", "-lr"}};
+  const std::vector<std::vector<std::string>> sorts = {{},
+                                                       {"created"},
+                                                       {"-created"},
+                                                       {"accuracy"},
+                                                       {"-accuracy"},
+                                                       {"-metrics.accuracy.best"},
+                                                       {"metrics.accuracy.min"},
+                                                       {"lr"},
+                                                       {"-parameters.opt"},
+                                                       {"state", "-accuracy"},
+                                                       {"-exit_code", "name"},
+                                                       {"started"},
+                                                       {"-duration"},
+                                                       {"-accuracy", "lr"},
+                                                       {"tags.team", "-lr"}};
   for (const auto& sort : sorts) {
     for (const std::string where : {"", "state = succeeded", "not accuracy < 0.2"}) {
       for (const std::size_t limit : {1U, 3U, 7U, 40U}) {
@@ -162,7 +176,8 @@ TEST_CASE("metrics sort from the highest, rows without a value last") {
   const archive::Store store = filled(folder.path());
   auto index = Index::open(store, Mode::read).value();
   REQUIRE(index->refresh(50ms).has_value());
-  const auto page = index->query({.sort = {"-accuracy"}, .columns = {"accuracy", "parameters.lr", "state"}, .limit = 1000}).value();
+  const auto page =
+      index->query({.sort = {"-accuracy"}, .columns = {"accuracy", "parameters.lr", "state"}, .limit = 1000}).value();
   REQUIRE(page.rows.size() == 40);
   CHECK(std::get<double>(page.rows[0].values[0]) == std::numeric_limits<double>::infinity());
   CHECK(std::get<double>(page.rows[1].values[0]) == Approx(0.9));
