@@ -83,7 +83,8 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
     prepared.preview = std::move(preview.items);
   }
   for (const snapshot::LeftOut& left_out : prepared.snapshot->left_out) {
-    if (left_out.files > 0) prepared.notes.push_back(snapshot::note(left_out));
+    // Built-in rules are not counted; of those only outputs/ is a surprise, as it holds a person's own files.
+    if (left_out.files > 0 || left_out.rule == "outputs/") prepared.notes.push_back(snapshot::note(left_out));
   }
   prepared.warnings.insert(prepared.warnings.end(), prepared.snapshot->warnings.begin(),
                            prepared.snapshot->warnings.end());

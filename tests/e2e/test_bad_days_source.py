@@ -64,12 +64,12 @@ def test_an_interpreter_that_is_not_there(trainctl, project):
     assert "/no/such/interpreter" in done.error
 
 
-def test_outputs_of_the_source_are_left_out(trainctl, project):
+def test_outputs_of_the_source_are_left_out_and_said(trainctl, project):
     project.script("import os\nprint(sorted(os.listdir('outputs')), os.path.exists('data.txt'))")
     project.write("outputs/old-model.bin", "old")
     project.write("data.txt", "data")
     done = trainctl.ok("run", "train.py")
-    assert done.out == b"[] True\n"
+    assert done.out == b"[] True\n" and "left out: outputs/" in done.error
 
 
 def test_ignored_files_are_left_out_and_said(trainctl, project):
