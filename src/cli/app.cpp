@@ -2,6 +2,7 @@
 // From argv to a command. Only the App of the command that is called is built: building all of them costs more than the
 // rest of a start together.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -142,6 +143,11 @@ int main(int argc, char** argv) {
     return finish(context, 0);
   }
   if (first == "--help" || first == "-h") words.front() = "help";
+  // `trainctl --json ls` means what `trainctl ls --json` means.
+  const auto command_word = std::find_if_not(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--json" || word == "-q" || word == "--quiet" || word == "--utc" || word == "--no-color";
+  });
+  if (command_word != words.end()) std::rotate(words.begin(), command_word, command_word + 1);
   if (words.empty()) words.emplace_back("help");
   const Command* command = find_command(words.front());
   if (command == nullptr) return finish(context, unknown_command(context, words.front()));

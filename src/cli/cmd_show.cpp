@@ -72,7 +72,7 @@ std::string source_text(const format::Plan& plan) {
   const auto git = plan.source.find("git");
   if (git != plan.source.end() && git->is_object()) {
     text += " · git " + git->value("commit", "").substr(0, 7);
-    const auto changed = git->value("changed", 0);
+    const auto changed = git->value("changed", 0) + git->value("untracked", 0);
     if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
   }
   return printable(text);

@@ -27,7 +27,7 @@ std::string headline(const Context& context, const engine::Prepared& prepared) {
   const auto git = plan.source.find("git");
   if (git != plan.source.end() && git->is_object()) {
     text += " · git " + git->value("commit", "").substr(0, 7);
-    const int changed = git->value("changed", 0);
+    const int changed = git->value("changed", 0) + git->value("untracked", 0);
     if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
   }
   return context.err.paint(Style::bold, plan.name) + "  " + context.err.paint(Style::dim, printable(text));

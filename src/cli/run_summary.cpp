@@ -26,6 +26,13 @@ std::optional<std::chrono::milliseconds> duration(const format::RunState& state)
   return std::chrono::duration_cast<std::chrono::milliseconds>(*to - *from);
 }
 
+/// Bytes; 0 = unknown. It is null where nobody saw the rank end, as after an adoption.
+std::uint64_t memory_peak(const format::RunState& state) {
+  if (!state.end.is_object()) return 0;
+  const auto found = state.end.find("memory_peak");
+  return found != state.end.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 struct OutputFile {
   std::string path;
   std::uint64_t size;
@@ -177,9 +184,7 @@ void print_summary(Context& context, const format::RunPaths& run, const format::
   std::string text = headline(context, plan->name, state);
   if (state.state == format::State::succeeded) {
     text += metrics_brief(context.err, run, state.attempt, plan->metrics);
-    if (const auto peak = state.end.is_object() ? state.end.value("memory_peak", std::uint64_t{0}) : 0; peak > 0) {
-      text += "   peak " + base::format_size(peak);
-    }
+    if (const std::uint64_t peak = memory_peak(state); peak > 0) text += "   peak " + base::format_size(peak);
     if (const std::string outputs = outputs_text(run, state.attempt); !outputs.empty()) text += "   " + outputs;
   } else if (const std::string why = failure_text(run, state); !why.empty()) {
     text += ": " + why;

@@ -224,7 +224,7 @@ std::string usual_csv_header(const std::set<std::string>& parameters, const std:
   std::string text = "id,name,state,cause,exit_code,target,experiment,created,started,ended,attempts";
   for (const std::string& name : parameters) text += "," + csv_field("parameters." + name);
   for (const std::string& name : metrics) text += "," + csv_field("metrics." + name);
-  return text + "\r\n";
+  return text + "\n";
 }
 
 std::string usual_csv(const index::RunPage& page) {
@@ -253,7 +253,7 @@ std::string usual_csv(const index::RunPage& page) {
           std::find_if(row.metrics.begin(), row.metrics.end(), [&](const auto& m) { return m.name == name; });
       text += "," + (found == row.metrics.end() ? std::string() : exact_number(found->last));
     }
-    text += "\r\n";
+    text += "\n";
   }
   return text;
 }
@@ -298,13 +298,13 @@ std::string run_csv(const index::RunPage& page, std::span<const std::string> tit
   if (page.columns.empty()) return usual_csv(page);
   std::string text;
   for (const std::string& title : titles) text += (text.empty() ? "" : ",") + csv_field(title);
-  text += "\r\n";
+  text += "\n";
   for (const index::RunRow& row : page.rows) {
     std::string line;
     for (std::size_t i = 0; i < page.columns.size(); ++i) {
       line += (i == 0 ? "" : ",") + csv_value(page.columns[i], row.values[i]);
     }
-    text += line + "\r\n";
+    text += line + "\n";
   }
   return text;
 }

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/process.hpp"
 #include "spec/expand.hpp"
 
 namespace trainctl::engine {
@@ -139,8 +140,9 @@ host::EnvironmentInput map_environment(const spec::LoadedRun& run) {
   input.python_version = python->version.value_or("");
   // A bare name ("python3.12") is looked up on PATH; only what looks like a path counts from the file's folder.
   if (python->interpreter) {
-    input.interpreter = python->interpreter->find('/') == std::string::npos ? fs::path(*python->interpreter)
-                                                                            : file(python->interpreter);
+    const auto on_path =
+        python->interpreter->find('/') == std::string::npos ? base::find_program(*python->interpreter) : std::nullopt;
+    input.interpreter = on_path ? *on_path : file(python->interpreter);
   }
   input.venv = file(python->venv);
   input.requirements_file = file(python->requirements_file);

@@ -13,6 +13,7 @@
 #include "base/ulid.hpp"
 #include "engine/plan_mapping.hpp"
 #include "engine/secrets.hpp"
+#include "host/resources/capacity.hpp"
 #include "host/supervise.hpp"
 #include "snapshot/git_state.hpp"
 #include "spec/validate.hpp"
@@ -82,7 +83,8 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
     prepared.preview = std::move(preview.items);
   }
   for (const snapshot::LeftOut& left_out : prepared.snapshot->left_out) {
-    if (left_out.files > 0) prepared.notes.push_back(snapshot::note(left_out));
+    // Built-in rules are not counted; of those only outputs/ is a surprise, as it holds a person's own files.
+    if (left_out.files > 0 || left_out.rule == "outputs/") prepared.notes.push_back(snapshot::note(left_out));
   }
   prepared.warnings.insert(prepared.warnings.end(), prepared.snapshot->warnings.begin(),
                            prepared.snapshot->warnings.end());
@@ -117,6 +119,29 @@ Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& optio
   prepared.plan.environment = host::to_json(resolved.request);
   prepared.notes.insert(prepared.notes.end(), resolved.notes.begin(), resolved.notes.end());
   prepared.environment = std::move(resolved);
+  return {};
+}
+
+/// What this machine can never give is refused before anything is recorded.
+Result<> check_host(const spec::Resources& wanted) {
+  const host::Capacity capacity = host::read_capacity();
+  if (wanted.nodes > 1) {
+    return fail(Errc::cannot_start,
+                "the run wants " + std::to_string(wanted.nodes) + " nodes, the target local is one machine",
+                "set resources.nodes to 1");
+  }
+  if (wanted.cpus && *wanted.cpus > capacity.cpus) {
+    return fail(Errc::cannot_start,
+                "the run wants " + base::format_number(*wanted.cpus) + " cpus, this machine has " +
+                    base::format_number(capacity.cpus),
+                "lower resources.cpus");
+  }
+  if (wanted.memory && wanted.memory->bytes > capacity.memory) {
+    return fail(Errc::cannot_start,
+                "the run wants " + base::format_size(wanted.memory->bytes) + " of memory, this machine has " +
+                    base::format_size(capacity.memory),
+                "lower resources.memory");
+  }
   return {};
 }
 
@@ -167,7 +192,7 @@ Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared)
 }
 
 Result<> check_target(const spec::LoadedRun& run) {
-  if (run.config.target == "local") return {};
+  if (run.config.target == "local") return check_host(run.config.resources);
   return fail(Errc::invalid, "there is no target \"" + run.config.target + "\"",
               "this version runs on the target local");
 }

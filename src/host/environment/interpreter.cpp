@@ -232,6 +232,10 @@ Surroundings Surroundings::of_process() {
 }
 
 Result<Interpreter> inspect_python(const fs::path& python, const Surroundings& surroundings) {
+  // A shim is a shell script that takes longer than what it starts.
+  if (is_shim(python, surroundings)) {
+    if (const auto real = behind_shim(python, surroundings, {})) return inspect_python(*real, surroundings);
+  }
   if (!is_executable(python)) {
     return fail(Errc::cannot_start,
                 python.string() + (base::exists(python) ? " cannot be executed" : " does not exist"));

@@ -23,6 +23,15 @@ std::string variable_name(const std::string& prefix, std::string name) {
   return prefix + base::to_upper(name);
 }
 
+/// The outputs folder in place of its mark (see format::kOutputsMark).
+std::string with_outputs(std::string text, const std::string& outputs) {
+  for (std::size_t at = text.find(format::kOutputsMark); at != std::string::npos;
+       at = text.find(format::kOutputsMark, at + outputs.size())) {
+    text.replace(at, format::kOutputsMark.size(), outputs);
+  }
+  return text;
+}
+
 std::vector<std::string> command_line(const format::Plan& plan, const std::string& python) {
   std::vector<std::string> argv;
   switch (plan.command.kind) {
@@ -170,7 +179,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   for (const auto& [name, value] : prepared.variables) {
     value ? variables.set(name, *value) : variables.remove(name);
   }
-  for (const auto& [name, value] : plan.variables) variables.set(name, value);
+  for (const auto& [name, value] : plan.variables) variables.set(name, with_outputs(value, paths.outputs()));
   TRY(set_secrets(plan, run, variables));
   set_gpus(prepared, variables);
   set_run_variables(plan, run, attempt, variables);
@@ -181,6 +190,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
     variables.prepend_path("PYTHONPATH", folder->string());
   }
   launch.argv = command_line(plan, prepared.python);
+  for (std::string& word : launch.argv) word = with_outputs(std::move(word), paths.outputs());
   const std::string* path = variables.find("PATH");
   launch.search_path = path != nullptr && !path->empty() ? *path : kDefaultPath;
   launch.environment = variables.assignments();

@@ -90,7 +90,10 @@ Result<BuiltEnvironment> build_environment(const format::Plan& plan, const forma
   EnsureOptions options;
   options.root = format::StorePaths{run.store()}.environments();
   options.log_fd = log.get();
-  options.progress = [&log](const std::string& text) { (void)base::write_all(log.get(), "trainctl: " + text + "\n"); };
+  // The tools' own lines already tell the phases; only waiting for another builder happens without them.
+  options.progress = [&log](const std::string& text) {
+    if (text.starts_with("waiting")) (void)base::write_all(log.get(), "== " + text + "\n");
+  };
   options.directory = plan.in_place() ? std::filesystem::path(plan.source.value("directory", ".")) : paths.work();
   return ensure(request, options);
 }

@@ -57,7 +57,7 @@ void RunSupervision::read_requests(std::uint64_t now) {
 
 void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
   if (request.type == "cancel") {
-    stop_for(Cause::canceled, request.reason.empty() ? "canceled" : "canceled: " + request.reason, now);
+    stop_for(Cause::canceled, request.reason.empty() ? "canceled" : request.reason, now);
     return journal_->acknowledge(request.id, "accepted");
   }
   if (request.type != "signal") return journal_->acknowledge(request.id, "refused: unknown request");

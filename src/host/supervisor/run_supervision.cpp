@@ -13,6 +13,7 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/linux/kernel_log.hpp"
+#include "host/supervisor/keep.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -286,6 +287,7 @@ void RunSupervision::finish(AttemptEnd end) {
   }
   end.retry = should_retry(end, retryable, plan_.retry, retries_);
   end.memory_peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
+  for (const std::string& problem : keep_files(plan_, paths)) journal_->warn(problem);
   std::map<std::string, std::uint64_t> sizes;
   const auto logs = base::list_directory(paths.logs());
   if (logs) {

@@ -98,7 +98,7 @@ bool should_retry(const AttemptEnd& end, bool start_may_be_retried, const format
   }
   if (before.asked >= retry.max) return false;
   return std::any_of(retry.on.begin(), retry.on.end(), [&](const std::string& rule) {
-    if (rule == to_string(end.cause)) return true;
+    if (rule == to_string(end.cause) || rule == to_string(end.state)) return true;
     if (rule.starts_with("exit:")) return end.exit_code && rule == "exit:" + std::to_string(*end.exit_code);
     if (!rule.starts_with("signal:") || end.signal.empty()) return false;
     return signal_number(std::string_view(rule).substr(7)) == signal_number(end.signal);

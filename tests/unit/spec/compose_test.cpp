@@ -164,7 +164,7 @@ TEST_CASE("a project cannot run commands of its own", "[compose]") {
   CHECK(load_run(options));
 }
 
-TEST_CASE("--set is read by the field's type", "[compose]") {
+TEST_CASE("the option --set is read by the field's type", "[compose]") {
   Folder folder;
   folder.write("a.json", R"({"script": "a.py", "limits": {"idle": "5m"}})");
   const auto with = [&](std::vector<std::string> set) {
