@@ -56,9 +56,15 @@ std::optional<std::string> by_name(const format::StorePaths& paths, std::string_
   return is_valid_name(text) ? last_of(paths, std::string(text)) : std::nullopt;
 }
 
-Error ambiguous(std::string_view text, const std::vector<std::string>& matches) {
+/// What people call the run: its name, where its plan can be read.
+std::string called(const format::StorePaths& paths, const std::string& id) {
+  const auto plan = format::read_plan(paths.run(id).plan());
+  return plan ? plan->name : id;
+}
+
+Error ambiguous(const format::StorePaths& paths, std::string_view text, const std::vector<std::string>& matches) {
   std::string message = "\"" + std::string(text) + "\" may mean " + std::to_string(matches.size()) + " runs:";
-  for (std::size_t i = 0; i < std::min(matches.size(), kMostListed); ++i) message += " " + matches[i];
+  for (std::size_t i = 0; i < std::min(matches.size(), kMostListed); ++i) message += " " + called(paths, matches[i]);
   if (matches.size() > kMostListed) message += " …";
   return {.code = Errc::invalid, .message = message, .hint = "type more of the id"};
 }
@@ -106,7 +112,7 @@ Result<std::string> Store::resolve(std::string_view text) const {
     if (id.starts_with(lower) || (lower.size() == kShortId && id.ends_with(lower))) matches.push_back(id);
   }
   if (matches.size() == 1) return matches.front();
-  if (matches.size() > 1) return fail(ambiguous(text, matches));
+  if (matches.size() > 1) return fail(ambiguous(paths_, text, matches));
   return fail(unknown(paths_, text));
 }
 

@@ -93,6 +93,29 @@ int unknown_command(const Context& context, const std::string& word) {
   return report(context, error);
 }
 
+/// Is there a --help that is ours? Not behind "--", and for commands that pass words on not behind the first of those.
+bool asks_for_help(const Command& command, std::span<const std::string> words) {
+  const bool passes_on = std::string_view(command.name) == "run";
+  for (const std::string& word : words) {
+    if (word == "--" || (passes_on && !word.starts_with('-'))) return false;
+    if (word == "--help" || word == "-h") return true;
+  }
+  return false;
+}
+
+/// `trainctl --json ls` means what `trainctl ls --json` means; no words at all mean help.
+std::vector<std::string> command_first(std::vector<std::string> words) {
+  const auto command = std::find_if_not(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--json" || word == "-q" || word == "--quiet" || word == "--utc" || word == "--no-color";
+  });
+  if (command == words.end()) {
+    words.insert(words.begin(), "help");
+  } else {
+    std::rotate(words.begin(), command, command + 1);
+  }
+  return words;
+}
+
 int finish(Context& context, int code) {
   context.out.flush();
   context.err.flush();
@@ -136,29 +159,19 @@ int main(int argc, char** argv) {
   Stream err(STDERR_FILENO);
   Context context{out, err};
   context.argv.assign(argv, argv + argc);
-  std::vector<std::string> words(context.argv.begin() + (argc > 0 ? 1 : 0), context.argv.end());
-  const std::string first = words.empty() ? "help" : words.front();
-  if (first == "--version" || first == "-V") {
+  std::vector<std::string> words = command_first({context.argv.begin() + (argc > 0 ? 1 : 0), context.argv.end()});
+  if (words.front() == "--version" || words.front() == "-V") {
     out.line("trainctl " + std::string(version()));
     return finish(context, 0);
   }
-  if (first == "--help" || first == "-h") words.front() = "help";
-  // `trainctl --json ls` means what `trainctl ls --json` means.
-  const auto command_word = std::find_if_not(words.begin(), words.end(), [](const std::string& word) {
-    return word == "--json" || word == "-q" || word == "--quiet" || word == "--utc" || word == "--no-color";
-  });
-  if (command_word != words.end()) std::rotate(words.begin(), command_word, command_word + 1);
-  if (words.empty()) words.emplace_back("help");
+  if (words.front() == "--help" || words.front() == "-h") words.front() = "help";
   const Command* command = find_command(words.front());
   if (command == nullptr) return finish(context, unknown_command(context, words.front()));
   words.erase(words.begin());
-  // --help anywhere before a "--" explains the command, whatever else is wrong with the line.
-  for (const std::string& word : words) {
-    if (word == "--") break;
-    if (word == "--help" || word == "-h") {
-      out.write(command_help(*command, out.width()));
-      return finish(context, 0);
-    }
+  // It explains the command, whatever else is wrong with the line.
+  if (asks_for_help(*command, words)) {
+    out.write(command_help(*command, out.width()));
+    return finish(context, 0);
   }
   try {
     return finish(context, dispatch(context, *command, words));

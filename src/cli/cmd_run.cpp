@@ -43,7 +43,7 @@ int run_action(Context& context, const Options& app, LaunchArguments& arguments)
                                  .hint = "trainctl run --help; options of the script go behind the script"});
   }
   const auto run = load(words, arguments);
-  if (!run) return report(context, run.error());
+  if (!run) return report_not_started(context, run.error(), arguments.bare_command);
   return launch(context, *run, arguments);
 }
 

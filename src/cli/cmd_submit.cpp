@@ -18,7 +18,7 @@ int submit_action(Context& context, const SubmitArguments& arguments) {
   spec::LoadOptions options = load_options(arguments.launch);
   options.path = arguments.file;
   const auto run = spec::load_run(options);
-  if (!run) return report(context, run.error());
+  if (!run) return report_not_started(context, run.error(), false);
   return launch(context, *run, arguments.launch);
 }
 

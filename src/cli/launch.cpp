@@ -77,10 +77,20 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
   return options;
 }
 
+int report_not_started(Context& context, const Errors& errors, bool bare_command) {
+  const int code = bare_command ? 125 : exit_code_for(errors.front().code);
+  (void)report(context, errors);
+  if (!context.json && errors.size() > 1) {
+    context.note(std::to_string(errors.size()) + " errors, nothing was started (exit " + std::to_string(code) + ")");
+  }
+  return code;
+}
+
 int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& arguments) {
-  if (auto fits = engine::check_target(run); !fits) return report(context, fits.error());
+  if (auto fits = engine::check_target(run); !fits)
+    return report_not_started(context, {fits.error()}, arguments.bare_command);
   const auto store = archive::Store::open();
-  if (!store) return report(context, store.error());
+  if (!store) return report_not_started(context, {store.error()}, arguments.bare_command);
   if (arguments.dry_run) return explain(context, *store, run, {});
   auto prepared = engine::prepare(*store, run,
                                   {.store_snapshot = true,
@@ -88,10 +98,10 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
                                    .require_clean = arguments.require_clean,
                                    .accept_large = arguments.accept_large,
                                    .argv = context.argv});
-  if (!prepared) return report(context, prepared.error());
+  if (!prepared) return report_not_started(context, prepared.error(), arguments.bare_command);
   for (const std::string& warning : prepared->warnings) context.warn(printable(warning));
   const auto submitted = engine::submit(*store, *prepared);
-  if (!submitted) return report(context, submitted.error());
+  if (!submitted) return report_not_started(context, {submitted.error()}, arguments.bare_command);
   if (!context.json) {
     context.note(headline(context, *prepared));
     for (const std::string& note : prepared->notes)

@@ -27,6 +27,9 @@ void add_launch_options(Options& app, LaunchArguments& arguments);
 
 spec::LoadOptions load_options(const LaunchArguments& arguments);
 
+/// Prints why nothing was started; the exit code: 125 for `run -- CMD`, else the first error's.
+int report_not_started(Context& context, const Errors& errors, bool bare_command);
+
 /// Starts the run and follows it (unless --detach); the exit code.
 int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& arguments);
 

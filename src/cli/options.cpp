@@ -4,6 +4,13 @@
 #include <CLI/CLI.hpp>
 
 namespace trainctl::cli {
+namespace {
+
+std::string not_negative(const std::string& text) {
+  return text.starts_with('-') ? "must not be negative: " + text : std::string();
+}
+
+}  // namespace
 
 OptionHandle* OptionHandle::type_name(const std::string& name) {
   option_->type_name(name);
@@ -26,7 +33,7 @@ OptionHandle* OptionHandle::one_of(const std::vector<std::string>& values) {
 }
 
 OptionHandle* OptionHandle::non_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  option_->check(not_negative);
   return this;
 }
 
@@ -67,7 +74,7 @@ OptionHandle Options::add_option(const std::string& names, std::optional<int>& t
 
 OptionHandle Options::add_option(const std::string& names, std::optional<std::uint64_t>& target,
                                  const std::string& help) {
-  return OptionHandle(app_->add_option(names, target, help));
+  return OptionHandle(app_->add_option(names, target, help)->check(not_negative));
 }
 
 Options Options::add_subcommand(const std::string& name, const std::string& summary, std::string& chosen) {

@@ -122,7 +122,9 @@ Result<> RunWriter::write_run(std::int64_t key, const RunRecord& record, const s
   run->bind(3, std::int64_t{record.visible ? 1 : 0}).bind(4, std::int64_t{record.terminal ? 1 : 0});
   run->bind(5, std::string_view(record.name)).bind(6, std::string_view(record.base_name));
   run->bind(7, format::to_string(record.state));
-  bind_text(*run, 8, record.cause ? std::string(format::to_string(*record.cause)) : std::string());
+  // Bound texts are not copied: they must live until the statement has run.
+  const std::string cause = record.cause ? std::string(format::to_string(*record.cause)) : std::string();
+  bind_text(*run, 8, cause);
   bind_number(*run, 9, record.exit_code);
   bind_text(*run, 10, record.experiment);
   bind_text(*run, 11, record.target);

@@ -212,7 +212,8 @@ void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
   const auto refuse = [&](const std::string& pointer, const std::string& what) {
     Error error{.code = Errc::denied, .message = what + " in " + file.string() + " needs your trust"};
     if (const Origin* origin = find_origin(layer.origins, pointer)) error.at = origin->at;
-    error.hint = "a project's settings may not define commands: move it to the run configuration or to your own settings";
+    error.hint =
+        "a project's settings may not define commands: move it to the run configuration or to your own settings";
     errors_.push_back(std::move(error));
   };
   const auto secrets = [&](const Json& holder, const std::string& pointer) {

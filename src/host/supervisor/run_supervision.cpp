@@ -273,6 +273,17 @@ void RunSupervision::finish_unstarted(AttemptEnd end) {
   finish(std::move(end));
 }
 
+std::map<std::string, std::uint64_t> RunSupervision::log_sizes() const {
+  std::map<std::string, std::uint64_t> sizes;
+  const auto folder = run_.attempt(attempt_).logs();
+  const auto logs = base::list_directory(folder);
+  if (!logs) return sizes;
+  for (const std::string& name : *logs) {
+    if (name.ends_with(".log")) sizes[name] = base::file_size(folder / name).value_or(0);
+  }
+  return sizes;
+}
+
 void RunSupervision::finish(AttemptEnd end) {
   const format::AttemptPaths paths = run_.attempt(attempt_);
   if (clock_) clock_->look(base::mono_ns());
@@ -288,13 +299,7 @@ void RunSupervision::finish(AttemptEnd end) {
   end.retry = should_retry(end, retryable, plan_.retry, retries_);
   end.memory_peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
   for (const std::string& problem : keep_files(plan_, paths)) journal_->warn(problem);
-  std::map<std::string, std::uint64_t> sizes;
-  const auto logs = base::list_directory(paths.logs());
-  if (logs) {
-    for (const std::string& name : *logs) {
-      if (name.ends_with(".log")) sizes[name] = base::file_size(paths.logs() / name).value_or(0);
-    }
-  }
+  const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
   for (const auto& [name, size] : sizes) {

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,6 +59,7 @@ class RunSupervision final : public Supervised {
   void follow_ranks(std::uint64_t now);
   void drain(std::uint64_t now);
   void finish(AttemptEnd end);
+  [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
   void finish_unstarted(AttemptEnd end);
   void give_up(const Error& error);
   [[nodiscard]] Outcome outcome() const;
