@@ -43,6 +43,8 @@ class Session {
 
  private:
   Outcome step();
+  Outcome show_growth(const engine::Growth& growth);
+  Outcome keep_supervised();
   void wait();
   Result<> show(const engine::LogRange& range);
   Result<> show_json(const engine::LogRange& range);
@@ -237,6 +239,35 @@ Outcome Session::on_signal(int number) {
   return ask();
 }
 
+Outcome Session::show_growth(const engine::Growth& growth) {
+  // The end is told behind the last of the log, everything else before what it leads to.
+  const bool ends = format::is_terminal(follower_->state().state);
+  if (growth.state_changed && !ends) announce_state();
+  show_environment_log();
+  for (const engine::LogRange& range : growth.logs) {
+    if (auto shown = show(range); !shown) {
+      error_ = shown.error();
+      return Outcome::failed;
+    }
+  }
+  if (ends && shown_state_ != follower_->state().state && !follower_->more()) announce_state();
+  if (context_.out.closed()) return Outcome::ended;
+  return growth.finished || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
+}
+
+/// A supervisor that died is replaced by whoever watches.
+Outcome Session::keep_supervised() {
+  const std::uint64_t now = base::mono_ns();
+  if (!options_.follow || now - last_adoption_ <= kAdoptEveryNs) return Outcome::going_on;
+  last_adoption_ = now;
+  const auto start = options_.may_start ? engine::Start::allowed : engine::Start::adopt_only;
+  if (auto supervised = engine::ensure_supervised(run_, start); !supervised) {
+    error_ = supervised.error();
+    return Outcome::failed;
+  }
+  return Outcome::going_on;
+}
+
 Outcome Session::step() {
   for (int number = signals_->take(); number != 0; number = signals_->take()) {
     if (const Outcome outcome = on_signal(number); outcome != Outcome::going_on) return outcome;
@@ -246,27 +277,8 @@ Outcome Session::step() {
     error_ = growth.error();
     return Outcome::failed;
   }
-  if (growth->state_changed) announce_state();
-  show_environment_log();
-  for (const engine::LogRange& range : growth->logs) {
-    if (auto shown = show(range); !shown) {
-      error_ = shown.error();
-      return Outcome::failed;
-    }
-  }
-  if (context_.out.closed()) return Outcome::ended;
-  if (growth->finished || (!options_.follow && !follower_->more())) return Outcome::ended;
-  if (error_) return Outcome::failed;
-  const std::uint64_t now = base::mono_ns();
-  if (options_.follow && now - last_adoption_ > kAdoptEveryNs) {
-    last_adoption_ = now;
-    const auto start = options_.may_start ? engine::Start::allowed : engine::Start::adopt_only;
-    if (auto supervised = engine::ensure_supervised(run_, start); !supervised) {
-      error_ = supervised.error();
-      return Outcome::failed;
-    }
-  }
-  return Outcome::going_on;
+  if (const Outcome outcome = show_growth(*growth); outcome != Outcome::going_on) return outcome;
+  return error_ ? Outcome::failed : keep_supervised();
 }
 
 void Session::wait() {

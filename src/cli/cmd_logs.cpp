@@ -163,7 +163,7 @@ int logs_action(Context& context, const LogsArguments& arguments) {
     return printed ? 0 : report(context, printed.error());
   }
   const int code = attach(context, *store, *id,
-                          {.summary = false,
+                          {.summary = context.json,
                            .follow = arguments.follow,
                            .rank = arguments.rank,
                            .attempt = shown == 0 ? std::optional<int>() : std::optional(shown),
