@@ -161,7 +161,7 @@ def test_unknown_and_ambiguous_names(trainctl):
     trainctl.run("show", "@9", code=4)
     common = next(ids[0][:n] for n in range(25, 0, -1) if ids[0][:n] == ids[1][:n])
     done = trainctl.run("show", common, code=2)
-    assert ids[0] in done.error and ids[1] in done.error
+    assert "digits-1" in done.error and "digits-2" in done.error
     error = trainctl.run("show", "--json", "digist", code=4).json["error"]
     assert error["code"] == "not_found"
 
