@@ -7,7 +7,7 @@ target_compile_options(trainctl_flags INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlaps and overflows in std::string::operator+ and append that are not there (gcc bugs 105329, 105651),
   # only when optimising.
-  target_compile_options(trainctl_flags INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+  target_compile_options(trainctl_flags INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
 elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # libstdc++ 12 uses its own deprecated std::get_temporary_buffer in std::stable_sort.
   target_compile_options(trainctl_flags INTERFACE -Wno-deprecated-declarations)
