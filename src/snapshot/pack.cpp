@@ -5,7 +5,6 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -13,6 +12,7 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "snapshot/bytes.hpp"
 
 namespace trainctl::snapshot {
 namespace {
@@ -20,20 +20,6 @@ namespace {
 constexpr std::string_view kBlobMagic = "TCBLOB1\n";
 constexpr int kLevel = 1;
 constexpr std::size_t kWorthTrying = 512;
-
-template <class T>
-void put(std::string& out, T value) {
-  std::array<char, sizeof(T)> bytes{};
-  std::memcpy(bytes.data(), &value, sizeof(T));
-  out.append(bytes.data(), bytes.size());
-}
-
-template <class T>
-T get(std::string_view data, std::size_t at) {
-  T value{};
-  std::memcpy(&value, data.data() + at, sizeof(T));
-  return value;
-}
 
 bool known_codec(std::uint32_t codec) {
   return codec <= static_cast<std::uint32_t>(Codec::zstd);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/file.hpp"
+#include "snapshot/bytes.hpp"
 
 namespace trainctl::snapshot {
 namespace {
@@ -16,20 +17,6 @@ constexpr std::string_view kMagic = "TCSTAT1\n";
 constexpr std::size_t kHead = 8 + 8 + 8 + 32;
 constexpr std::size_t kRecord = 72;
 constexpr std::int64_t kSecond = 1'000'000'000;
-
-template <class T>
-void put(std::string& out, T value) {
-  std::array<char, sizeof(T)> bytes{};
-  std::memcpy(bytes.data(), &value, sizeof(T));
-  out.append(bytes.data(), bytes.size());
-}
-
-template <class T>
-T get(std::string_view data, std::size_t at) {
-  T value{};
-  std::memcpy(&value, data.data() + at, sizeof(T));
-  return value;
-}
 
 /// Finds damage, not attacks; four lanes, because this runs over megabytes at each snapshot.
 std::uint64_t checksum(std::string_view data) {
