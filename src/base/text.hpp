@@ -40,6 +40,9 @@ std::string format_count(std::uint64_t count);  ///< "3,212"
 /// Up to `digits` significant digits, no trailing zeros: 0.967, 1.2e-05, nan, inf.
 std::string format_number(double value, int digits = 4);
 
+/// RFC 4648, with padding.
+std::string base64(std::string_view bytes);
+
 /// A POSIX shell word, quoted only when it needs to be.
 std::string shell_quote(std::string_view word);
 

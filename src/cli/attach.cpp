@@ -120,7 +120,7 @@ Result<> Session::show_json(const engine::LogRange& range) {
     if (base::is_utf8(bytes)) {
       line["text"] = bytes;
     } else {
-      line["base64"] = base64(bytes);
+      line["base64"] = base::base64(bytes);
     }
     context_.print(line);
     done += bytes.size();

@@ -124,21 +124,6 @@ std::string state_mark(const Stream& out, format::State state) {
   }
 }
 
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t block = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      block = (block << 8U) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      text += i + j <= bytes.size() ? kDigits[(block >> (18U - 6U * j)) & 63U] : '=';
-    }
-  }
-  return text;
-}
-
 Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state) {
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   Json metrics = Json::object();

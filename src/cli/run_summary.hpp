@@ -20,6 +20,4 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
 /// "✓" or "✗" or "…" with the state's colour; ASCII where the terminal is not UTF-8.
 std::string state_mark(const Stream& out, format::State state);
 
-std::string base64(std::string_view bytes);
-
 }  // namespace trainctl::cli
