@@ -11,11 +11,13 @@
 #include <cerrno>
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/file.hpp"
+#include "base/process.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "host/linux/process.hpp"
@@ -30,6 +32,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSupervised = "supervised";
 constexpr std::string_view kAlready = "already";
 constexpr int kStoreExit = 6;
+constexpr int kNewbornMs = 2000;
 
 void report(const SuperviseOptions& options, std::string_view text) {
   if (options.report_fd < 0) return;
@@ -51,8 +54,20 @@ Result<> check_machine(const format::RunPaths& run) {
   return {};
 }
 
+/// A supervisor that is killed right after a fork leaves the lock to the newborn waiter until that has closed its
+/// descriptors. It is not "already supervised" then, so such a moment is waited for.
+Result<std::optional<base::FileLock>> take_lock(const fs::path& path) {
+  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(path));
+  if (lock) return lock;
+  const auto holder = base::lock_holder(path);
+  if (!holder || base::process_start_time(*holder)) return std::nullopt;
+  auto late = base::FileLock::acquire(path, kNewbornMs);
+  if (late) return std::move(*late);
+  return std::nullopt;
+}
+
 Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& options) {
-  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
+  TRY_ASSIGN(auto lock, take_lock(run.supervisor_lock()));
   if (!lock) {
     report(options, kAlready);
     return false;
