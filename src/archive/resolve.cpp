@@ -116,4 +116,19 @@ Result<std::string> Store::resolve(std::string_view text) const {
   return fail(unknown(paths_, text));
 }
 
+ResultAll<std::vector<std::string>> Store::resolve_all(const std::vector<std::string>& names) const {
+  std::vector<std::string> ids;
+  Errors errors;
+  for (const std::string& name : names) {
+    auto id = resolve(name);
+    if (id) {
+      ids.push_back(std::move(*id));
+    } else {
+      errors.push_back(std::move(id).error());
+    }
+  }
+  if (!errors.empty()) return tl::make_unexpected(std::move(errors));
+  return ids;
+}
+
 }  // namespace trainctl::archive

@@ -39,6 +39,9 @@ class Store {
   /// or the last six characters. Errc::not_found with near names; Errc::invalid with the list when ambiguous.
   [[nodiscard]] Result<std::string> resolve(std::string_view text) const;
 
+  /// All of them, or every name that means no single run.
+  [[nodiscard]] ResultAll<std::vector<std::string>> resolve_all(const std::vector<std::string>& names) const;
+
   /// Removes the run's folder. Its name stays claimed.
   [[nodiscard]] Result<> remove_run(const std::string& id) const;
 

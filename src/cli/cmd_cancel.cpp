@@ -34,29 +34,21 @@ Result<> cancel_one(const format::RunPaths& run, const CancelArguments& argument
 int cancel_action(Context& context, const CancelArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
-  std::vector<std::string> ids;
+  const auto ids = store->resolve_all(arguments.runs);
+  if (!ids) return report(context, ids.error());
   Errors errors;
-  for (const std::string& name : arguments.runs) {
-    const auto id = store->resolve(name);
-    if (id) {
-      ids.push_back(*id);
-    } else {
-      errors.push_back(id.error());
-    }
-  }
-  if (!errors.empty()) return report(context, errors);
-  for (const std::string& id : ids) {
+  for (const std::string& id : *ids) {
     if (auto canceled = cancel_one(store->run(id), arguments); !canceled) errors.push_back(canceled.error());
   }
   if (!errors.empty()) return report(context, errors);
   if (arguments.no_wait || !arguments.signal.empty()) return 0;
-  for (const std::string& id : ids) {
+  for (const std::string& id : *ids) {
     const auto state = wait_for_end(store->run(id), {});
     if (!state) return report(context, state.error());
     const auto plan = format::read_plan(store->run(id).plan());
     if (!context.json) context.note((plan ? plan->name : id) + " " + std::string(format::to_string(state->state)));
   }
-  if (context.json) context.print({{"items", ids}});
+  if (context.json) context.print({{"items", *ids}});
   return 0;
 }
 

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/file.hpp"
 #include "cli/commands.hpp"
 #include "engine/supervision.hpp"
-#include "format/fold.hpp"
 #include "format/plan.hpp"
 
 namespace trainctl::cli {
@@ -20,31 +20,26 @@ struct RmArguments {
 int rm_action(Context& context, const RmArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
-  std::vector<std::string> ids;
+  const auto ids = store->resolve_all(arguments.runs);
+  if (!ids) return report(context, ids.error());
+  // All or nothing: a run that goes on keeps the others too. The locks are held until all is removed.
+  std::vector<base::FileLock> locks;
   Errors errors;
-  for (const std::string& name : arguments.runs) {
-    const auto id = store->resolve(name);
-    if (!id) {
-      errors.push_back(id.error());
-      continue;
+  for (const std::string& id : *ids) {
+    auto lock = engine::lock_ended(store->run(id));
+    if (lock) {
+      locks.push_back(std::move(*lock));
+    } else {
+      errors.push_back(std::move(lock).error());
     }
-    const auto state = format::fold_run(store->run(*id));
-    if (state && !format::is_terminal(state->state) && (state->attempt > 0 || engine::is_supervised(store->run(*id)))) {
-      errors.push_back({.code = Errc::invalid,
-                        .message = name + " has not ended (" + std::string(format::to_string(state->state)) + ")",
-                        .hint = "trainctl cancel " + name});
-      continue;
-    }
-    ids.push_back(*id);
   }
-  // All or nothing: a mistyped name removes no other run.
   if (!errors.empty()) return report(context, errors);
-  for (const std::string& id : ids) {
+  for (const std::string& id : *ids) {
     const auto plan = format::read_plan(store->run(id).plan());
     if (auto removed = store->remove_run(id); !removed) return report(context, removed.error());
     if (!context.json) context.note("removed " + (plan ? plan->name : id));
   }
-  if (context.json) context.print({{"items", ids}});
+  if (context.json) context.print({{"items", *ids}});
   return 0;
 }
 

@@ -29,15 +29,11 @@ int wait_action(Context& context, const WaitArguments& arguments) {
     if (!parsed) return report(context, std::move(parsed).error().with_context("read --timeout"));
     timeout = *parsed;
   }
-  std::vector<std::string> ids;
-  for (const std::string& name : arguments.runs.empty() ? std::vector<std::string>{"@"} : arguments.runs) {
-    const auto id = store->resolve(name);
-    if (!id) return report(context, id.error());
-    ids.push_back(*id);
-  }
+  const auto ids = store->resolve_all(arguments.runs.empty() ? std::vector<std::string>{"@"} : arguments.runs);
+  if (!ids) return report(context, ids.error());
   const std::uint64_t began = base::mono_ns();
   int worst = 0;
-  for (const std::string& id : ids) {
+  for (const std::string& id : *ids) {
     std::optional<std::chrono::milliseconds> left;
     if (timeout) left = *timeout - std::chrono::milliseconds((base::mono_ns() - began) / 1'000'000U);
     const auto state = wait_for_end(store->run(id), left);

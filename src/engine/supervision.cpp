@@ -11,6 +11,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "format/plan.hpp"
 #include "host/supervise.hpp"
@@ -27,6 +28,17 @@ bool was_abandoned(const std::string& id) {
   return made && now - *made >= kNeverStartedMs;
 }
 
+/// Does the process of the last `attempt` event live? A supervisor that has not written one yet is not seen: then
+/// another is started, finds the lock held and leaves.
+bool lead_is_alive(const format::RunState& state) {
+  if (!state.lead.is_object()) return false;
+  const Json& lead = state.lead;
+  if (lead.value("machine", "") != base::machine_id() || lead.value("boot", "") != base::boot_id()) return false;
+  if (lead.value("pidns", "") != base::pid_namespace()) return false;
+  const auto started = base::process_start_time(lead.value("pid", 0));
+  return started && *started == lead.value("starttime", std::uint64_t{0});
+}
+
 Result<std::string> write_request(const format::RunPaths& run, Json body) {
   const std::string id = base::new_ulid();
   body["v"] = 1;
@@ -40,14 +52,20 @@ Result<std::string> write_request(const format::RunPaths& run, Json body) {
 
 }  // namespace
 
-bool is_supervised(const format::RunPaths& run) {
-  return base::lock_holder(run.supervisor_lock()).has_value();
+Result<base::FileLock> lock_ended(const format::RunPaths& run) {
+  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (lock && (format::is_terminal(state.state) || state.attempt == 0)) return std::move(*lock);
+  const auto plan = format::read_plan(run.plan());
+  const std::string name = plan ? plan->name : run.id();
+  return fail(Errc::invalid, name + " has not ended (" + std::string(format::to_string(state.state)) + ")",
+              "trainctl cancel " + name);
 }
 
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
-  if (is_supervised(run)) return {};
+  if (lead_is_alive(state)) return {};
   const bool may_start = start == Start::allowed;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
   auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);

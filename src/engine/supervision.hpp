@@ -5,14 +5,11 @@
 #include <string>
 
 #include "archive/store.hpp"
+#include "base/file.hpp"
 #include "format/fold.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::engine {
-
-/// Is the process that leads the run (its last `attempt` event) alive on this machine? False as well when the run has
-/// none.
-bool is_supervised(const format::RunPaths& run);
 
 enum class Start {
   adopt_only,  ///< a run that never began is left alone; after 60 s it is ended ("was never started")
@@ -22,6 +19,10 @@ enum class Start {
 /// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine is left alone.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
+
+/// Keeps supervisors away from a run that has ended or never began, so that it may be removed. Errc::invalid with the
+/// run's name while it goes on.
+Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
 /// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events.
 Result<std::string> request_cancel(const format::RunPaths& run, const std::string& reason);
