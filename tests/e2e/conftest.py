@@ -21,6 +21,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from harness import BIN_DIR, Project, Trainctl  # noqa: E402
+from runner import Run  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,3 +80,17 @@ def new_trainctl(scratch: Path, project: Project):
 def trainctl(new_trainctl) -> Trainctl:
     """The built trainctl with a fresh store, home and working directory."""
     return new_trainctl()
+
+
+@pytest.fixture
+def run(scratch: Path):
+    """Runs made by hand for the runner alone: run("sh", "-c", "…", limits={…}) → runner.Run."""
+    made: list[Run] = []
+
+    def make(*argv: str, **plan) -> Run:
+        made.append(Run(scratch / "store", list(argv), **plan))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()

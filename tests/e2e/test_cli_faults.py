@@ -4,7 +4,6 @@ never started twice, and its true end. SYSCALLS and the invariants I1-I7 are tho
 
 import os
 import random
-import shutil
 import subprocess
 
 import pytest
@@ -17,8 +16,6 @@ SYSCALLS = ["openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "unli
             "flock", "read", "pipe2", "symlink"]
 SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261123"))
 SAMPLES = 110  # with the 40 of test_runner_faults.py: 150
-
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 
 def kill_at(trainctl: Trainctl, call: str, n: int, follow: bool) -> tuple[int, str]:

@@ -10,20 +10,7 @@ import time
 import pytest
 
 from harness import alive, wait_until
-from runner import PYTHON, RUNNER, Run
-
-
-@pytest.fixture
-def run(scratch):
-    made = []
-
-    def make(*argv, **plan):
-        made.append(Run(scratch / "store", list(argv), **plan))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clean_up()
+from runner import PYTHON, RUNNER
 
 
 def sh(text):

@@ -6,29 +6,15 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
 from harness import alive, wait_until
-from runner import PYTHON, RUNNER, Run
+from runner import RUNNER, Run
 
 SYSCALLS = ["openat", "write", "fsync", "fdatasync", "rename", "unlink", "mkdir", "link", "clone", "fork", "execve",
             "flock", "fallocate", "pipe2", "wait4", "waitid", "epoll_wait", "dup2", "setsid", "read"]
 SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261123"))
-
-
-@pytest.fixture
-def run(scratch):
-    made = []
-
-    def make(*argv, **plan):
-        made.append(Run(scratch / "store", list(argv), **plan))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clean_up()
 
 
 def starts(path):
@@ -88,7 +74,7 @@ def test_waiter_killed(run, scratch):
 
 
 def test_waiter_and_supervisor_killed(run, scratch):
-    r = run(*counting(scratch, "sleep 1"))
+    r = run(*counting(scratch, f"while [ ! -e {scratch}/go ]; do sleep 0.02; done"))
     p = r.start()
     wait_until(lambda: "running" in r.states(), "it runs")
     start = r.started()
@@ -96,8 +82,9 @@ def test_waiter_and_supervisor_killed(run, scratch):
     p.wait()
     kill(start["waiter"])
     q = r.start()
-    time.sleep(0.3)
+    wait_until(lambda: any(e["type"] == "attempt" and e["adopted"] for e in r.events()), "it is adopted")
     assert q.poll() is None and alive(start["pid"])  # the rank is watched to its end
+    (scratch / "go").touch()
     q.wait(20)
     end = r.end()
     assert (end["state"], end["cause"]) == ("lost", "lost")
@@ -131,11 +118,10 @@ def test_adopter_finds_the_script_stoppable(run):
 
 
 def test_stray_processes_are_stopped_when_waiter_and_supervisor_died(run):
-    r = run("sh", "-c", "setsid sleep 100 & sleep 0.7")
+    r = run("sh", "-c", "setsid sleep 100 & echo begun; sleep 0.7")
     p = r.start()
-    wait_until(lambda: "running" in r.states(), "it runs")
+    r.logged(b"begun")
     start = r.started()
-    time.sleep(0.2)
     p.kill()
     p.wait()
     kill(start["waiter"])
@@ -257,7 +243,6 @@ def one_kill(scratch, call, n, follow):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_killed_at_sampled_system_calls(scratch):
     """strace -f counts n per process: supervisor, waiter and script are each killed at their n-th call."""
     rng = random.Random(SEED)
