@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/supervision.hpp"
+#include "host/adoption.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -16,10 +16,11 @@
 #include "format/plan.hpp"
 #include "host/supervise.hpp"
 
-namespace trainctl::engine {
+namespace trainctl::host {
 namespace {
 
 constexpr std::int64_t kNeverStartedMs = 60'000;
+constexpr int kLeavingMs = 5000;
 
 /// Time enough for the command that created the run to begin it.
 bool was_abandoned(const std::string& id) {
@@ -28,8 +29,8 @@ bool was_abandoned(const std::string& id) {
   return made && now - *made >= kNeverStartedMs;
 }
 
-/// Does the process of the last `attempt` event live? A supervisor that has not written one yet is not seen: then
-/// another is started, finds the lock held and leaves.
+}  // namespace
+
 bool lead_is_alive(const format::RunState& state) {
   if (!state.lead.is_object()) return false;
   const Json& lead = state.lead;
@@ -39,23 +40,13 @@ bool lead_is_alive(const format::RunState& state) {
   return started && *started == lead.value("starttime", std::uint64_t{0});
 }
 
-Result<std::string> write_request(const format::RunPaths& run, Json body) {
-  const std::string id = base::new_ulid();
-  body["v"] = 1;
-  body["t"] = base::format_utc(base::wall_now());
-  body["user"] = base::user_name();
-  body["host"] = base::host_name();
-  TRY(base::make_directories(run.control()));
-  TRY(base::write_file_durable(run.request(id), base::dump_json(body) + "\n"));
-  return id;
-}
-
-}  // namespace
-
 Result<base::FileLock> lock_ended(const format::RunPaths& run) {
   TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
-  if (lock && (format::is_terminal(state.state) || state.attempt == 0)) return std::move(*lock);
+  const bool ended = format::is_terminal(state.state);
+  if (lock && (ended || state.attempt == 0)) return std::move(*lock);
+  // Its supervisor has written the end and is about to go.
+  if (ended) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
   const auto plan = format::read_plan(run.plan());
   const std::string name = plan ? plan->name : run.id();
   return fail(Errc::invalid, name + " has not ended (" + std::string(format::to_string(state.state)) + ")",
@@ -68,17 +59,20 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   if (lead_is_alive(state)) return {};
   const bool may_start = start == Start::allowed;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
-  auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);
+  auto spawned = spawn_supervisor(run.root, state.attempt > 0 || may_start);
   if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
   return {};
 }
 
-Result<std::string> request_cancel(const format::RunPaths& run, const std::string& reason) {
-  return write_request(run, {{"type", "cancel"}, {"reason", reason}});
+Result<std::string> write_request(const format::RunPaths& run, Json body, std::string id) {
+  if (id.empty()) id = base::new_ulid();
+  body["v"] = 1;
+  body["t"] = base::format_utc(base::wall_now());
+  body["user"] = base::user_name();
+  body["host"] = base::host_name();
+  TRY(base::make_directories(run.control()));
+  TRY(base::write_file_durable(run.request(id), base::dump_json(body) + "\n"));
+  return id;
 }
 
-Result<std::string> request_signal(const format::RunPaths& run, const std::string& signal) {
-  return write_request(run, {{"type", "signal"}, {"signal", signal}});
-}
-
-}  // namespace trainctl::engine
+}  // namespace trainctl::host

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the supervisor of a run, and the care that there is one.
+// The care that a run of this machine has a supervisor, and requests to it.
 #pragma once
 
 #include <string>
 
-#include "archive/store.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "trainctl/result.hpp"
 
-namespace trainctl::engine {
+namespace trainctl::host {
 
 enum class Start {
   adopt_only,  ///< a run that never began is left alone; after 60 s it is ended ("was never started")
   allowed,     ///< the command that created the run, or one that names it: may begin it
 };
+
+/// Does the process of the last `attempt` event live on this machine? A supervisor that has not written one yet is not
+/// seen.
+bool lead_is_alive(const format::RunState& state);
 
 /// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine is left alone.
@@ -24,8 +29,8 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start);
 /// run's name while it goes on.
 Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
-/// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events.
-Result<std::string> request_cancel(const format::RunPaths& run, const std::string& reason);
-Result<std::string> request_signal(const format::RunPaths& run, const std::string& signal);
+/// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events. `body` has a "type"
+/// ("cancel", "signal") and what belongs to it. `id` is a ULID; empty = a new one.
+Result<std::string> write_request(const format::RunPaths& run, Json body, std::string id = {});
 
-}  // namespace trainctl::engine
+}  // namespace trainctl::host

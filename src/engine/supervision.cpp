@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/supervision.hpp"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/json.hpp"
+#include "base/ulid.hpp"
+#include "format/event.hpp"
+#include "format/fold.hpp"
+#include "host/adoption.hpp"
+#include "target/registry.hpp"
+
+namespace trainctl::engine {
+namespace {
+
+struct Opened {
+  std::unique_ptr<target::Target> target;
+  target::RunRef ref;
+};
+
+Result<Opened> open_run(const format::RunPaths& run) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  Opened opened;
+  TRY_ASSIGN(opened.target, target_of(run, plan));
+  TRY_ASSIGN(opened.ref, reference(run));
+  return opened;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, const format::Plan& plan) {
+  return target::open_target(plan.target, run.store());
+}
+
+Result<target::RunRef> reference(const format::RunPaths& run) {
+  target::RunRef ref{.run = run.id(), .folder = run.root};
+  TRY_ASSIGN(const auto clients, base::list_directory(run.clients()));
+  for (const std::string& name : clients) {
+    if (!std::string_view(name).ends_with(".jsonl")) continue;
+    TRY_ASSIGN(const auto lines, format::read_lines(run.clients() / name));
+    for (const Json& line : lines) {
+      if (line.value("type", "") == "handle" && line.contains("handle")) ref.handle = line["handle"];
+    }
+  }
+  return ref;
+}
+
+Result<> launch(const format::RunPaths& run, target::Target& target) {
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  const target::RunRef ref{.run = run.id(), .folder = run.root};
+  TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
+  if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
+  TRY_ASSIGN(const target::RunRef known, reference(run));
+  if (known.handle == handle) return {};
+  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(base::new_ulid())));
+  return writer.append_durable("handle", {{"handle", handle}});
+}
+
+Result<> ensure_supervised(const format::RunPaths& run, Start start) {
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (format::is_terminal(state.state) || host::lead_is_alive(state)) return {};
+  TRY_ASSIGN(auto opened, open_run(run));
+  if (start == Start::allowed) return launch(run, *opened.target);
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  return opened.target->adopt(opened.ref, cancel);
+}
+
+Result<base::FileLock> lock_ended(const format::RunPaths& run) {
+  TRY_ASSIGN(auto lock, host::lock_ended(run));
+  const auto plan = format::read_plan(run.plan());
+  if (!plan) return lock;  // a damaged run can be removed too
+  TRY_ASSIGN(auto target, target_of(run, *plan));
+  if (target->capabilities().in_place) return lock;
+  TRY_ASSIGN(const auto ref, reference(run));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  TRY(target->remove(ref, cancel));
+  return lock;
+}
+
+Result<> request_cancel(const format::RunPaths& run, const std::string& reason) {
+  TRY_ASSIGN(const std::string request, host::write_request(run, {{"type", "cancel"}, {"reason", reason}}));
+  TRY_ASSIGN(auto opened, open_run(run));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  return opened.target->stop(opened.ref, {.request = request, .reason = reason}, cancel);
+}
+
+Result<> request_signal(const format::RunPaths& run, const std::string& signal) {
+  TRY_ASSIGN(auto opened, open_run(run));
+  if (!opened.target->capabilities().in_place)
+    return fail(Errc::invalid, "the target of this run cannot send signals", "trainctl cancel without --signal");
+  TRY(host::write_request(run, {{"type", "signal"}, {"signal", signal}}));
+  return {};
+}
+
+}  // namespace trainctl::engine
