@@ -6,6 +6,7 @@
 
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
+#include "base/text.hpp"
 #include "spec/run_tables.hpp"
 
 namespace trainctl::spec {
@@ -212,6 +213,7 @@ void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
   const auto refuse = [&](const std::string& pointer, const std::string& what) {
     Error error{.code = Errc::denied, .message = what + " in " + file.string() + " needs your trust"};
     if (const Origin* origin = find_origin(layer.origins, pointer)) error.at = origin->at;
+    error.field = base::join(base::split(pointer.substr(1), '/'), ".");
     error.hint =
         "a project's settings may not define commands: move it to the run configuration or to your own settings";
     errors_.push_back(std::move(error));

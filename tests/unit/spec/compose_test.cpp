@@ -68,7 +68,7 @@ TEST_CASE("two words for one thing are an error", "[compose]") {
       problems_of(folder, R"({"script": "a.py", "node_count": 2, "resources": {"nodes": 2}})") ==
       "\"node_count\" and \"resources.nodes\" say the same thing   --> a.json:1:20   (keep only \"resources.nodes\")");
   CHECK(problems_of(folder, R"({"script": "a.py", "compute": "a", "compute_target": "b"})") ==
-        "\"compute_target\" and \"compute\" say the same thing   --> a.json:1:36   (keep only \"target\")");
+        "target: \"compute_target\" and \"compute\" say the same thing   --> a.json:1:36   (keep only \"target\")");
 }
 
 TEST_CASE("values merge in the documented order", "[compose]") {
