@@ -66,6 +66,8 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
   if (lead_is_alive(state)) return {};
+  // A supervisor could not write a line either. Who reads a copy of a store is not the one to look after it.
+  if (::faccessat(AT_FDCWD, run.root.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT) return {};
   const bool may_start = start == Start::allowed;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
   auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);

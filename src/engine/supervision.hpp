@@ -17,7 +17,7 @@ enum class Start {
 };
 
 /// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run
-/// that ended, or is supervised, or lies on another machine is left alone.
+/// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
 
 /// Keeps supervisors away from a run that has ended or never began, so that it may be removed. Errc::invalid with the
