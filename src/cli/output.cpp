@@ -60,8 +60,9 @@ std::string position_text(const SourcePosition& at) {
 
 std::string human_error(const Context& context, const Error& error) {
   std::string text = context.err.paint(Style::red, "error:") + " ";
-  // Not twice: messages about a field's name hold it.
-  if (!error.field.empty() && error.message.find('"' + error.field + '"') == std::string::npos)
+  // Not twice: messages about a field's name, or about a flag, hold it.
+  if (!error.field.empty() && !error.message.starts_with('-') &&
+      error.message.find('"' + error.field + '"') == std::string::npos)
     text += printable(error.field) + ": ";
   // Messages may hold several lines (a resolver's output): the first is the sentence, the rest is indented.
   const auto lines = base::split(error.message, '\n');

@@ -31,7 +31,6 @@ std::optional<Layer> choose_profile(const Layer& below, const LoadOptions& optio
   const std::vector<std::string_view> views(names.begin(), names.end());
   Error error{.code = Errc::invalid, .message = "there is no profile \"" + *options.profile + "\""};
   if (const auto near = base::suggest(*options.profile, views)) error.message += ", did you mean \"" + *near + "\"?";
-  error.field = "profiles";
   error.hint = names.empty() ? "no file defines \"profiles\"" : "there are: " + base::join(names, ", ");
   errors.push_back(std::move(error));
   return std::nullopt;
@@ -240,7 +239,8 @@ bool is_run_name(std::string_view text) {
 }
 
 std::string describe(const Error& error) {
-  const bool told = error.field.empty() || error.message.find('"' + error.field + '"') != std::string::npos;
+  const bool told = error.field.empty() || error.message.starts_with('-') ||
+                    error.message.find('"' + error.field + '"') != std::string::npos;
   std::string text = told ? error.message : error.field + ": " + error.message;
   if (error.at) {
     text += "   --> " + error.at->file + ":" + std::to_string(error.at->line) + ":" + std::to_string(error.at->column);

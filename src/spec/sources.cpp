@@ -213,7 +213,10 @@ void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
   const auto refuse = [&](const std::string& pointer, const std::string& what) {
     Error error{.code = Errc::denied, .message = what + " in " + file.string() + " needs your trust"};
     if (const Origin* origin = find_origin(layer.origins, pointer)) error.at = origin->at;
-    error.field = base::join(base::split(pointer.substr(1), '/'), ".");
+    for (const std::string& part : base::split(pointer.substr(1), '/')) {
+      const bool number = part.find_first_not_of("0123456789") == std::string::npos;
+      error.field += number ? "[" + part + "]" : (error.field.empty() ? "" : ".") + part;
+    }
     error.hint =
         "a project's settings may not define commands: move it to the run configuration or to your own settings";
     errors_.push_back(std::move(error));
