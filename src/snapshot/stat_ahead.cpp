@@ -12,6 +12,7 @@ namespace trainctl::snapshot {
 namespace {
 
 constexpr std::size_t kWorthAThread = 500;  ///< names; fewer are looked up before a thread has begun
+constexpr std::size_t kMostThreads = 6;
 constexpr std::size_t kMostWaiting = 64;
 constexpr std::size_t kLongestTarget = 4096;
 
@@ -30,14 +31,13 @@ std::string read_link(int directory, const char* name) {
 }  // namespace
 
 StatAhead::~StatAhead() {
-  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     next_ = batches_.size();
     ended_ = true;
   }
-  changed_.notify_one();
-  thread_.join();
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void StatAhead::look_up(LookupBatch& batch) {
@@ -72,31 +72,34 @@ void StatAhead::work() {
   }
 }
 
-void StatAhead::start_thread() {
-  if (thread_.joinable() || names_ < kWorthAThread || std::thread::hardware_concurrency() < 2) return;
+/// One more for each 500 names, as long as those that there are cannot keep up.
+void StatAhead::start_thread(std::size_t waiting) {
+  const std::size_t count = threads_.size();
+  if (count == kMostThreads || names_ < kWorthAThread * (count + 1) || waiting < 2 * count) return;
   try {
-    thread_ = std::thread([this] { work(); });
+    threads_.emplace_back([this] { work(); });
   } catch (const std::system_error&) {
-    names_ = 0;  // no more threads for this user: go on alone
+    names_ = 0;  // no more threads for this user: go on with those
   }
 }
 
 void StatAhead::add(LookupBatch batch) {
   if (batch.lookups.empty()) return;
   names_ += batch.lookups.size();
-  start_thread();
   LookupBatch* own = nullptr;
+  std::size_t waiting = 0;
   {
     const std::lock_guard lock(mutex_);
     batches_.push_back(std::move(batch));
-    const bool alone = !thread_.joinable();
-    if (alone || batches_.size() - next_ > kMostWaiting) own = &batches_[next_++];
+    waiting = batches_.size() - next_;
+    if (threads_.empty() || waiting > kMostWaiting) own = &batches_[next_++];
   }
   if (own != nullptr) {
     look_up(*own);
   } else {
     changed_.notify_one();
   }
+  start_thread(waiting);
 }
 
 std::vector<LookupBatch> StatAhead::finish() {
@@ -104,9 +107,10 @@ std::vector<LookupBatch> StatAhead::finish() {
     const std::lock_guard lock(mutex_);
     ended_ = true;
   }
-  changed_.notify_one();
+  changed_.notify_all();
   work();  // what is left, together
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
   std::vector<LookupBatch> done(std::make_move_iterator(batches_.begin()), std::make_move_iterator(batches_.end()));
   batches_.clear();
   return done;

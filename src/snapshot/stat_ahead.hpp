@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks files up (fstatat, readlinkat) while somebody else goes on walking the tree: half of the time of a scan is
-// spent in these calls. Small trees are looked up by the caller's thread alone.
+// Looks files up (fstatat, readlinkat) while somebody else goes on walking the tree: most of the time of a scan is
+// spent in these calls. Several threads, as on network file systems each call waits for an answer; small trees are
+// looked up by the caller's thread alone.
 #pragma once
 
 #include <dirent.h>
@@ -63,7 +64,7 @@ class StatAhead {
  private:
   void work();
   static void look_up(LookupBatch& batch);
-  void start_thread();
+  void start_thread(std::size_t waiting);
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -71,7 +72,7 @@ class StatAhead {
   std::size_t next_ = 0;             // the first that nobody has taken
   bool ended_ = false;
   std::size_t names_ = 0;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace trainctl::snapshot
