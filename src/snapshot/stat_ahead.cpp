@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kWorthAThread = 500;  ///< names; fewer are looked up before a thread has begun
 constexpr std::size_t kMostThreads = 6;
-constexpr std::size_t kMostWaiting = 64;
+constexpr std::size_t kMostWaiting = 24;
 constexpr std::size_t kLongestTarget = 4096;
 
 std::int64_t to_ns(const timespec& time) {

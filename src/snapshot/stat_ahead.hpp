@@ -56,7 +56,7 @@ class StatAhead {
   StatAhead& operator=(const StatAhead&) = delete;
   ~StatAhead();
 
-  /// At most some dozens of batches wait (each holds a descriptor); then the caller looks them up itself.
+  /// At most two dozen batches wait (each holds a descriptor); then the caller looks them up itself.
   void add(LookupBatch batch);
   /// Waits for all that was added; in the order of add. Their directories are closed.
   std::vector<LookupBatch> finish();

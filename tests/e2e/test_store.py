@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -109,3 +110,37 @@ def test_gc_keeps_what_runs_name(trainctl, project):
     assert trainctl.json("store", "gc")["snapshots"] == 1
     trainctl.ok("store", "check")
     assert b"2" in trainctl.ok("run", "train.py").out
+
+
+@root_only
+def test_a_store_without_the_permission_to_write(trainctl, scratch):
+    """Root may do everything: as somebody else, with a store that belongs to them."""
+    nobody = 65534
+    scratch.chmod(0o755)
+    binary = shutil.copy(trainctl.binary, scratch / "trainctl")
+    trainctl.ok("run", "--", "echo", "kept")
+    trainctl.ok("ls")
+    for folder, _, files in os.walk(trainctl.home):
+        for path in [folder, *(os.path.join(folder, name) for name in files)]:
+            os.chown(path, nobody, nobody, follow_symlinks=False)
+
+    def run(*args: str) -> subprocess.CompletedProcess:
+        return subprocess.run([binary, *args], env=trainctl.env, cwd="/", user=nobody, group=nobody, extra_groups=[],
+                              capture_output=True, text=True)
+
+    assert "echo-1" in run("ls").stdout
+    for name in ("index.lock", "index.db"):  # as `sudo trainctl` leaves them
+        (trainctl.home / name).chmod(0o400)
+        listed = run("ls")
+        assert listed.returncode == 0 and "echo-1" in listed.stdout and "in memory" in listed.stderr, listed
+        (trainctl.home / name).chmod(0o600)
+    for folder, _, files in os.walk(trainctl.home, topdown=False):
+        for path in [*(os.path.join(folder, name) for name in files), folder]:
+            if not os.path.islink(path):
+                os.chmod(path, 0o500 if os.path.isdir(path) else 0o400)
+    for command in (("ls",), ("show", "@"), ("logs", "@"), ("store", "check")):
+        done = run(*command)
+        assert done.returncode == 0 and "rror" not in done.stderr, (command, done)
+    for command, code in ((("rm", "@"), 6), (("run", "--", "true"), 125), (("store", "gc"), 6)):
+        done = run(*command)
+        assert done.returncode == code and done.stderr.count("error:") == 1 and "Permission denied" in done.stderr, done
