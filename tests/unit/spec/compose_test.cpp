@@ -157,7 +157,8 @@ TEST_CASE("a project cannot run commands of its own", "[compose]") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error()[0].code == Errc::denied);
   CHECK(problems(refused, folder)
-            .starts_with("secrets[0].command: a secret's command in trainctl.json needs your trust   --> trainctl.json:1:39"));
+            .starts_with(
+                "secrets[0].command: a secret's command in trainctl.json needs your trust   --> trainctl.json:1:39"));
   options.project_trusted = true;
   CHECK(load_run(options));
   options = {.path = folder / "a.json", .use_project = false};
