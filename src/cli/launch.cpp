@@ -9,6 +9,7 @@
 #include "cli/explain.hpp"
 #include "cli/run_summary.hpp"
 #include "engine/prepare.hpp"
+#include "host/metrics/patterns.hpp"
 #include "target/registry.hpp"
 
 namespace trainctl::cli {
@@ -77,6 +78,7 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
   if (arguments.in_place) options.overrides.set.emplace_back("in_place=true");
   if (!arguments.profile.empty()) options.profile = arguments.profile;
   options.user_config = spec::default_user_config();
+  options.check_patterns = [](const std::vector<std::string>& patterns) { return host::check_patterns(patterns); };
   return options;
 }
 
@@ -95,6 +97,8 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
   const auto store = archive::Store::open();
   if (!store) return report_not_started(context, {store.error()}, arguments.bare_command);
   if (arguments.dry_run) return explain(context, *store, run, {});
+  if (auto writable = store->check_writable(); !writable)
+    return report_not_started(context, {writable.error()}, arguments.bare_command);
   auto prepared = engine::prepare(*store, run,
                                   {.store_snapshot = true,
                                    .bare_command = arguments.bare_command,

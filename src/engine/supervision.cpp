@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/supervision.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -60,6 +64,8 @@ Result<> launch(const format::RunPaths& run, target::Target& target) {
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state) || host::lead_is_alive(state)) return {};
+  // A supervisor could not write a line either. Who reads a copy of a store is not the one to look after it.
+  if (::faccessat(AT_FDCWD, run.root.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT) return {};
   TRY_ASSIGN(auto opened, open_run(run));
   if (start == Start::allowed) return launch(run, *opened.target);
   TRY_ASSIGN(const auto cancel, target::Cancel::create());

@@ -28,7 +28,7 @@ Result<target::RunRef> reference(const format::RunPaths& run);
 Result<> launch(const format::RunPaths& run, target::Target& target);
 
 /// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
-/// that ended, or is supervised, or lies on another machine is left alone.
+/// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
 
 /// Keeps supervisors away from a run that has ended or never began, so that it may be removed, and removes what its

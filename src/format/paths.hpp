@@ -28,6 +28,8 @@ struct AttemptPaths {
   [[nodiscard]] fs::path runner_log() const { return logs() / "runner.log"; }
   [[nodiscard]] fs::path metrics() const { return root / "metrics"; }
   [[nodiscard]] fs::path work() const { return root / "work"; }
+  /// Copies of inputs with mode "copy".
+  [[nodiscard]] fs::path inputs() const { return root / "inputs"; }
   [[nodiscard]] fs::path outputs() const { return work() / "outputs"; }
 };
 

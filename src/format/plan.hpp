@@ -22,6 +22,8 @@ inline constexpr int kPlanFormat = 1;
 
 /// Stands in arguments and variables for the outputs folder of the attempt, which is known only when it starts.
 inline constexpr std::string_view kOutputsMark = "\x01outputs\x01";
+/// The same for the folder with the attempt's copies of inputs.
+inline constexpr std::string_view kInputsMark = "\x01inputs\x01";
 
 enum class CommandKind {
   python_script,  // argv[0] is the script relative to the working directory; run by the environment's Python
@@ -41,6 +43,10 @@ struct PlanInput {
   std::string name;
   std::string path;           // absolute on the target's side of things (local: of this machine)
   std::string mode = "link";  // link | copy
+
+  [[nodiscard]] bool is_copied() const { return mode == "copy"; }
+  /// "<name>/<file name>": where its copy lies in AttemptPaths::inputs().
+  [[nodiscard]] std::string copy_path() const { return name + "/" + path.substr(path.rfind('/') + 1); }
 };
 
 struct PlanOutput {

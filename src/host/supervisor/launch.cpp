@@ -23,12 +23,15 @@ std::string variable_name(const std::string& prefix, std::string name) {
   return prefix + base::to_upper(name);
 }
 
-/// The outputs folder in place of its mark (see format::kOutputsMark).
-std::string with_outputs(std::string text, const std::string& outputs) {
-  for (std::size_t at = text.find(format::kOutputsMark); at != std::string::npos;
-       at = text.find(format::kOutputsMark, at + outputs.size())) {
-    text.replace(at, format::kOutputsMark.size(), outputs);
-  }
+void replace_mark(std::string& text, std::string_view mark, const std::string& folder) {
+  for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + folder.size()))
+    text.replace(at, mark.size(), folder);
+}
+
+/// The attempt's folders in place of their marks (see format::kOutputsMark).
+std::string with_folders(std::string text, const format::AttemptPaths& attempt) {
+  replace_mark(text, format::kOutputsMark, attempt.outputs());
+  replace_mark(text, format::kInputsMark, attempt.inputs());
   return text;
 }
 
@@ -92,7 +95,8 @@ void set_run_variables(const format::Plan& plan, const format::RunPaths& run, in
   variables.set("TRAINCTL_OUTPUTS", paths.outputs());
   variables.set("TRAINCTL_METRICS", paths.metrics());
   for (const format::PlanInput& input : plan.inputs) {
-    variables.set(variable_name("TRAINCTL_INPUT_", input.name), input.path);
+    variables.set(variable_name("TRAINCTL_INPUT_", input.name),
+                  input.is_copied() ? (paths.inputs() / input.copy_path()).string() : input.path);
   }
   for (const format::PlanOutput& output : plan.outputs) {
     variables.set(variable_name("TRAINCTL_OUTPUT_", output.name), paths.outputs() / output.path);
@@ -179,7 +183,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   for (const auto& [name, value] : prepared.variables) {
     value ? variables.set(name, *value) : variables.remove(name);
   }
-  for (const auto& [name, value] : plan.variables) variables.set(name, with_outputs(value, paths.outputs()));
+  for (const auto& [name, value] : plan.variables) variables.set(name, with_folders(value, paths));
   TRY(set_secrets(plan, run, variables));
   set_gpus(prepared, variables);
   set_run_variables(plan, run, attempt, variables);
@@ -190,7 +194,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
     variables.prepend_path("PYTHONPATH", folder->string());
   }
   launch.argv = command_line(plan, prepared.python);
-  for (std::string& word : launch.argv) word = with_outputs(std::move(word), paths.outputs());
+  for (std::string& word : launch.argv) word = with_folders(std::move(word), paths);
   const std::string* path = variables.find("PATH");
   launch.search_path = path != nullptr && !path->empty() ? *path : kDefaultPath;
   launch.environment = variables.assignments();
