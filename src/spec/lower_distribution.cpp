@@ -98,10 +98,15 @@ class DistributionLowering {
     const auto names = allowed();
     if (std::find(names.begin(), names.end(), facts_.style->name) != names.end()) return;
     const std::string name(facts_.style->name);
-    complain(direct ? "/distribution/type" : kTraining, direct ? "distribution.type" : "distributed_training",
+    complain(direct ? "/distribution/type" : type_pointer(), direct ? "distribution.type" : "distributed_training",
              run_.title() + " cannot train with " + name,
              names.empty() ? "it trains in one process: remove it" : "it can with " + allowed_text());
     facts_.style.reset();
+  }
+
+  [[nodiscard]] std::string type_pointer() const {
+    const std::string type = std::string(kTraining) + "/type";
+    return run_.wrote(type) ? type : std::string(kTraining);
   }
 
   void asked_style() {
@@ -112,8 +117,7 @@ class DistributionLowering {
     auto found = find_style(type);
     if (!found) {
       const auto near = suggest_style(type);
-      complain(std::string(kTraining) + (run_.wrote(std::string(kTraining) + "/type") ? "/type" : ""),
-               "distributed_training.type",
+      complain(type_pointer(), "distributed_training.type",
                "\"" + type + "\" is no way of distributing" + (near ? ", did you mean \"" + *near + "\"?" : ""),
                near ? "" : "there are: " + style_names());
       return;

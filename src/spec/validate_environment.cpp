@@ -33,19 +33,25 @@ bool is_version(std::string_view text) {
   });
 }
 
-void check_sources(const PythonEnvironment& python, Complaints& out) {
+/// The fields that say where packages come from; packages may stand beside a requirements or conda file.
+std::vector<std::string> given_sources(const PythonEnvironment& python) {
   std::vector<std::string> given;
   if (python.interpreter) given.emplace_back("interpreter");
   if (python.venv) given.emplace_back("venv");
   if (python.conda_file) given.emplace_back("conda_file");
   if (python.project) given.emplace_back("project");
-  if (python.requirements_file) {
-    given.emplace_back("requirements_file");
-  } else if (!python.conda_file && !python.packages.empty()) {
+  if (python.requirements_file) given.emplace_back("requirements_file");
+  if (python.conda_file || python.requirements_file) return given;
+  if (!python.packages.empty()) {
     given.emplace_back("packages");
-  } else if (!python.conda_file && !python.conda_packages.empty()) {
+  } else if (!python.conda_packages.empty()) {
     given.emplace_back("conda_packages");
   }
+  return given;
+}
+
+void check_sources(const PythonEnvironment& python, Complaints& out) {
+  const std::vector<std::string> given = given_sources(python);
   for (std::size_t i = 1; i < given.size(); ++i) {
     out.add(kPython + given[i], "environment.python",
             "\"" + given[0] + "\" and \"" + given[i] + "\" exclude each other", "keep one of them");

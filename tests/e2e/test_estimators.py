@@ -67,7 +67,7 @@ def test_all_mistakes_in_one_go(trainctl, project):
     failed = trainctl.run("validate", "bad.json", code=2)
     lines = [line for line in failed.error.splitlines() if "error" in line]
     assert len(lines) >= 9, failed
-    for place in ("4:24", "6:28", "7:29", "7:57", "8:14", "9:19", "11:18", "12:3", "13:26"):
+    for place in ("4:24", "6:30", "7:37", "7:57", "8:14", "9:19", "11:18", "12:3", "13:26"):
         assert f"bad.json:{place}" in failed.error, (place, failed.error)
     assert "did you mean" in failed.error
 

@@ -38,7 +38,7 @@ Result<> check_input(const EnvironmentInput& input) {
                 "keep one of interpreter, venv, requirements_file, conda_file, project");
   }
   const bool ready_made = !input.interpreter.empty() || !input.venv.empty();
-  const bool builds = !input.packages.empty() || !input.conda_packages.empty() || !input.python_version.empty();
+  const bool builds = input.packages.size() + input.conda_packages.size() > 0 || !input.python_version.empty();
   if (ready_made && builds) {
     return fail(Errc::invalid, "environment.python: nothing is installed into an interpreter or venv that is given",
                 "leave out packages and version, or leave out interpreter and venv");
