@@ -29,23 +29,28 @@ void priority_words(Type& type) {
   type.words = {"dedicated", "lowpriority"};
 }
 
-/// Shortcuts of a run configuration into its environment; an estimator has these words as fields of its own.
-constexpr std::array<std::string_view, 3> kOwnWords = {"pip_packages", "pip_requirements_file",
-                                                       "conda_dependencies_file"};
+/// Words of the SDK for fields of an estimator.
+constexpr std::array kOwnAliases = {
+    Alias{"estimator", "framework"},
+    Alias{"distributed_backend", "distributed_training"},
+    Alias{"distributed_job_config", "distributed_training"},
+    Alias{"worker_count", "distributed_training.worker_count"},
+    Alias{"parameter_server_count", "distributed_training.parameter_server_count"},
+    Alias{"custom_docker_base_image", "custom_docker_image"},
+    Alias{"conda_dependencies_file_path", "conda_dependencies_file"},
+    Alias{"pip_requirements_file_path", "pip_requirements_file"},
+};
 
+/// A run configuration's shortcuts, but for the words an estimator has as fields of its own (pip_packages).
 std::vector<Alias> estimator_aliases() {
-  std::vector<Alias> aliases = run_aliases();
-  std::erase_if(aliases, [](const Alias& alias) {
-    return std::find(kOwnWords.begin(), kOwnWords.end(), alias.name) != kOwnWords.end();
-  });
-  for (const Alias& alias : {Alias{"estimator", "framework"}, Alias{"distributed_backend", "distributed_training"},
-                             Alias{"distributed_job_config", "distributed_training"},
-                             Alias{"worker_count", "distributed_training.worker_count"},
-                             Alias{"parameter_server_count", "distributed_training.parameter_server_count"},
-                             Alias{"custom_docker_base_image", "custom_docker_image"},
-                             Alias{"conda_dependencies_file_path", "conda_dependencies_file"},
-                             Alias{"pip_requirements_file_path", "pip_requirements_file"}}) {
-    aliases.push_back(alias);
+  std::vector<Alias> aliases(kOwnAliases.begin(), kOwnAliases.end());
+  const auto own = [](std::string_view name) {
+    const auto same = [&](const auto& one) { return one.name == name; };
+    return std::any_of(estimator_fields().begin(), estimator_fields().end(), same) ||
+           std::any_of(kOwnAliases.begin(), kOwnAliases.end(), same);
+  };
+  for (const Alias& alias : run_aliases()) {
+    if (!own(alias.name)) aliases.push_back(alias);
   }
   return aliases;
 }

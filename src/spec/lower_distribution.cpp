@@ -191,16 +191,23 @@ class DistributionLowering {
     }
   }
 
+  /// Workers are counted on all nodes together or by processes per node, never by both.
   void tensorflow_counts(DistributionBlock& made) {
-    const bool servers = made.style.name == "parameter_server";
-    if (!servers && made.parameter_server_count.value_or(0) > 0) return;  // was turned into parameter_server
-    if (servers) {
+    if (made.style.name == "parameter_server") {
       made.parameter_server_count = made.parameter_server_count.value_or(1);
-      made.worker_count = made.worker_count.value_or(1);
+      if (!processes_) made.worker_count = made.worker_count.value_or(1);
     } else {
       made.parameter_server_count.reset();
-      made.worker_count = made.worker_count.value_or(facts_.nodes * facts_.processes_per_node);
     }
+    if (!made.worker_count || !processes_) return;
+    const bool same = made.style.name == "multi_worker" && *made.worker_count == *processes_ * facts_.nodes;
+    if (!same) {
+      complain(std::string(kTraining) + "/worker_count", "distributed_training.worker_count",
+               "\"worker_count\" and \"process_count_per_node\" both say how many processes there are",
+               "keep \"worker_count\"");
+    }
+    made.processes_per_node.reset();
+    run_.remove(kProcesses);
   }
 
   void refuse_counts() {

@@ -169,7 +169,9 @@ TEST_CASE("distributed training in every spelling", "[estimator]") {
           R"({"type":"tensorflow","worker_count":2,"parameter_server_count":1})");
   }
   CHECK(block("tensorflow", R"(, "distributed_training": {"type": "multi_worker"}, "process_count_per_node": 2)") ==
-        R"({"processes_per_node":2,"type":"tensorflow","worker_count":2})");
+        R"({"processes_per_node":2,"type":"tensorflow"})");
+  CHECK(block("tensorflow", R"(, "distributed_training": {"type": "multi_worker", "worker_count": 2},
+                              "process_count_per_node": 2)") == R"({"type":"tensorflow","worker_count":2})");
   CHECK(block("tensorflow", R"(, "worker_count": 2, "parameter_server_count": 1)") ==
         R"({"type":"tensorflow","worker_count":2,"parameter_server_count":1})");
   CHECK(block("generic", R"(, "process_count_per_node": 3)") == R"({"processes_per_node":3,"type":"processes"})");
