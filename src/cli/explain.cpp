@@ -117,23 +117,35 @@ void explain_origins(Report& out, const format::Plan& plan) {
   }
 }
 
-/// What was written on the left, the run configuration it stands for on the right.
+/// What was written on the left, the run configuration it stands for on the right; one row a field of the latter.
+std::vector<std::pair<std::string, std::string>> estimator_rows(const spec::LoadedRun& run) {
+  const spec::LoweredFrom& from = *run.lowered_from;
+  std::vector<std::pair<std::string, std::string>> rows;
+  std::vector<std::string> seen;
+  for (const spec::LoweredFrom::Field& field : from.fields) {
+    if (std::find(seen.begin(), seen.end(), field.to) != seen.end()) continue;
+    seen.push_back(field.to);
+    std::string left;
+    for (const spec::LoweredFrom::Field& other : from.fields) {
+      if (other.to != field.to || other.from.empty()) continue;
+      left += (left.empty() ? "" : ", ") + field_of(other.from) + ": " + value_at(from.written, other.from);
+    }
+    rows.emplace_back(left.empty() ? "(estimator)" : fit(printable(left), 56),
+                      field_of(field.to) + ": " + value_at(run.merged, field.to));
+  }
+  return rows;
+}
+
 void explain_estimator(Context& context, const spec::LoadedRun& run) {
   const spec::LoweredFrom& from = *run.lowered_from;
   context.out.line(context.out.paint(Style::bold, "Estimator") + "  " + printable(from.framework) +
                    (from.version.empty() ? "" : " " + printable(from.version)) + " (" + printable(from.preset) + ")");
-  std::vector<std::pair<std::string, std::string>> rows;
-  std::size_t width = 12;
-  for (const spec::LoweredFrom::Field& field : from.fields) {
-    std::string left =
-        field.from.empty() ? "(estimator)" : field_of(field.from) + ": " + value_at(from.written, field.from);
-    left = fit(printable(left), 48);
-    width = std::max(width, display_width(left));
-    rows.emplace_back(std::move(left), field_of(field.to) + ": " + value_at(run.merged, field.to));
-  }
-  const char* arrow = context.out.utf8() ? "→ " : "-> ";
+  const auto rows = estimator_rows(run);
+  std::size_t width = 0;
+  for (const auto& row : rows) width = std::max(width, display_width(row.first));
+  const char* arrow = context.out.utf8() ? "  → " : "  -> ";
   for (const auto& [left, right] : rows) {
-    context.out.line("  " + context.out.paint(Style::dim, left) + std::string(width - display_width(left) + 2, ' ') +
+    context.out.line("  " + context.out.paint(Style::dim, left) + std::string(width - display_width(left), ' ') +
                      arrow + printable(right));
   }
 }
