@@ -82,11 +82,11 @@ class DistributionLowering {
   /// What kind of distribution is meant, and whether the framework can do it.
   void style() {
     const bool direct = run_.value("/distribution/type") != nullptr;
-    if (direct && run_.wrote(kTraining)) {
+    if (direct && run_.value(kTraining) != nullptr) {
       complain(kTraining, "distributed_training", "\"distributed_training\" and \"distribution\" exclude each other",
                "keep \"distributed_training\"");
     }
-    if (run_.wrote(kTraining)) {
+    if (run_.value(kTraining) != nullptr) {
       asked_style();
     } else if (direct) {
       facts_.style = find_style(run_.value("/distribution/type")->get<std::string>());
@@ -167,7 +167,9 @@ class DistributionLowering {
     }
     if (run_.value("/distribution/type") != nullptr) return;  // it is the run configuration's own already
     const Json json = to_json(made);
-    const std::string from = run_.wrote(kTraining) ? kTraining : run_.wrote(kProcesses) ? kProcesses : kNodes;
+    const std::string from = run_.value(kTraining) != nullptr ? kTraining
+                             : run_.wrote(kProcesses)         ? kProcesses
+                                                              : kNodes;
     for (const auto& [key, item] : json.items()) {
       const std::string pointer = "/distribution/" + key;
       if (pointer == kProcesses && run_.number(kProcesses)) continue;

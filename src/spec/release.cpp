@@ -30,14 +30,15 @@ std::string prefix_of(std::string_view release, std::size_t count) {
   return base::join(parts, ".");
 }
 
-/// How far two releases are apart: the first number counts most.
-long distance(std::string_view a, std::string_view b) {
-  std::vector<int> left = numbers(a);
-  std::vector<int> right = numbers(b);
+/// How far a release is from what was asked for, in the numbers that were asked for; the first one counts most.
+long distance(std::string_view release, std::string_view asked) {
+  std::vector<int> left = numbers(release);
+  std::vector<int> right = numbers(asked);
+  const std::size_t said = std::min<std::size_t>(right.size(), 3);
   left.resize(3);
   right.resize(3);
   long sum = 0;
-  for (std::size_t i = 0; i < 3; ++i) sum = sum * 1000 + std::labs(static_cast<long>(left[i]) - right[i]);
+  for (std::size_t i = 0; i < said; ++i) sum = sum * 1000 + std::labs(static_cast<long>(left[i]) - right[i]);
   return sum;
 }
 
