@@ -72,6 +72,17 @@ def test_all_mistakes_in_one_go(trainctl, project):
     assert "did you mean" in failed.error
 
 
+def test_conda_packages_are_packages_of_the_index(trainctl, project):
+    write(project, "train.py", "")
+    write(project, "a.json", '{"estimator": "generic", "script": "train.py", "conda_packages": ["python=3.11", "scipy=1.11"]}')
+    shown = trainctl.json("explain", "a.json")
+    assert shown["environment"]["python"] == "==3.11.*", shown["environment"]
+    assert shown["environment"]["packages"] == ["scipy==1.11.*"], shown["environment"]
+    write(project, "a.json", '{"estimator": "generic", "script": "train.py", "conda_packages": ["no-such-thing-in-pip"]}')
+    failed = trainctl.run("explain", "a.json", code=2)
+    assert "no-such-thing-in-pip" in failed.error and "no known counterpart" in failed.error, failed
+
+
 def test_unknown_framework_and_version(trainctl, project):
     write(project, "a.json", '{"framework": "pytroch", "script": "a.py"}')
     assert 'did you mean "pytorch"?' in trainctl.run("validate", "a.json", code=2).error
