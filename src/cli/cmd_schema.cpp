@@ -1,18 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <trainctl_embedded/estimator_preset_schema_json.hpp>
+#include <trainctl_embedded/estimator_schema_json.hpp>
 #include <trainctl_embedded/run_schema_json.hpp>
+#include <utility>
+#include <vector>
 
 #include "cli/commands.hpp"
 
 namespace trainctl::cli {
 namespace {
 
+/// The kinds of files there is a schema of; the first one is printed when none is named.
+std::array<std::pair<const char*, std::string_view>, 3> schemas() {
+  return {{{"run", embedded::run_schema_json},
+           {"estimator", embedded::estimator_schema_json},
+           {"estimator-preset", embedded::estimator_preset_schema_json}}};
+}
+
 Action configure(Options& app) {
   const auto kind = std::make_shared<std::string>("run");
-  app.add_option("kind", *kind, "run")->type_name("KIND")->one_of({"run"});
+  std::vector<std::string> names;
+  std::string help;
+  for (const auto& [name, text] : schemas()) {
+    names.emplace_back(name);
+    help += (help.empty() ? "" : ", ") + names.back();
+  }
+  app.add_option("kind", *kind, help)->type_name("KIND")->one_of(names);
   return [kind](Context& context) {
-    context.out.write(embedded::run_schema_json);
+    for (const auto& [name, text] : schemas()) {
+      if (*kind == name) context.out.write(text);
+    }
     return 0;
   };
 }

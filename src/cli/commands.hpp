@@ -21,6 +21,7 @@ Command rm_command();
 Command validate_command();
 Command explain_command();
 Command schema_command();
+Command estimator_command();
 Command env_command();
 Command target_command();
 Command store_command();

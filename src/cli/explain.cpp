@@ -33,6 +33,17 @@ std::string word(const Json& value) {
   return value.is_string() ? value.get<std::string>() : base::dump_json(value);
 }
 
+std::string field_of(const std::string& pointer) {
+  std::string field = pointer.substr(pointer.empty() ? 0 : 1);
+  std::replace(field.begin(), field.end(), '/', '.');
+  return field;
+}
+
+std::string value_at(const Json& document, const std::string& pointer) {
+  const Json::json_pointer path(pointer);
+  return document.contains(path) ? word(document.at(path)) : std::string();
+}
+
 std::string duration_text(const std::optional<std::chrono::milliseconds>& value) {
   return value ? base::format_duration(*value) : std::string();
 }
@@ -102,10 +113,55 @@ void explain_origins(Report& out, const format::Plan& plan) {
   for (const auto& item : plan.origins.items()) {
     const Json::json_pointer pointer(item.key());
     if (!plan.spec.contains(pointer) || plan.spec[pointer].is_object()) continue;
-    std::string field = item.key().substr(item.key().empty() ? 0 : 1);
-    std::replace(field.begin(), field.end(), '/', '.');
-    out.row(field, word(plan.spec[pointer]) + "   " + item.value().get<std::string>());
+    out.row(field_of(item.key()), word(plan.spec[pointer]) + "   " + item.value().get<std::string>());
   }
+}
+
+/// What was written on the left, the run configuration it stands for on the right; one row a field of the latter.
+std::vector<std::pair<std::string, std::string>> estimator_rows(const spec::LoadedRun& run) {
+  const spec::LoweredFrom& from = *run.lowered_from;
+  std::vector<std::pair<std::string, std::string>> rows;
+  std::vector<std::string> seen;
+  for (const spec::LoweredFrom::Field& field : from.fields) {
+    if (std::find(seen.begin(), seen.end(), field.to) != seen.end()) continue;
+    seen.push_back(field.to);
+    std::string left;
+    for (const spec::LoweredFrom::Field& other : from.fields) {
+      if (other.to != field.to || other.from.empty()) continue;
+      left += (left.empty() ? "" : ", ") + field_of(other.from) + ": " + value_at(from.written, other.from);
+    }
+    rows.emplace_back(left.empty() ? "(estimator)" : fit(printable(left), 56),
+                      field_of(field.to) + ": " + value_at(run.merged, field.to));
+  }
+  return rows;
+}
+
+void explain_estimator(Context& context, const spec::LoadedRun& run) {
+  const spec::LoweredFrom& from = *run.lowered_from;
+  context.out.line(context.out.paint(Style::bold, "Estimator") + "  " + printable(from.framework) +
+                   (from.version.empty() ? "" : " " + printable(from.version)) + " (" + printable(from.preset) + ")");
+  const auto rows = estimator_rows(run);
+  std::size_t width = 0;
+  for (const auto& row : rows) width = std::max(width, display_width(row.first));
+  const char* arrow = context.out.utf8() ? "  → " : "  -> ";
+  for (const auto& [left, right] : rows) {
+    context.out.line("  " + context.out.paint(Style::dim, left) + std::string(width - display_width(left), ' ') +
+                     arrow + printable(right));
+  }
+}
+
+Json estimator_json(const spec::LoadedRun& run) {
+  const spec::LoweredFrom& from = *run.lowered_from;
+  Json fields = Json::array();
+  for (const spec::LoweredFrom::Field& field : from.fields) {
+    fields.push_back(
+        {{"written", field.from.empty() ? Json(nullptr) : Json(field_of(field.from))}, {"became", field_of(field.to)}});
+  }
+  return {{"framework", from.framework},
+          {"version", from.version.empty() ? Json(nullptr) : Json(from.version)},
+          {"preset", from.preset},
+          {"written", from.written},
+          {"fields", fields}};
 }
 
 Json to_json(const engine::Prepared& prepared, const EnvironmentState& environment,
@@ -136,10 +192,13 @@ int explain(Context& context, const archive::Store& store, const spec::LoadedRun
     return 0;
   }
   if (context.json) {
-    context.print(to_json(*prepared, environment, argv, options.origin));
+    Json json = to_json(*prepared, environment, argv, options.origin);
+    if (run.lowered_from) json["estimator"] = estimator_json(run);
+    context.print(json);
     return 0;
   }
   Report out(context);
+  if (run.lowered_from) explain_estimator(context, run);
   explain_files(out, *prepared);
   explain_environment(out, environment);
   explain_command(out, prepared->plan, argv);

@@ -166,6 +166,8 @@ host::EnvironmentInput map_environment(const spec::LoadedRun& run) {
   input.conda_file = file(python->conda_file);
   input.project = file(python->project);
   input.packages = python->packages;
+  input.conda_packages = python->conda_packages;
+  input.build_constraints = python->build_constraints;
   input.groups = python->groups;
   input.extras = python->extras;
   input.index_urls = python->index_urls;

@@ -183,7 +183,7 @@ class Checker {
     if (!in.is_number() && !in.is_boolean()) return {};
     const std::string_view written = number_text(place);
     std::string hint = "write \"" + (written.empty() ? base::dump_json(in) : std::string(written)) + "\"";
-    if (in.is_number() && (place.field.ends_with(".version") || place.field == "version")) {
+    if (in.is_number() && place.field.ends_with("version")) {
       hint += ": as a number 3.10 would mean 3.1";
     }
     return hint;

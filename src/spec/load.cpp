@@ -6,6 +6,8 @@
 
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "spec/estimator_preset.hpp"
+#include "spec/kinds.hpp"
 #include "spec/overrides.hpp"
 #include "spec/run_tables.hpp"
 #include "spec/sources.hpp"
@@ -57,7 +59,7 @@ std::string made_name(const RunConfiguration& config, const std::string& file) {
   if (config.name) return *config.name;
   if (!file.empty()) {
     std::string stem = fs::path(file).filename().string();
-    for (const char* ending : {".json", ".jsonc", ".run"}) {
+    for (const char* ending : {".json", ".jsonc", ".run", ".estimator"}) {
       const std::string_view tail(ending);
       if (stem.size() > tail.size() && stem.ends_with(tail)) stem.resize(stem.size() - tail.size());
     }
@@ -72,8 +74,9 @@ std::string made_name(const RunConfiguration& config, const std::string& file) {
 }
 
 struct Stack {
-  std::vector<Layer> own;  ///< the file and what it extends, or the command line; the lowest first
-  std::string file;
+  const SpecKind* kind = &run_kind();
+  std::vector<Layer> own = {};  ///< the file and what it extends, or the command line; the lowest first
+  std::string file = {};
   fs::path base;  ///< as written, maybe relative
 };
 
@@ -115,7 +118,7 @@ void check_patterns(const LoadOptions& options, const RunConfiguration& config, 
 ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& options, Errors& errors) {
   Layer below = merge_below(stack, sources);
   const auto profile = choose_profile(below, options, errors);
-  const Layer flags = override_layer(options.overrides, errors);
+  const Layer flags = override_layer(options.overrides, stack.kind->fragment(), errors);
   std::string target = "local";
   const Json* const levels[] = {&flags.value, profile ? &profile->value : nullptr, &below.value};
   for (const Json* level : levels) {
@@ -138,6 +141,10 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
   merge(merged, flags);
 
   LoadedRun run;
+  if (stack.kind->lower != nullptr) {
+    const LowerPlaces places{.base = stack.base, .presets = preset_folders(stack.base, options.user_config)};
+    merged = stack.kind->lower(std::move(merged), places, run, errors);
+  }
   read_run_configuration(merged.value, run.config);
   run.config.target = target;
   for (Error& error : validate(run.config, merged.origins, errors.empty())) errors.push_back(std::move(error));
@@ -150,7 +157,7 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
   run.name = made_name(run.config, stack.file);
   run.profile = options.profile;
   run.sources = sources.read_files();
-  run.notes = std::move(sources.notes());
+  run.notes.insert(run.notes.begin(), sources.notes().begin(), sources.notes().end());
   return run;
 }
 
@@ -168,7 +175,12 @@ Layer command_line_layer(Json value, const std::string& label) {
 ResultAll<LoadedRun> load_run(const LoadOptions& options) {
   Errors errors;
   Sources sources(options, errors);
-  Stack stack{.own = sources.run_file(options.path), .file = options.path.string(), .base = options.path.parent_path()};
+  SpecFiles files = sources.spec_file(options.path);
+  if (files.kind == nullptr) return tl::make_unexpected(std::move(errors));
+  Stack stack{.kind = files.kind,
+              .own = std::move(files.layers),
+              .file = options.path.string(),
+              .base = options.path.parent_path()};
   if (stack.base.empty()) stack.base = ".";
   return compose(std::move(stack), sources, options, errors);
 }
@@ -202,7 +214,7 @@ ResultAll<LoadedRun> run_from_script(const std::string& script, const std::vecto
     }
     value["arguments"] = split.rest;
   }
-  Stack stack{.own = {}, .file = {}, .base = options.directory};
+  Stack stack{.base = options.directory};
   stack.own.push_back(command_line_layer(std::move(value), "command line"));
   return compose(std::move(stack), sources, options, errors);
 }
@@ -220,7 +232,7 @@ ResultAll<LoadedRun> run_from_command(const std::vector<std::string>& argv, cons
     errors.push_back({.code = Errc::invalid, .message = "there is no command", .hint = "trainctl run -- CMD ARG…"});
     return tl::make_unexpected(std::move(errors));
   }
-  Stack stack{.own = {}, .file = {}, .base = options.directory};
+  Stack stack{.base = options.directory};
   stack.own.push_back(command_line_layer(Json{{"command", std::move(words)}}, "command line"));
   return compose(std::move(stack), sources, options, errors);
 }

@@ -41,9 +41,25 @@ struct LoadOptions {
   std::function<Errors(const std::vector<std::string>& patterns)> check_patterns = {};
 };
 
+/// What a run configuration was lowered from, to be shown beside it.
+struct LoweredFrom {
+  /// One field and where it went. `from` is a pointer into `written`, empty for what the preset adds; `to` leads into
+  /// the run configuration.
+  struct Field {
+    std::string from;
+    std::string to;
+  };
+  std::string framework;
+  std::string version;  ///< empty: the framework has none
+  std::string preset;   ///< "built in", or the preset's file
+  Json written = Json::object();
+  std::vector<Field> fields;
+};
+
 struct LoadedRun {
   RunConfiguration config;
-  Json merged;              ///< what was written, all sources together, in canonical spelling; no built-in defaults
+  Json merged;              ///< what was written, all sources together, in canonical spelling; no built-in defaults;
+                            ///< of an estimator: what it was lowered to
   Origins origins;          ///< by JSON pointer into `merged`
   fs::path base_directory;  ///< absolute; relative paths of the configuration count from here
   std::string file;         ///< as written; empty without a file
@@ -51,6 +67,7 @@ struct LoadedRun {
   std::optional<std::string> profile;
   std::vector<fs::path> sources;  ///< every file that was read
   std::vector<std::string> notes;
+  std::optional<LoweredFrom> lowered_from = {};  ///< the file is an estimator
 };
 
 /// `trainctl submit digits.run.json`. All mistakes of all files in one go.

@@ -6,7 +6,6 @@
 
 #include "base/json_locate.hpp"
 #include "spec/check.hpp"
-#include "spec/run_tables.hpp"
 
 namespace trainctl::spec {
 namespace {
@@ -45,10 +44,10 @@ void add_error(Errors& errors, const std::string& label, std::string message, st
 
 class Builder {
  public:
-  explicit Builder(Errors& errors) : errors_(errors) {}
+  Builder(const Table& table, Errors& errors) : table_(table), errors_(errors) {}
 
   void assign(const std::string& label, const std::string& dotted, const std::string& text) {
-    auto found = find_type(fragment_table(), dotted);
+    auto found = find_type(table_, dotted);
     if (!found) {
       return add_error(errors_, label, found.error().message, found.error().hint, dotted);
     }
@@ -62,7 +61,7 @@ class Builder {
     if (equals == std::string::npos || equals == 0) {
       return add_error(errors_, label, "expected KEY=VALUE", flag + " " + map_example(map), map);
     }
-    const FoundType whole = *find_type(fragment_table(), map);
+    const FoundType whole = *find_type(table_, map);
     put(label, {.type = whole.type->element, .path = {map, written.substr(0, equals)}}, written.substr(equals + 1));
   }
 
@@ -95,6 +94,7 @@ class Builder {
     for (auto& [inner, origin] : checked.origins) layer_.origins.insert_or_assign(pointer + inner, std::move(origin));
   }
 
+  const Table& table_;
   Errors& errors_;
   Layer layer_;
 };
@@ -110,8 +110,8 @@ Json parse_scalar(const std::string& text) {
   return text;
 }
 
-Layer override_layer(const Overrides& overrides, Errors& errors) {
-  Builder builder(errors);
+Layer override_layer(const Overrides& overrides, const Table& table, Errors& errors) {
+  Builder builder(table, errors);
   for (const std::string& written : overrides.set) {
     const std::string label = "--set " + written;
     const std::size_t equals = written.find('=');

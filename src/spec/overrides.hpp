@@ -3,11 +3,12 @@
 
 #include "spec/layer.hpp"
 #include "spec/load.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 
-/// The flags as a layer. Each value is read by the schema's type of its field.
-Layer override_layer(const Overrides& overrides, Errors& errors);
+/// The flags as a layer. Each value is read by the type of its field in `table`, the fragment of the file's kind.
+Layer override_layer(const Overrides& overrides, const Table& table, Errors& errors);
 
 /// Leading `--key value`, `--flag` (or, all of them, `--key=value`) pairs as parameters; the rest stays. Rendering the
 /// parameters in `style` gives the same words again.

@@ -48,12 +48,15 @@ enum class DistributionType { processes };
 
 using CommandLine = std::variant<std::vector<std::string>, std::string>;  ///< argv, or text for the shell
 
-/// At most one of interpreter, venv, conda_file, project and (version, packages, requirements_file) says what is used.
+/// At most one of interpreter, venv, conda_file, project and requirements_file says what is used; packages alone, or
+/// beside a requirements or conda file.
 struct PythonEnvironment {
   std::optional<std::string> interpreter;  ///< a path, or a name on the target's PATH
   std::optional<std::string> venv;
-  std::optional<std::string> version;
+  std::optional<std::string> version;  ///< "3.11", "3.11.7", ">=3.10,<3.13"
   std::vector<std::string> packages;
+  std::vector<std::string> conda_packages;  ///< as conda writes them: "scipy=1.11"
+  std::vector<std::string> build_constraints;
   std::optional<std::string> requirements_file;
   std::optional<std::string> conda_file;
   std::optional<std::string> project;  ///< folder of a uv project

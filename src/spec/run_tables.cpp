@@ -3,6 +3,7 @@
 #include "spec/run_tables.hpp"
 
 #include "spec/bind.hpp"
+#include "spec/table_parts.hpp"
 
 namespace trainctl::spec {
 
@@ -212,7 +213,6 @@ const Table& table_of<Logs>() {
   return table;
 }
 
-namespace {
 std::vector<Field> program_fields() {
   using T = RunConfiguration;
   return {
@@ -293,21 +293,29 @@ void append(std::vector<Field>& to, std::vector<Field> from) {
   for (Field& one : from) to.push_back(std::move(one));
 }
 
-Field fragments(std::string_view name, std::string_view doc) {
-  auto element = std::make_shared<Type>(Type{.kind = Type::Kind::object, .table = &fragment_table});
-  return bare_field(name, Type{.kind = Type::Kind::map, .element = std::move(element)}, doc);
-}
-
-Field profiles_field() {
-  return fragments("profiles", "Variants by name, used with --profile.");
-}
-Field on_field() {
-  return fragments("on", "What changes when this is the target, by target.");
-}
 Field schema_field() {
   return bare_field("$schema", Type{}, "For editors; not used.");
 }
-}  // namespace
+
+Field type_field(std::string_view word) {
+  return field("type", &RunConfiguration::type, "What kind of file this is.", [word](Type& type) {
+    type.kind = Type::Kind::word;
+    type.words = {word};
+  });
+}
+
+void append_composition(std::vector<Field>& to, const Table& (*fragment)()) {
+  const auto fragments = [&](std::string_view name, std::string_view doc) {
+    auto element = std::make_shared<Type>(Type{.kind = Type::Kind::object, .table = fragment});
+    return bare_field(name, Type{.kind = Type::Kind::map, .element = std::move(element)}, doc);
+  };
+  to.push_back(fragments("profiles", "Variants by name, used with --profile."));
+  to.push_back(fragments("on", "What changes when this is the target, by target."));
+}
+
+Field extends_field(std::string_view doc) {
+  return bare_field("extends", Type{.path = true, .not_empty = true}, doc);
+}
 
 const Table& fragment_table() {
   static const Table table = [] {
@@ -323,16 +331,11 @@ const Table& run_table() {
   static const Table table = [] {
     Table made{.name = "run", .doc = "A run configuration.", .fields = {}};
     made.fields.push_back(schema_field());
-    made.fields.push_back(field("type", &RunConfiguration::type, "What kind of file this is.", [](Type& type) {
-      type.kind = Type::Kind::word;
-      type.words = {"run"};
-    }));
+    made.fields.push_back(type_field("run"));
     append(made.fields, program_fields());
     append(made.fields, surroundings_fields());
-    made.fields.push_back(bare_field("extends", Type{.path = true, .not_empty = true},
-                                     "A run configuration this one builds on, relative to this file."));
-    made.fields.push_back(profiles_field());
-    made.fields.push_back(on_field());
+    made.fields.push_back(extends_field("A run configuration this one builds on, relative to this file."));
+    append_composition(made.fields, &fragment_table);
     made.aliases = run_aliases();
     return made;
   }();
@@ -345,8 +348,7 @@ const Table& settings_table() {
     made.fields.push_back(schema_field());
     append(made.fields, program_fields());
     append(made.fields, surroundings_fields());
-    made.fields.push_back(profiles_field());
-    made.fields.push_back(on_field());
+    append_composition(made.fields, &fragment_table);
     auto any = std::make_shared<Type>(Type{.kind = Type::Kind::any});
     made.fields.push_back(
         bare_field("targets", Type{.kind = Type::Kind::map, .element = std::move(any)}, "Targets by name."));

@@ -36,28 +36,31 @@ std::string field_of(const std::string& pointer) {
   return field;
 }
 
-/// Files of other kinds get one clear sentence instead of a list of unknown fields.
-bool other_kind(const base::LocatedJson& document, Errors& errors) {
-  if (!document.value.is_object()) return false;
-  const auto type = document.value.find("type");
-  if (type == document.value.end()) return false;
-  for (const char* kind : {"estimator", "pipeline", "sweep", "target"}) {
-    if (*type != kind) continue;
-    Error error{.code = Errc::invalid, .message = std::string("this file is a ") + kind + ", not a run configuration"};
-    if (*kind == 'e') error.message = "this file is an estimator, not a run configuration";
-    if (const auto at = document.positions.values.find("/type"); at != document.positions.values.end())
-      error.at = at->second;
-    error.field = "type";
-    error.hint = "this version runs run configurations (\"type\": \"run\")";
-    errors.push_back(std::move(error));
-    return true;
-  }
-  return false;
+void add_error(Errors& errors, const std::optional<SourcePosition>& at, std::string field, std::string message,
+               std::string hint = {}) {
+  Error error{.code = Errc::invalid, .message = std::move(message), .at = at};
+  error.field = std::move(field);
+  error.hint = std::move(hint);
+  errors.push_back(std::move(error));
+}
+
+std::optional<SourcePosition> position(const base::LocatedJson& document, const std::string& pointer) {
+  const auto found = document.positions.values.find(pointer);
+  return found == document.positions.values.end() ? std::nullopt : std::optional(found->second);
+}
+
+/// "extends" as it is written, counted from the folder of the file the person named.
+std::optional<std::string> extended(const base::LocatedJson& document, const std::string& prefix) {
+  if (!document.value.is_object()) return std::nullopt;
+  const auto extends = document.value.find("extends");
+  if (extends == document.value.end() || !extends->is_string()) return std::nullopt;
+  const std::string written = extends->get<std::string>();
+  return written.empty() ? std::nullopt : std::optional(rebase_path(written, prefix));
 }
 
 }  // namespace
 
-std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, CheckOptions options, bool required) {
+std::optional<base::LocatedJson> Sources::parse(const fs::path& shown, bool required) {
   auto text = base::read_file(shown, base::kMaxJsonBytes + 1);
   if (!text) {
     if (!required && text.error().code == Errc::not_found) return std::nullopt;
@@ -66,59 +69,96 @@ std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, Ch
   }
   read_.push_back(fs::absolute(shown).lexically_normal());
   auto located = base::parse_located(*text, shown.string());
-  if (!located) {
-    for (Error& error : located.error()) errors_.push_back(std::move(error));
-    return std::nullopt;
-  }
-  if (&table == &run_table() && other_kind(*located, errors_)) return std::nullopt;
+  if (located) return std::move(*located);
+  for (Error& error : located.error()) errors_.push_back(std::move(error));
+  return std::nullopt;
+}
+
+std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, CheckOptions options, bool required) {
+  const auto located = parse(shown, required);
+  if (!located) return std::nullopt;
   return check_document(*located, table, options, errors_);
 }
 
-std::vector<Layer> Sources::run_file(const fs::path& shown) {
-  std::vector<Layer> chain;
+std::vector<Sources::Link> Sources::chain_of(const fs::path& shown) {
+  std::vector<Link> chain;
   const fs::path base = parent_or_here(shown);
   std::vector<fs::path> seen;
   fs::path current = shown;
   std::optional<SourcePosition> from;
   while (true) {
     const fs::path absolute = fs::weakly_canonical(fs::absolute(current));
-    if (std::find(seen.begin(), seen.end(), absolute) != seen.end() || seen.size() > kMaxExtends) {
-      Error error{
-          .code = Errc::invalid, .message = "\"extends\" goes round in a circle: " + current.string(), .at = from};
-      if (seen.size() > kMaxExtends) error.message = "\"extends\" is more than 16 files deep";
-      error.field = "extends";
-      errors_.push_back(std::move(error));
+    if (seen.size() > kMaxExtends) {
+      add_error(errors_, from, "extends", "\"extends\" is more than 16 files deep");
+      break;
+    }
+    if (std::find(seen.begin(), seen.end(), absolute) != seen.end()) {
+      add_error(errors_, from, "extends", "\"extends\" goes round in a circle: " + current.string());
       break;
     }
     seen.push_back(absolute);
-    const fs::path folder = parent_or_here(current);
-    CheckOptions options{.kind = chain.empty() ? Origin::Kind::file : Origin::Kind::extends,
-                         .prefix = prefix_between(folder, base)};
     const std::size_t before = errors_.size();
-    auto layer = read(current, run_table(), options, true);
-    if (!layer) {
+    auto document = parse(current, true);
+    if (!document) {
       if (from && errors_.size() > before && !errors_[before].at) {
         errors_[before].at = from;
         errors_[before].field = "extends";
       }
       break;
     }
-    resolve_environments(*layer, options, base);
-    std::optional<fs::path> next;
-    if (const auto extends = layer->value.find("extends"); extends != layer->value.end() && extends->is_string()) {
-      // Already rebased: it counts from the base directory.
-      const fs::path written = extends->get<std::string>();
-      next = written.is_absolute() || base == "." ? written : base / written;
-      from = find_origin(layer->origins, "/extends")->at;
-    }
-    remove_key(*layer, "extends");
-    remove_key(*layer, "$schema");
-    chain.push_back(std::move(*layer));
+    const auto next = extended(*document, prefix_between(parent_or_here(current), base));
+    from = position(*document, "/extends");
+    chain.push_back({current, std::move(*document)});
     if (!next) break;
-    current = next->lexically_normal();
+    const fs::path path = *next;
+    current = (path.is_absolute() || base == "." ? path : base / path).lexically_normal();
   }
-  std::reverse(chain.begin(), chain.end());
   return chain;
+}
+
+/// What the file says it is, else what it extends. Files of other kinds get one clear sentence instead of a list of
+/// unknown fields.
+const SpecKind* Sources::kind_of_chain(const std::vector<Link>& chain) {
+  if (chain.empty()) return nullptr;
+  const SpecKind* kind = nullptr;
+  for (const Link& link : chain) {
+    const SpecKind* own = kind_of(link.document.value);
+    if (own == nullptr) continue;
+    if (own->table == nullptr) {
+      add_error(errors_, position(link.document, "/type"), "type",
+                "this file is " + std::string(own->phrase) + ", not a run configuration",
+                "this version runs run configurations (\"type\": \"run\") and estimators (\"type\": \"estimator\")");
+      return nullptr;
+    }
+    if (kind == nullptr) kind = own;
+    if (kind == own || own == &run_kind()) continue;
+    add_error(errors_, position(chain.front().document, "/extends"), "extends",
+              std::string(kind->phrase) + " cannot build on " + std::string(own->phrase) + ": " + link.shown.string(),
+              "write \"type\": \"" + std::string(own->type) + "\" in the file that extends it");
+    return nullptr;
+  }
+  return kind == nullptr ? &run_kind() : kind;
+}
+
+SpecFiles Sources::spec_file(const fs::path& shown) {
+  const std::vector<Link> chain = chain_of(shown);
+  SpecFiles files{.kind = kind_of_chain(chain)};
+  if (files.kind == nullptr) return files;
+  const fs::path base = parent_or_here(shown);
+  for (const Link& link : chain) {
+    const CheckOptions options{.kind = files.layers.empty() ? Origin::Kind::file : Origin::Kind::extends,
+                               .prefix = prefix_between(parent_or_here(link.shown), base)};
+    // A run configuration below an estimator is read with its own words: its pip_packages are its environment's.
+    const SpecKind* own = kind_of(link.document.value);
+    const SpecKind& kind = own == nullptr ? *files.kind : *own;
+    Layer layer = check_document(link.document, kind.table(), options, errors_);
+    resolve_environments(layer, options, base);
+    for (const char* key : {"extends", "$schema"}) remove_key(layer, key);
+    if (&kind != files.kind) remove_key(layer, "type");
+    files.layers.push_back(std::move(layer));
+  }
+  std::reverse(files.layers.begin(), files.layers.end());
+  return files;
 }
 
 std::optional<Layer> Sources::project(const fs::path& base) {

@@ -8,18 +8,26 @@
 #include <string>
 #include <vector>
 
+#include "base/json_locate.hpp"
 #include "spec/check.hpp"
+#include "spec/kinds.hpp"
 #include "spec/layer.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::spec {
 
+/// A file, the chain it extends, and what kind they are.
+struct SpecFiles {
+  const SpecKind* kind = nullptr;  ///< null: it is not a file that describes a run, or could not be read at all
+  std::vector<Layer> layers = {};  ///< the lowest first
+};
+
 class Sources {
  public:
   Sources(const LoadOptions& options, Errors& errors) : options_(options), errors_(errors) {}
 
-  /// A run configuration and, lower, the chain it extends; the lowest first.
-  std::vector<Layer> run_file(const fs::path& shown);
+  /// A run configuration or an estimator.
+  SpecFiles spec_file(const fs::path& shown);
   /// trainctl.json, found from `base` up to the git root. Empty when there is none or options forbid it.
   std::optional<Layer> project(const fs::path& base);
   std::optional<Layer> user();
@@ -28,10 +36,14 @@ class Sources {
   [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
 
  private:
-  struct Read {
-    Layer layer;
+  /// A file of the chain before it is known what kind it is.
+  struct Link {
     fs::path shown;
+    base::LocatedJson document;
   };
+  std::vector<Link> chain_of(const fs::path& shown);
+  std::optional<base::LocatedJson> parse(const fs::path& shown, bool required);
+  const SpecKind* kind_of_chain(const std::vector<Link>& chain);
   std::optional<Layer> read(const fs::path& shown, const Table& table, CheckOptions options, bool required);
   void resolve_environments(Layer& layer, const CheckOptions& options, const fs::path& folder);
   void resolve_environment(Layer& layer, const std::string& pointer, const CheckOptions& options,

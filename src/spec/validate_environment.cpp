@@ -11,24 +11,47 @@ namespace {
 
 constexpr const char* kPython = "/environment/python/";
 
-bool is_version(std::string_view text) {
+bool is_release(std::string_view text) {
   const auto parts = base::split(text, '.');
   return !parts.empty() && parts.size() <= 3 && std::all_of(parts.begin(), parts.end(), [](const std::string& part) {
     return !part.empty() && part.size() <= 4 && part.find_first_not_of("0123456789") == std::string::npos;
   });
 }
 
-void check_sources(const PythonEnvironment& python, Complaints& out) {
+/// "3.11", "3.11.7", ">=3.10,<3.13", "~=3.10", "==3.11.*".
+bool is_version(std::string_view text) {
+  const auto terms = base::split(text, ',');
+  return std::all_of(terms.begin(), terms.end(), [](const std::string& written) {
+    std::string_view term = base::trim(written);
+    for (const std::string_view mark : {">=", "<=", "==", "~=", "!=", ">", "<", "="}) {
+      if (!term.starts_with(mark)) continue;
+      term.remove_prefix(mark.size());
+      if (mark == "==" && term.ends_with(".*")) term.remove_suffix(2);
+      break;
+    }
+    return is_release(base::trim(term));
+  });
+}
+
+/// The fields that say where packages come from; packages may stand beside a requirements or conda file.
+std::vector<std::string> given_sources(const PythonEnvironment& python) {
   std::vector<std::string> given;
   if (python.interpreter) given.emplace_back("interpreter");
   if (python.venv) given.emplace_back("venv");
   if (python.conda_file) given.emplace_back("conda_file");
   if (python.project) given.emplace_back("project");
-  if (python.requirements_file) {
-    given.emplace_back("requirements_file");
-  } else if (!python.packages.empty()) {
+  if (python.requirements_file) given.emplace_back("requirements_file");
+  if (python.conda_file || python.requirements_file) return given;
+  if (!python.packages.empty()) {
     given.emplace_back("packages");
+  } else if (!python.conda_packages.empty()) {
+    given.emplace_back("conda_packages");
   }
+  return given;
+}
+
+void check_sources(const PythonEnvironment& python, Complaints& out) {
+  const std::vector<std::string> given = given_sources(python);
   for (std::size_t i = 1; i < given.size(); ++i) {
     out.add(kPython + given[i], "environment.python",
             "\"" + given[0] + "\" and \"" + given[i] + "\" exclude each other", "keep one of them");
@@ -48,12 +71,12 @@ void check_sources(const PythonEnvironment& python, Complaints& out) {
   }
 }
 
-void check_packages(const PythonEnvironment& python, Complaints& out) {
-  for (std::size_t i = 0; i < python.packages.size(); ++i) {
-    const std::string& package = python.packages[i];
+void check_packages(const std::vector<std::string>& packages, const std::string& name, Complaints& out) {
+  for (std::size_t i = 0; i < packages.size(); ++i) {
+    const std::string& package = packages[i];
     const std::string number = std::to_string(i);
-    const std::string field = "environment.python.packages[" + number + "]";
-    const std::string pointer = std::string(kPython) + "packages/" + number;
+    const std::string field = "environment.python." + name + "[" + number + "]";
+    const std::string pointer = kPython + name + "/" + number;
     if (base::trim(package).empty()) {
       out.add(pointer, field, "expected a package, found an empty text");
     } else if (package.front() == '-' || package.find('\n') != std::string::npos) {
@@ -93,11 +116,13 @@ void check_torch_backend(const std::string& backend, Complaints& out) {
 
 void check_python(const PythonEnvironment& python, Complaints& out) {
   check_sources(python, out);
-  check_packages(python, out);
+  check_packages(python.packages, "packages", out);
+  check_packages(python.conda_packages, "conda_packages", out);
+  check_packages(python.build_constraints, "build_constraints", out);
   check_indexes(python, out);
   if (python.version && !is_version(*python.version)) {
     out.add(std::string(kPython) + "version", "environment.python.version",
-            "\"" + *python.version + "\" is not a version of Python", "like \"3.11\" or \"3.11.7\"");
+            "\"" + *python.version + "\" is not a version of Python", "like \"3.11\", \"3.11.7\" or \">=3.10\"");
   }
   if (python.torch_backend) check_torch_backend(*python.torch_backend, out);
 }

@@ -38,7 +38,7 @@ Result<> check_input(const EnvironmentInput& input) {
                 "keep one of interpreter, venv, requirements_file, conda_file, project");
   }
   const bool ready_made = !input.interpreter.empty() || !input.venv.empty();
-  const bool builds = !input.packages.empty() || !input.python_version.empty();
+  const bool builds = input.packages.size() + input.conda_packages.size() > 0 || !input.python_version.empty();
   if (ready_made && builds) {
     return fail(Errc::invalid, "environment.python: nothing is installed into an interpreter or venv that is given",
                 "leave out packages and version, or leave out interpreter and venv");
@@ -87,8 +87,8 @@ class Maker {
       TRY(conda());
     } else if (!input_.requirements_file.empty()) {
       TRY(requirements(input_.requirements_file, ""));
-    } else if (!input_.packages.empty() || !input_.python_version.empty()) {
-      TRY(add_packages(input_.packages, source_, "environment.python.packages"));
+    } else if (!input_.packages.empty() || !input_.conda_packages.empty() || !input_.python_version.empty()) {
+      TRY(add_written_packages());
       result_.request.kind = EnvironmentKind::packages;
       result_.description = counted(packages()) + python_words(input_.python_version);
     } else {
@@ -124,7 +124,7 @@ class Maker {
     result_.request.requirements = std::move(found.text);
     result_.request.constraints = std::move(found.constraints);
     note(found.notes);
-    TRY(add_packages(input_.packages, source_, "environment.python.packages"));
+    TRY(add_written_packages());
     result_.description = shown(file, source_) + ": " + counted(packages()) + python_words(input_.python_version) + why;
     return {};
   }
@@ -137,7 +137,7 @@ class Maker {
     request.variables = file.variables;
     const std::string name = shown(input_.conda_file, source_);
     if (!translated.untranslated.empty()) {
-      if (!input_.packages.empty()) {
+      if (!input_.packages.empty() || !input_.conda_packages.empty()) {
         return fail(Errc::invalid, name + " needs conda, so packages cannot be added beside it",
                     "add them to its pip: list");
       }
@@ -153,7 +153,7 @@ class Maker {
     if (request.torch_backend.empty()) request.torch_backend = translated.torch_backend;
     note(translated.notes);
     TRY(add_packages(translated.packages, input_.conda_file.parent_path(), input_.conda_file.filename().string()));
-    TRY(add_packages(input_.packages, source_, "environment.python.packages"));
+    TRY(add_written_packages());
     result_.description = name + ": " + counted(packages()) + python_words(request.python);
     return {};
   }
@@ -235,6 +235,26 @@ class Maker {
     result_.request.path = found.path.string();
     result_.description = "python " + found.version.text() + " on PATH (" + found.path.string() + ")";
     return {};
+  }
+
+  // packages, and conda_packages as what they are on the index.
+  Result<> add_written_packages() {
+    TRY(add_packages(input_.packages, source_, "environment.python.packages"));
+    if (input_.conda_packages.empty()) return {};
+    CondaFile file;
+    file.dependencies = input_.conda_packages;
+    const CondaTranslation translated = translate_conda(file);
+    if (!translated.untranslated.empty()) {
+      return fail(Errc::invalid,
+                  "environment.python.conda_packages: " + base::join(translated.untranslated, ", ") +
+                      " has no known counterpart on the Python package index",
+                  "name its pip package, or write a conda file with everything in it");
+    }
+    EnvironmentRequest& request = result_.request;
+    if (request.python.empty()) request.python = translated.python;
+    if (request.torch_backend.empty()) request.torch_backend = translated.torch_backend;
+    note(translated.notes);
+    return add_packages(translated.packages, source_, "environment.python.conda_packages");
   }
 
   // Checks them like lines of a requirements file; what is more than a package goes to the requirements text.

@@ -50,12 +50,12 @@ Json to_json(const EnvironmentRequest& request);
 Result<EnvironmentRequest> environment_request_from_json(const Json& json);
 
 /// What a person wrote in `environment`, with absolute paths. At most one of the sources from `interpreter` to
-/// `project`; `packages` may accompany requirements_file and conda_file.
+/// `project`; `packages` and `conda_packages` may accompany requirements_file and conda_file.
 struct EnvironmentInput {
   std::string python_version;
   std::filesystem::path interpreter, venv, requirements_file, conda_file,
       project;  // empty = not given; project: a folder
-  std::vector<std::string> packages, groups, extras, index_urls, build_constraints, setup;
+  std::vector<std::string> packages, conda_packages, groups, extras, index_urls, build_constraints, setup;
   std::string torch_backend;
   bool local = true;  // the target is this machine: the active venv and the pythons of this machine count
 };

@@ -96,8 +96,7 @@ TEST_CASE("contradictions are named where they stand", "[validate]") {
        "target: \"-oProxyCommand=x\" cannot be a target   --> a.json:1:30   (local, a target's name, or user@host)"},
       {R"({"type": "pipeline", "steps": {}})",
        "type: this file is a pipeline, not a run configuration   --> a.json:1:10   (this version runs run "
-       "configurations "
-       "(\"type\": \"run\"))"},
+       "configurations (\"type\": \"run\") and estimators (\"type\": \"estimator\"))"},
       {"[]", "expected an object, found an empty list   --> a.json:1:1   (write { … } around it)"},
   };
   Folder folder;
