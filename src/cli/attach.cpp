@@ -330,8 +330,10 @@ int pass_through_code(const format::RunPaths& run) {
     default:
       break;
   }
+  // On a full disk the command exited by itself too.
+  constexpr std::array kItsOwn = {format::Cause::exit, format::Cause::start, format::Cause::disk_full};
   if (state->exit_code &&
-      (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
+      (!state->cause || std::find(kItsOwn.begin(), kItsOwn.end(), *state->cause) != kItsOwn.end())) {
     return *state->exit_code;
   }
   if (const auto number = host::signal_number(state->signal)) return 128 + *number;
