@@ -31,7 +31,7 @@ Result<Follower> Follower::open(const format::RunPaths& run, const FollowOptions
   follower.inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   // Without inotify (its instances are limited per user) following still works, by the caller's one-second polls.
   follower.watch();
-  follower.log_attempt_ = options.attempt.value_or(0);
+  follower.log_attempt_ = options.attempt.value_or(options.first_attempt);
   follower.log_offset_ = options.from;
   return follower;
 }
@@ -120,10 +120,15 @@ Result<> Follower::read_log(Growth& growth) {
     struct stat status{};
     std::uint64_t size = 0;
     if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
+    if (size < log_size_) {  // truncated by the script itself (`: > /dev/stdout`): what follows begins anew
+      log_offset_ = 0;
+      ++log_epoch_;
+    }
+    log_size_ = size;
     if (end) size = std::min(size, *end);
     if (size > log_offset_ && budget > 0) {
       const std::uint64_t count = std::min(size - log_offset_, budget);
-      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get()});
+      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get(), log_epoch_});
       log_offset_ += count;
       budget -= count;
       if (log_offset_ < size) {
@@ -137,7 +142,8 @@ Result<> Follower::read_log(Growth& growth) {
       return {};
     }
     ++log_attempt_;
-    log_offset_ = 0;
+    log_offset_ = log_size_ = 0;
+    log_epoch_ = 1;
     log_.reset();
   }
   return {};
