@@ -39,6 +39,14 @@ bool lead_is_alive(const format::RunState& state) {
   return started && *started == lead.value("starttime", std::uint64_t{0});
 }
 
+/// Started on another machine, or in another container of this one: nobody here can tell whether it lives.
+bool lead_is_elsewhere(const format::RunState& state) {
+  if (!state.lead.is_object()) return false;
+  const Json& lead = state.lead;
+  if (lead.value("machine", "") != base::machine_id()) return true;
+  return lead.value("boot", "") == base::boot_id() && lead.value("pidns", "") != base::pid_namespace();
+}
+
 Result<std::string> write_request(const format::RunPaths& run, Json body) {
   const std::string id = base::new_ulid();
   body["v"] = 1;
@@ -65,7 +73,7 @@ Result<base::FileLock> lock_ended(const format::RunPaths& run) {
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
-  if (lead_is_alive(state)) return {};
+  if (lead_is_alive(state) || lead_is_elsewhere(state)) return {};
   const bool may_start = start == Start::allowed;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
   auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);
