@@ -93,11 +93,13 @@ Result<std::string> Store::resolve(std::string_view text) const {
       return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
     TRY_ASSIGN(const auto ids, run_ids());
     if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
-    if (*back > ids.size()) {
-      return fail(Errc::not_found,
-                  "there are only " + std::to_string(ids.size()) + " runs, " + std::string(text) + " names none");
+    std::size_t seen = 0;
+    for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+      // Without a plan it was never said to exist: whoever made it was killed before.
+      if (base::exists(paths_.run(*id).plan()) && ++seen == *back) return *id;
     }
-    return ids[ids.size() - *back];
+    return fail(Errc::not_found,
+                "there are only " + std::to_string(seen) + " runs, " + std::string(text) + " names none");
   }
   const std::string lower = base::to_lower(text);
   if (base::is_ulid(lower)) {
