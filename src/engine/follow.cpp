@@ -105,6 +105,17 @@ std::optional<std::uint64_t> Follower::final_size(int attempt) const {
   return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
 }
 
+std::uint64_t Follower::look_at_log() {
+  struct stat status{};
+  std::uint64_t size = 0;
+  if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
+  if (size < log_size_) {  // truncated by the script itself (`: > /dev/stdout`): what follows begins anew
+    log_offset_ = 0;
+    ++log_epoch_;
+  }
+  return log_size_ = size;
+}
+
 Result<> Follower::read_log(Growth& growth) {
   more_ = false;
   if (log_attempt_ == 0) log_attempt_ = lines_.attempt;
@@ -117,14 +128,7 @@ Result<> Follower::read_log(Growth& growth) {
       if (opened) log_ = std::move(*opened);
     }
     const std::optional<std::uint64_t> end = final_size(log_attempt_);
-    struct stat status{};
-    std::uint64_t size = 0;
-    if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
-    if (size < log_size_) {  // truncated by the script itself (`: > /dev/stdout`): what follows begins anew
-      log_offset_ = 0;
-      ++log_epoch_;
-    }
-    log_size_ = size;
+    std::uint64_t size = look_at_log();
     if (end) size = std::min(size, *end);
     if (size > log_offset_ && budget > 0) {
       const std::uint64_t count = std::min(size - log_offset_, budget);

@@ -56,6 +56,7 @@ class Follower {
   void drain_notifications();
   Result<bool> read_state();
   Result<> read_log(Growth& growth);
+  std::uint64_t look_at_log();
   [[nodiscard]] std::optional<std::uint64_t> final_size(int attempt) const;
 
   format::RunPaths run_;
