@@ -7,7 +7,6 @@
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
-#include "cli/time_text.hpp"
 #include "format/plan.hpp"
 
 namespace trainctl::cli {
