@@ -83,6 +83,18 @@ Error unknown(const format::StorePaths& paths, std::string_view text) {
   return error;
 }
 
+/// "@2": the `back`-th run from the end. One without a plan was never said to exist: whoever made it was killed before.
+Result<std::string> from_the_end(const format::StorePaths& paths, const std::vector<std::string>& ids,
+                                 std::size_t back) {
+  if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
+  std::size_t seen = 0;
+  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+    if (base::exists(paths.run(*id).plan()) && ++seen == back) return *id;
+  }
+  return fail(Errc::not_found,
+              "there are only " + std::to_string(seen) + " runs, @" + std::to_string(back) + " names none");
+}
+
 }  // namespace
 
 Result<std::string> Store::recent(std::string_view text) const {
@@ -90,13 +102,7 @@ Result<std::string> Store::recent(std::string_view text) const {
   if (!back)
     return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
   TRY_ASSIGN(const auto ids, run_ids());
-  if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
-  if (*back > ids.size()) {
-    return fail(Errc::not_found, (ids.size() == 1 ? std::string("there is only 1 run, ")
-                                                  : "there are only " + std::to_string(ids.size()) + " runs, ") +
-                                     std::string(text) + " names none");
-  }
-  return ids[ids.size() - *back];
+  return from_the_end(paths_, ids, *back);
 }
 
 Result<std::string> Store::resolve(std::string_view text) const {

@@ -149,12 +149,18 @@ Result<std::string> Store::claim_name(const std::string& base, const std::string
 
 Result<format::RunPaths> Store::create_run(const format::Plan& plan, const std::string& client) const {
   const format::RunPaths run = paths_.run(plan.id);
-  TRY(base::make_directories(run.clients()));
-  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(client)));
-  TRY(writer.append_durable("intent", {{"client", version()}, {"pid", ::getpid()}, {"machine", base::machine_id()}}));
-  TRY(base::sync_directory(run.clients()));
-  TRY(base::write_file_durable(run.plan(), base::dump_json(format::to_json(plan)) + "\n"));
-  TRY(base::sync_directory(paths_.runs()));
+  auto recorded = [&]() -> Result<> {
+    TRY(base::make_directories(run.clients()));
+    TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(client)));
+    TRY(writer.append_durable("intent", {{"client", version()}, {"pid", ::getpid()}, {"machine", base::machine_id()}}));
+    TRY(base::sync_directory(run.clients()));
+    TRY(base::write_file_durable(run.plan(), base::dump_json(format::to_json(plan)) + "\n"));
+    return base::sync_directory(paths_.runs());
+  }();
+  if (!recorded) {
+    (void)base::remove_tree(run.root);  // half a record (the disk is full) is none: nobody was told of it
+    return fail(std::move(recorded).error());
+  }
   return run;
 }
 

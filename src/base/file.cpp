@@ -227,6 +227,7 @@ std::optional<std::uint64_t> file_size(const fs::path& path) {
 std::uint64_t free_bytes(const fs::path& path) {
   struct statvfs info{};
   if (::statvfs(path.c_str(), &info) != 0) return 0;
+  if (info.f_files > 0 && info.f_favail == 0) return 0;  // no inode is left: nothing new fits, however much is free
   return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }
 

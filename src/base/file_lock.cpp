@@ -33,6 +33,16 @@ bool is_current(int fd, const fs::path& path) {
          opened.st_ino == named.st_ino;
 }
 
+/// A lock that cannot be taken at all. Where the file system has none (a file server without a lock daemon), another
+/// try helps as little as another command.
+tl::unexpected<Error> lock_failure(const fs::path& path, int number) {
+  Error error = system_error("lock " + path.string(), number);
+  if (number == ENOLCK || number == ENOSYS || number == EOPNOTSUPP) {
+    error.hint = "this file system has no file locks: set TRAINCTL_HOME to a folder on a local disk";
+  }
+  return fail(std::move(error));
+}
+
 }  // namespace
 
 Result<std::optional<FileLock>> FileLock::try_acquire(const fs::path& path) {
@@ -40,7 +50,7 @@ Result<std::optional<FileLock>> FileLock::try_acquire(const fs::path& path) {
     TRY_ASSIGN(UniqueFd fd, open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW));
     while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EWOULDBLOCK) return std::optional<FileLock>();
-      if (errno != EINTR) return fail_errno("lock " + path.string(), errno);
+      if (errno != EINTR) return lock_failure(path, errno);
     }
     if (is_current(fd.get(), path)) return std::optional<FileLock>(FileLock(std::move(fd)));
   }

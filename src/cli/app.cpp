@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -144,6 +145,17 @@ int finish(Context& context, int code) {
   return code;
 }
 
+/// What a library threw. One cause is not ours: the folder was removed under the shell that stands in it.
+Error unexpected(const std::exception& problem) {
+  std::error_code gone;
+  (void)std::filesystem::current_path(gone);
+  if (gone)
+    return {.code = Errc::not_found, .message = "the current folder does not exist any more", .hint = "cd to another"};
+  return {.code = Errc::internal,
+          .message = std::string("internal error: ") + problem.what(),
+          .hint = "this is a bug of trainctl: please report it with the command line"};
+}
+
 }  // namespace
 
 int dispatch(Context& context, const Command& command, std::span<const std::string> arguments) {
@@ -193,10 +205,7 @@ int main(int argc, char** argv) {
   try {
     return finish(context, dispatch(context, *command, words));
   } catch (const std::exception& problem) {
-    return finish(context,
-                  report(context, Error{.code = Errc::internal,
-                                        .message = std::string("internal error: ") + problem.what(),
-                                        .hint = "this is a bug of trainctl: please report it with the command line"}));
+    return finish(context, report(context, unexpected(problem)));
   }
 }
 

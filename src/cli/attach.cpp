@@ -115,7 +115,7 @@ Result<> Session::show_json(const engine::LogRange& range) {
     Json line = {{"type", "log"},
                  {"stream", path.filename().string()},
                  {"attempt", range.attempt},
-                 {"epoch", 1},
+                 {"epoch", range.epoch},
                  {"offset", range.offset + done}};
     if (base::is_utf8(bytes)) {
       line["text"] = bytes;
@@ -289,8 +289,11 @@ void Session::wait() {
 }
 
 int Session::run() {
-  auto opened = engine::Follower::open(
-      run_, {.rank = options_.rank, .attempt = options_.attempt, .from = options_.from, .logs = true});
+  auto opened = engine::Follower::open(run_, {.rank = options_.rank,
+                                              .attempt = options_.attempt,
+                                              .first_attempt = options_.first_attempt,
+                                              .from = options_.from,
+                                              .logs = true});
   if (!opened) return report(context_, opened.error());
   follower_.emplace(std::move(*opened));
   signals_.emplace();
@@ -333,8 +336,10 @@ int pass_through_code(const format::RunPaths& run) {
     default:
       break;
   }
+  // On a full disk the command exited by itself too.
+  constexpr std::array kItsOwn = {format::Cause::exit, format::Cause::start, format::Cause::disk_full};
   if (state->exit_code &&
-      (!state->cause || *state->cause == format::Cause::exit || *state->cause == format::Cause::start)) {
+      (!state->cause || std::find(kItsOwn.begin(), kItsOwn.end(), *state->cause) != kItsOwn.end())) {
     return *state->exit_code;
   }
   if (const auto number = host::signal_number(state->signal)) return 128 + *number;

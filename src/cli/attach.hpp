@@ -19,6 +19,7 @@ struct AttachOptions {
   bool follow = true;           ///< false: what is there now, then stop
   int rank = 0;
   std::optional<int> attempt = {};
+  int first_attempt = 0;   ///< with `attempt` unset: show the logs of this one and all later; 0 is the last one
   std::uint64_t from = 0;  ///< first byte of the log to show
 };
 

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/file.hpp"
 #include "cli/commands.hpp"
 #include "cli/wait.hpp"
 #include "engine/supervision.hpp"
 #include "format/plan.hpp"
+#include "host/linux/process_tree.hpp"
 
 namespace trainctl::cli {
 namespace {
+
+constexpr std::chrono::milliseconds kSilence{3000};
 
 struct CancelArguments {
   std::vector<std::string> runs;
@@ -31,6 +36,25 @@ Result<> cancel_one(const format::RunPaths& run, const CancelArguments& argument
   return engine::ensure_supervised(run, state.attempt == 0 ? engine::Start::allowed : engine::Start::adopt_only);
 }
 
+/// What a run that does not end may be waiting for: a stopped supervisor reads no requests.
+std::string why_it_goes_on(const format::RunPaths& run) {
+  const auto holder = base::lock_holder(run.supervisor_lock());
+  if (!holder) return "its supervisor stops it";
+  const auto process = host::read_process(*holder);
+  const std::string pid = std::to_string(*holder);
+  if (!process || (process->state != 'T' && process->state != 't')) return "process " + pid + " stops it";
+  return "process " + pid + ", which supervises it, is stopped: kill -CONT " + pid;
+}
+
+/// To the end, however long its grace is; who is waited for is said after a while.
+Result<format::RunState> wait_and_say(Context& context, const format::RunPaths& run, const std::string& name) {
+  auto state = wait_for_end(run, kSilence);
+  if (state || state.error().code != Errc::timeout) return state;
+  context.note("waiting for the end of " + name + ": " + why_it_goes_on(run));
+  context.err.flush();
+  return wait_for_end(run, {});
+}
+
 int cancel_action(Context& context, const CancelArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
@@ -44,10 +68,11 @@ int cancel_action(Context& context, const CancelArguments& arguments) {
   if (!errors.empty()) return report(context, errors);
   if (arguments.no_wait || !arguments.signal.empty()) return 0;
   for (const std::string& id : *ids) {
-    const auto state = wait_for_end(store->run(id), {});
-    if (!state) return report(context, state.error());
     const auto plan = format::read_plan(store->run(id).plan());
-    if (!context.json) context.note((plan ? plan->name : id) + " " + std::string(format::to_string(state->state)));
+    const std::string name = plan ? plan->name : id;
+    const auto state = wait_and_say(context, store->run(id), name);
+    if (!state) return report(context, state.error());
+    if (!context.json) context.note(name + " " + std::string(format::to_string(state->state)));
   }
   if (context.json) context.print({{"items", *ids}});
   return 0;

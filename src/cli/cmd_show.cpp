@@ -85,7 +85,7 @@ void show_times(Context& context, Sheet& sheet, const format::Plan& plan, const 
   if (!from) return;
   const auto to = state.ended.empty() ? std::optional(base::wall_now()) : base::parse_utc(state.ended);
   std::string text = time_text(context, *from);
-  if (to) text += "  for " + base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(*to - *from));
+  if (to) text += "  for " + span_text(*from, *to);
   sheet.row("started", text);
   sheet.row("ended", state.ended.empty() ? "" : time_text(context, state.ended));
 }

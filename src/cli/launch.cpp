@@ -119,7 +119,7 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
   }
   if (arguments.detach) return detached(context, *submitted, prepared->plan);
   return attach(context, *store, prepared->plan.id,
-                {.may_start = true, .pass_exit_code = arguments.bare_command, .summary = true});
+                {.may_start = true, .pass_exit_code = arguments.bare_command, .summary = true, .first_attempt = 1});
 }
 
 }  // namespace trainctl::cli

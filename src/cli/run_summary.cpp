@@ -24,7 +24,7 @@ std::optional<std::chrono::milliseconds> duration(const format::RunState& state)
   const auto from = base::parse_utc(state.started);
   const auto to = base::parse_utc(state.ended);
   if (!from || !to) return std::nullopt;
-  return std::chrono::duration_cast<std::chrono::milliseconds>(*to - *from);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::max(*to, *from) - *from);
 }
 
 /// Bytes; 0 = unknown. It is null where nobody saw the rank end, as after an adoption.

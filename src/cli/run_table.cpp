@@ -108,7 +108,7 @@ std::string duration_text(const index::RunRow& row, base::WallTime now) {
   if (!row.started) return {};
   const base::WallTime end = row.ended.value_or(now);
   if (!row.ended && format::is_terminal(row.state)) return {};
-  return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(end - *row.started));
+  return span_text(*row.started, end);
 }
 
 Style state_style(format::State state) {

@@ -6,6 +6,7 @@
 #include "base/clock.hpp"
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
+#include "cli/time_text.hpp"
 #include "format/plan.hpp"
 
 namespace trainctl::cli {
@@ -34,9 +35,7 @@ void StatusLine::draw() {
   reader_->read_growth();
   std::string text = name_ + " " + std::string(format::to_string(state_.state));
   const auto since = base::parse_utc(state_.started);
-  if (since)
-    text +=
-        " " + base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now() - *since));
+  if (since) text += " " + span_text(*since, base::wall_now());
   if (!state_.message.empty() && state_.state != format::State::running) text += ": " + printable(state_.message);
   std::size_t shown = 0;
   for (const auto& [name, value] : reader_->metrics()) {

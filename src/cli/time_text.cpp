@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/time_text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -58,6 +59,10 @@ std::string relative_text(base::WallTime time, base::WallTime now) {
   if (seconds < 3600) return std::to_string(seconds / 60) + " min ago";
   if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + " h ago";
   return std::to_string(seconds / 86400) + " d ago";
+}
+
+std::string span_text(base::WallTime from, base::WallTime to) {
+  return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(std::max(to, from) - from));
 }
 
 Result<base::WallTime> parse_since(std::string_view text) {

@@ -17,6 +17,8 @@ std::string time_text(const Context& context, base::WallTime time);
 std::string time_text(const Context& context, std::string_view utc);
 /// "just now", "41 min ago", "3 d ago", for lists.
 std::string relative_text(base::WallTime time, base::WallTime now);
+/// How long from one to the other. A wall clock that was set back in between makes it 0, never negative.
+std::string span_text(base::WallTime from, base::WallTime to);
 /// A duration back from now ("10m", "7d"), a date, a local "2026-11-23 03:28", or RFC 3339.
 Result<base::WallTime> parse_since(std::string_view text);
 

@@ -35,7 +35,7 @@ std::string log_name(int rank) {
 Result<Follower> Follower::open(const format::RunPaths& run, const FollowOptions& options) {
   Follower follower(run, options);
   follower.opened_ns_ = base::mono_ns();
-  follower.log_attempt_ = options.attempt.value_or(0);
+  follower.log_attempt_ = options.attempt.value_or(options.first_attempt);
   follower.log_offset_ = options.from;
   return follower;
 }
@@ -127,6 +127,17 @@ std::optional<std::uint64_t> Follower::final_size(int attempt) const {
   return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
 }
 
+std::uint64_t Follower::look_at_log() {
+  struct stat status{};
+  std::uint64_t size = 0;
+  if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
+  if (size < log_size_) {  // truncated by the script itself (`: > /dev/stdout`): what follows begins anew
+    log_offset_ = 0;
+    ++log_epoch_;
+  }
+  return log_size_ = size;
+}
+
 Result<> Follower::read_log(Growth& growth) {
   more_ = false;
   if (log_attempt_ == 0) log_attempt_ = lines_.attempt;
@@ -139,13 +150,11 @@ Result<> Follower::read_log(Growth& growth) {
       if (opened) log_ = std::move(*opened);
     }
     const std::optional<std::uint64_t> end = final_size(log_attempt_);
-    struct stat status{};
-    std::uint64_t size = 0;
-    if (log_ && ::fstat(log_.get(), &status) == 0) size = static_cast<std::uint64_t>(status.st_size);
+    std::uint64_t size = look_at_log();
     if (end) size = std::min(size, *end);
     if (size > log_offset_ && budget > 0) {
       const std::uint64_t count = std::min(size - log_offset_, budget);
-      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get()});
+      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get(), log_epoch_});
       log_offset_ += count;
       budget -= count;
       if (log_offset_ < size) {
@@ -159,7 +168,8 @@ Result<> Follower::read_log(Growth& growth) {
       return {};
     }
     ++log_attempt_;
-    log_offset_ = 0;
+    log_offset_ = log_size_ = 0;
+    log_epoch_ = 1;
     log_.reset();
   }
   return {};

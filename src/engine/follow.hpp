@@ -17,6 +17,7 @@ namespace trainctl::engine {
 struct FollowOptions {
   int rank = 0;
   std::optional<int> attempt = {};  ///< unset: the last one, and each newer one as it begins
+  int first_attempt = 0;            ///< with `attempt` unset: begin with this one; 0 is the last one
   std::uint64_t from = 0;           ///< offset in the first attempt's log
   bool logs = true;
 };
@@ -26,7 +27,8 @@ struct LogRange {
   int attempt = 0;
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
-  int fd = -1;  ///< the open log, valid until the next call of `poll_growth`
+  int fd = -1;    ///< the open log, valid until the next call of `poll_growth`
+  int epoch = 1;  ///< one more each time the log was found shorter than before: its script truncated it
 };
 
 struct Growth {
@@ -56,6 +58,7 @@ class Follower {
   void drain_notifications();
   Result<bool> read_state();
   Result<> read_log(Growth& growth);
+  std::uint64_t look_at_log();
   [[nodiscard]] std::optional<std::uint64_t> final_size(int attempt) const;
 
   format::RunPaths run_;
@@ -71,6 +74,8 @@ class Follower {
   bool state_known_ = false;
   int log_attempt_ = 0;
   std::uint64_t log_offset_ = 0;
+  std::uint64_t log_size_ = 0;  ///< as last seen
+  int log_epoch_ = 1;
   base::UniqueFd log_;
   bool more_ = false;
 };

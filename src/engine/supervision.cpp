@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
@@ -22,6 +23,14 @@ struct Opened {
   std::unique_ptr<target::Target> target;
   target::RunRef ref;
 };
+
+/// Started on another machine that shares the store, or in another container: nobody here can tell whether it lives.
+bool lead_is_elsewhere(const format::RunState& state) {
+  if (!state.lead.is_object()) return false;
+  const Json& lead = state.lead;
+  if (lead.value("machine", "") != base::machine_id()) return true;
+  return lead.value("boot", "") == base::boot_id() && lead.value("pidns", "") != base::pid_namespace();
+}
 
 Result<Opened> open_run(const format::RunPaths& run) {
   TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
@@ -67,6 +76,7 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   // A supervisor could not write a line either. Who reads a copy of a store is not the one to look after it.
   if (::faccessat(AT_FDCWD, run.root.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT) return {};
   TRY_ASSIGN(auto opened, open_run(run));
+  if (opened.target->capabilities().in_place && lead_is_elsewhere(state)) return {};
   if (start == Start::allowed) return launch(run, *opened.target);
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   return opened.target->adopt(opened.ref, cancel);

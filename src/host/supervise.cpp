@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -75,16 +76,21 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   TRY(check_machine(run));
   TRY_ASSIGN(auto plan, format::read_plan(run.plan()));
   TRY_ASSIGN(auto reactor, Reactor::create());
-  report(options, kSupervised);
   plan.spec = nullptr;  // for people and the index; a supervisor keeps what it uses
   plan.origins = nullptr;
   ::signal(SIGPIPE, SIG_IGN);
   become_subreaper();
-  reactor->add(std::make_unique<RunSupervision>(
-      *reactor, run, std::move(plan), std::move(*lock),
-      SupervisionOptions{.user_mask = options.user_mask, .start_unstarted = options.start_unstarted}));
+  // The caller is let go when the record is open: what fails before (a full disk) can be told nowhere else.
+  std::optional<Error> failure;
+  SupervisionOptions how{.user_mask = options.user_mask, .start_unstarted = options.start_unstarted};
+  how.opened = [&](const Error* problem) {
+    if (problem != nullptr) failure = *problem;
+    if (problem == nullptr) report(options, kSupervised);
+  };
+  reactor->add(std::make_unique<RunSupervision>(*reactor, run, std::move(plan), std::move(*lock), std::move(how)));
   ::malloc_trim(0);
   reactor->loop();
+  if (failure) return fail(std::move(*failure));
   return true;
 }
 
@@ -125,7 +131,7 @@ Result<std::string> read_report(int fd) {
 int supervise_main(const fs::path& run_dir, const SuperviseOptions& options) {
   const auto result = supervise(format::RunPaths{run_dir}, options);
   if (result) return 0;
-  report(options, "error " + result.error().message);
+  report(options, "error " + result.error().message + "\n" + result.error().hint);
   return kStoreExit;
 }
 
@@ -154,7 +160,10 @@ Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, bool start_unstar
   TRY_ASSIGN(const std::string text, read_report(read_end.get()));
   if (text == kSupervised) return SpawnOutcome::supervised;
   if (text == kAlready) return SpawnOutcome::already;
-  if (text.starts_with("error ")) return fail(Errc::store, text.substr(6));
+  if (text.starts_with("error ")) {
+    const std::size_t end = std::min(text.rfind('\n'), text.size());
+    return fail(Errc::store, text.substr(6, end - 6), text.substr(std::min(end + 1, text.size())));
+  }
   return fail(Errc::cannot_start, "the supervisor died before it had begun",
               "run the same command again: it takes the run up where it is");
 }

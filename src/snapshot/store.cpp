@@ -7,8 +7,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/hash.hpp"
 
 namespace trainctl::snapshot {
@@ -17,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kFormat = "1\n";
+constexpr std::uint64_t kUsePatienceNs = 10'000'000'000;
+constexpr long kUsePollNs = 20'000'000;
 
 bool is_digest(std::string_view text) {
   Hash hash;
@@ -96,9 +100,23 @@ Result<std::string> Store::add_manifest(std::string_view text) const {
 }
 
 Result<base::UniqueFd> Store::use() const {
-  TRY_ASSIGN(base::UniqueFd fd, base::open_file(root_ / "gc.lock", O_RDONLY | O_CREAT | O_NOFOLLOW));
-  while (::flock(fd.get(), LOCK_SH) != 0) {
-    if (errno != EINTR) return fail_errno("lock " + (root_ / "gc.lock").string(), errno);
+  const fs::path path = root_ / "gc.lock";
+  TRY_ASSIGN(base::UniqueFd fd, base::open_file(path, O_RDONLY | O_CREAT | O_NOFOLLOW));
+  const std::uint64_t deadline = base::mono_ns() + kUsePatienceNs;
+  while (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0) {
+    // Where a file system has no locks nobody can remove anything: that takes this lock for itself.
+    if (errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP) return fd;
+    if (errno != EWOULDBLOCK && errno != EINTR) return fail_errno("lock " + path.string(), errno);
+    if (base::mono_ns() >= deadline) {
+      const auto holder = base::lock_holder(path);
+      return fail(Errc::timeout,
+                  path.string() + " is locked by " +
+                      (holder ? "process " + std::to_string(*holder) : std::string("another process")) +
+                      ", which removes old snapshots",
+                  "wait for it to end, or stop it");
+    }
+    const timespec pause{0, kUsePollNs};  // flock has no deadline of its own
+    ::nanosleep(&pause, nullptr);
   }
   return fd;
 }

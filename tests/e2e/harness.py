@@ -292,6 +292,15 @@ class Trainctl:
         wanted = text.encode() if isinstance(text, str) else text
         return wait_until(lambda: wanted in (log := self.log(run, attempt)) and log, f"{wanted!r} in the log", timeout)
 
+    def lead(self, run: Path, attempt: int = 1) -> int:
+        """The pid of the attempt's last supervisor."""
+        return wait_until(lambda: [event for event in self.events(run, attempt) if event["type"] == "attempt"], "a supervisor")[-1]["pid"]
+
+    def waiter(self, run: Path, attempt: int = 1) -> int:
+        """The pid of the waiter of rank 0."""
+        path = run / "attempts" / str(attempt) / "nodes" / "0" / "rank-0.jsonl"
+        return wait_until(lambda: [line for line in jsonl(path) if line["type"] == "start"], "a start")[0]["waiter"]
+
     # -- processes ------------------------------------------------------------------------------------------------------
 
     def owned(self) -> dict[int, str]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import threading
 import pytest
 from harness import wait_until
 
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+NOBODY = 65534
 
 
 def test_a_script_that_is_not_there(trainctl, project):
@@ -174,18 +175,111 @@ def test_require_clean(trainctl, project):
     assert "1 changed file" in done.error
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_an_unreadable_file_is_named(trainctl, project):
-    project.script("print(1)")
-    project.write("secret.bin", "x", mode=0o000)
-    for folder in (trainctl.root, trainctl.user_home, project.path, project.path.parent):
-        os.chown(folder, 65534, 65534)
-    os.chown(project / "train.py", 65534, 65534)
-    done = subprocess.run(trainctl.argv("run", "train.py"), env=trainctl.env, cwd=project.path, capture_output=True,
-                          timeout=60, user=65534, group=65534, extra_groups=[])
-    if done.returncode == 126 or b"Permission denied: '" in done.stderr:
-        pytest.skip("the binaries cannot be reached by another user")
-    assert done.returncode in (2, 5, 6) and b"secret.bin" in done.stderr, done
+@pytest.fixture
+def as_nobody(trainctl, project, scratch):
+    """Runs trainctl as a user who is not root (whom nothing is unreadable): store, home and source are theirs, so is the binary."""
+    if os.geteuid() != 0:
+        return lambda *words: subprocess.run(trainctl.argv(*words), env=trainctl.env, cwd=project.path, stdin=subprocess.DEVNULL,
+                                             capture_output=True, timeout=60)
+    binary = scratch / "bin" / "trainctl"
+    binary.parent.mkdir()
+    shutil.copy2(trainctl.binary, binary)
+    trainctl.env["PATH"] = f"{binary.parent}:/usr/local/bin:/usr/bin:/bin"
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        scratch.chmod(0o755)
+        for folder in (trainctl.root, trainctl.user_home, project.path, *project.path.rglob("*")):
+            os.chown(folder, NOBODY, NOBODY, follow_symlinks=False)
+        return subprocess.run([binary, *words], env=trainctl.env, cwd=project.path, stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=60, user=NOBODY, group=NOBODY, extra_groups=[])
+
+    return run
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "many"])
+def test_what_is_unreadable_is_named(trainctl, project, as_nobody, what):
+    project.write("train.sh", "echo ran\n")
+    project.spec(command=["sh", "train.sh"])
+    hidden = project.write("data/secret.bin", "x")
+    if what == "folder":
+        hidden = hidden.parent
+    if what == "many":
+        for number in range(50):
+            project.write(f"data/{number}", "x", mode=0o000)
+    hidden.chmod(0o000)
+    done = as_nobody("submit", "a.run.json")
+    assert done.returncode == 5 and b"Permission denied" in done.stderr and done.stderr.count(b"error: ") == 1, done
+    assert (b"secret.bin" if what == "file" else b"data") in done.stderr, done
+    assert trainctl.runs() == []
+    hidden.chmod(0o700)
+    project.write(".trainctlignore", "data/\n")  # what the run does not need may stay unreadable
+    hidden.chmod(0o000)
+    done = as_nobody("submit", "a.run.json")
+    assert (done.returncode, done.stdout) == (0, b"ran\n"), done
+
+
+def test_a_source_directory_that_is_unreadable(trainctl, project, as_nobody):
+    project.write("sources/train.sh", "echo ran\n")
+    project.spec(command=["sh", "train.sh"], source_directory="sources")
+    (project / "sources").chmod(0o000)
+    done = as_nobody("submit", "a.run.json")
+    assert done.returncode in (2, 5) and b"sources" in done.stderr and b"Permission denied" in done.stderr, done
+    assert trainctl.runs() == []
+
+
+def test_a_source_directory_that_vanishes(trainctl, project):
+    """The folder trainctl was started in was removed since."""
+    gone = project / "gone"
+    gone.mkdir()
+    done = subprocess.run(["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *trainctl.argv("run", "train.py")], env=trainctl.env, cwd=gone,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 4 and done.stderr.startswith(b"error: the current folder does not exist any more"), done
+    assert trainctl.runs() == []
+
+
+def test_a_huge_source_is_refused_without_a_terminal(trainctl, project):
+    project.script("print('ran')")
+    with open(project.write("data/big.bin", ""), "r+b") as file:
+        file.truncate(1_100_000_000)  # without blocks: nothing of it is read or written
+    done = trainctl.run("run", "train.py", code=2)
+    assert "data/big.bin" in done.error and "1.1 GB" in done.error and done.error.count("error: ") == 1, done
+    assert trainctl.runs() == []
+    project.write(".trainctlignore", "data/\n")
+    assert trainctl.ok("run", "train.py").out == b"ran\n"
+
+
+def test_many_files_are_warned_about(trainctl, project):
+    project.script("import os\nprint(len(os.listdir('data')))")
+    for number in range(2100):
+        project.write(f"data/{number}", "x")
+    project.write("data/largest", "x" * 1000)
+    done = trainctl.ok("run", "train.py")
+    assert done.out == b"2101\n" and "2,102 files" in done.error and "data/largest" in done.error
+
+
+def test_files_that_come_and_go_while_the_source_is_read(trainctl, project):
+    """A folder that another program works in: what is gone again is no error, what stays is whole."""
+    project.script("import os\nprint(all(open('data/' + name).read() in ('', 'whole') for name in os.listdir('data')), open('kept').read())")
+    project.write("kept", "kept")
+    (project / "data").mkdir()
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            for number in range(50):
+                (project / f"data/{number}").write_text("whole")
+            for number in range(50):
+                (project / f"data/{number}").unlink()
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        for _ in range(5):
+            shown = trainctl.run("run", "train.py")
+            assert shown.out == b"True kept\n" or (shown.code in (2, 6) and "chang" in shown.error), shown
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_a_foreign_folder_that_cannot_be_written(trainctl, project):

@@ -229,11 +229,6 @@ def test_explain_and_dry_run_start_nothing(trainctl, project):
     assert trainctl.runs() == []
 
 
-def test_thirty_at_once_get_names_of_their_own(trainctl):
-    many_at_once(trainctl, 30)
-
-
-@pytest.mark.slow
 def test_a_hundred_at_once_get_names_of_their_own(trainctl):
     many_at_once(trainctl, 100)
 

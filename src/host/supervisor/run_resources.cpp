@@ -53,6 +53,8 @@ void RunSupervision::try_admit(std::uint64_t now) {
   }();
   if (!decided && decided.error().retryable) {
     next_admission_ = now + kSlotStillHeld;
+    const std::string& message = decided.error().message;
+    if (decided.error().code == Errc::timeout && message != queue_key_) journal_->queued(queue_key_ = message);
     return;
   }
   if (!decided) {

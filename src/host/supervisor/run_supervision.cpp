@@ -44,7 +44,7 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       run_(std::move(run)),
       plan_(std::move(plan)),
       lock_(std::move(lock)),
-      options_(options),
+      options_(std::move(options)),
       inbox_(run_.control()),
       preparation_(reactor),
       patterns_(reactor) {}
@@ -80,7 +80,12 @@ void RunSupervision::start() {
   } else {
     remove_secrets();
     phase_ = Phase::done;
+    report_opened(nullptr);
   }
+}
+
+void RunSupervision::report_opened(const Error* problem) {
+  if (const auto opened = std::exchange(options_.opened, nullptr)) opened(problem);
 }
 
 void RunSupervision::begin_attempt(int number, bool adopt) {
@@ -101,6 +106,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   }();
   if (!opened) return give_up(opened.error());
   journal_ = std::move(*opened);
+  report_opened(nullptr);
   if (!options_.start_unstarted && !adopt && number == 1) {
     return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = "was never started"});
   }
@@ -324,6 +330,7 @@ void RunSupervision::finish(AttemptEnd end) {
 
 /// The run folder cannot be written or read: nothing can be recorded, so leave it to a later supervisor.
 void RunSupervision::give_up(const Error& error) {
+  report_opened(&error);
   (void)base::write_file_atomic(run_.attempt(attempt_).root / "runner-error.txt", error.message + "\n");
   phase_ = Phase::done;
 }

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,6 +33,8 @@ namespace trainctl::host {
 struct SupervisionOptions {
   mode_t user_mask = 022;       ///< the submitter's umask, for the ranks
   bool start_unstarted = true;  ///< false: a run without any attempt is ended instead ("was never started")
+  /// Called once: with null when the record of the attempt is open, else with why it cannot be.
+  std::function<void(const Error* problem)> opened = {};
 };
 
 class RunSupervision final : public Supervised {
@@ -62,6 +65,7 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
   void finish_unstarted(AttemptEnd end);
   void give_up(const Error& error);
+  void report_opened(const Error* problem);
   [[nodiscard]] Outcome outcome() const;
   void link_outputs() const;
   void remove_secrets() const;

@@ -63,7 +63,7 @@ AttemptEnd judge_exit(const Outcome& outcome, int rank) {
     end.cause = Cause::memory_limit;
     end.message = who + "was stopped by its memory limit";
   }
-  if (outcome.disk_full && exit.cause != "start") {
+  if (outcome.disk_full && (exit.cause != "start" || exit.retryable)) {
     if (end.cause == Cause::exit) end.cause = Cause::disk_full;
     end.message += "; the disk is full";
   }
