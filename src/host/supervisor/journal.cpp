@@ -102,15 +102,17 @@ void Journal::note_environment(const BuiltEnvironment& environment) {
 Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
   Json logs = Json::object();
   for (const auto& [name, size] : log_sizes) logs[name] = size;
-  return writer_.append_durable("end", {{"state", format::to_string(end.state)},
-                                        {"cause", format::to_string(end.cause)},
-                                        {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
-                                        {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
-                                        {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
-                                        {"message", shortened(end.message)},
-                                        {"logs", logs},
-                                        {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
-                                        {"next", end.retry ? Json("retry") : Json(nullptr)}});
+  Json fields = {{"state", format::to_string(end.state)},
+                 {"cause", format::to_string(end.cause)},
+                 {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
+                 {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
+                 {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
+                 {"message", shortened(end.message)},
+                 {"logs", logs},
+                 {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
+                 {"next", end.retry ? Json("retry") : Json(nullptr)}};
+  if (end.output_files) fields["outputs"] = {{"files", *end.output_files}, {"bytes", end.output_bytes}};
+  return writer_.append_durable("end", fields);
 }
 
 }  // namespace trainctl::host

@@ -7,7 +7,7 @@
 //   control  {request, result}                      acknowledges control/<request>.json
 //   warning  {message}
 //   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, memory_peak,
-//             next: "retry"|null}
+//             outputs?: {files, bytes}, next: "retry"|null}
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,9 @@ struct AttemptEnd {
   std::optional<int> rank = {};  ///< the rank that decided
   std::string message = {};
   bool retry = false;
-  std::uint64_t memory_peak = 0;  ///< bytes; 0 = unknown
+  std::uint64_t memory_peak = 0;                   ///< bytes; 0 = unknown
+  std::optional<std::uint64_t> output_files = {};  ///< what outputs.jsonl lists; empty: there is none
+  std::uint64_t output_bytes = 0;
 };
 
 class Journal {

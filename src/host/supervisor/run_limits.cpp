@@ -56,6 +56,10 @@ void RunSupervision::read_requests(std::uint64_t now) {
 }
 
 void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
+  if (request.type == "cancel" && phase_ == Phase::collecting) {
+    collection_.hurry();  // the exit was there before, so it decides; what is left is only not hashed
+    return journal_->acknowledge(request.id, "too late: the program has ended");
+  }
   if (request.type == "cancel") {
     stop_for(Cause::canceled, request.reason.empty() ? "canceled" : request.reason, now);
     return journal_->acknowledge(request.id, "accepted");

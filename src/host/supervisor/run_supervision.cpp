@@ -13,7 +13,7 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/linux/kernel_log.hpp"
-#include "host/supervisor/keep.hpp"
+#include "host/supervisor/list_outputs.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -47,7 +47,8 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       options_(options),
       inbox_(run_.control()),
       preparation_(reactor),
-      patterns_(reactor) {}
+      patterns_(reactor),
+      collection_(reactor) {}
 
 void RunSupervision::read_history() {
   for (int n = 1; n <= attempt_; ++n) {
@@ -234,7 +235,40 @@ void RunSupervision::drain(std::uint64_t now) {
   }
   patterns_.finish(now);
   patterns_.tick(now);
-  if (!patterns_.busy()) finish(judge(outcome()));
+  if (!patterns_.busy()) conclude(judge(outcome()));
+}
+
+/// Whether there is another try is decided first: only what stays is listed.
+void RunSupervision::conclude(AttemptEnd end) {
+  end.retry = may_retry(end);
+  const format::AttemptPaths paths = run_.attempt(attempt_);
+  const bool list = !end.retry && (!plan_.keep.empty() || has_entries(paths.outputs()));
+  if (!list && plan_.keep.empty()) return finish(std::move(end));
+  end.memory_peak = memory_peak();
+  leave_host();  // the next run need not wait for our hashes
+  phase_ = Phase::collecting;
+  journal_->enter(State::collecting);
+  collection_.start(plan_, paths, list, [this, end = std::move(end)](const Collected& collected) mutable {
+    for (const std::string& warning : collected.warnings) journal_->warn(warning);
+    end.output_files = collected.files;
+    end.output_bytes = collected.bytes;
+    finish(std::move(end));
+  });
+}
+
+bool RunSupervision::may_retry(const AttemptEnd& end) const {
+  bool start_may_be_retried = end.cause == Cause::start && end.rank.has_value();
+  if (ranks_) {
+    // A program that does not exist will not exist a second later.
+    start_may_be_retried &= std::none_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) {
+      return rank.record.exit && rank.record.exit->cause == "start" && !rank.record.exit->retryable;
+    });
+  }
+  return should_retry(end, start_may_be_retried, plan_.retry, retries_);
+}
+
+std::uint64_t RunSupervision::memory_peak() const {
+  return std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
 }
 
 Outcome RunSupervision::outcome() const {
@@ -270,6 +304,7 @@ Outcome RunSupervision::outcome() const {
 
 void RunSupervision::finish_unstarted(AttemptEnd end) {
   if (ranks_) ranks_->fence();
+  end.retry = may_retry(end);
   finish(std::move(end));
 }
 
@@ -285,39 +320,37 @@ std::map<std::string, std::uint64_t> RunSupervision::log_sizes() const {
 }
 
 void RunSupervision::finish(AttemptEnd end) {
-  const format::AttemptPaths paths = run_.attempt(attempt_);
   if (clock_) clock_->look(base::mono_ns());
   reactor_.unwatch_path(log_watch_);
   log_watch_ = -1;
-  bool retryable = end.cause == Cause::start && end.rank.has_value();
-  if (ranks_) {
-    // A program that does not exist will not exist a second later.
-    retryable = retryable && std::none_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) {
-                  return rank.record.exit && rank.record.exit->cause == "start" && !rank.record.exit->retryable;
-                });
-  }
-  end.retry = should_retry(end, retryable, plan_.retry, retries_);
-  end.memory_peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
-  for (const std::string& problem : keep_files(plan_, paths)) journal_->warn(problem);
+  end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
+  sync_logs(sizes);
+  forget_attempt();
+  if (end.retry) return back_off(end.cause);
+  phase_ = Phase::done;
+}
+
+void RunSupervision::sync_logs(const std::map<std::string, std::uint64_t>& sizes) const {
   for (const auto& [name, size] : sizes) {
     if (size == 0) continue;
-    if (const auto fd = base::open_file(paths.logs() / name, O_RDONLY)) (void)base::sync_file(fd->get());
+    if (const auto fd = base::open_file(run_.attempt(attempt_).logs() / name, O_RDONLY))
+      (void)base::sync_file(fd->get());
   }
+}
+
+void RunSupervision::forget_attempt() {
+  leave_host();
   sampler_.reset();
-  leave_queue();
-  drop_memory_limit();
-  environment_use_.reset();
   ranks_.reset();
   stopper_.reset();
   clock_.reset();
-  if (!end.retry) {
-    phase_ = Phase::done;
-    return;
-  }
-  ++(is_infrastructure(end.cause) ? retries_.infrastructure : retries_.asked);
+}
+
+void RunSupervision::back_off(Cause cause) {
+  ++(is_infrastructure(cause) ? retries_.infrastructure : retries_.asked);
   backoff_until_ = base::mono_ns() + static_cast<std::uint64_t>(plan_.retry.backoff.count()) * kMillisecond;
   phase_ = Phase::backoff;
 }
@@ -370,6 +403,7 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::done) return kNever;
   std::uint64_t next = inbox_dirty_ ? 0 : next_inbox_;
   if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
+  if (phase_ == Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
   next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});

@@ -16,6 +16,7 @@
 #include "host/environment/environment.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
+#include "host/supervisor/collection.hpp"
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_clock.hpp"
@@ -47,7 +48,7 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool done() const override { return phase_ == Phase::done; }
 
  private:
-  enum class Phase { backoff, queued, preparing, active, draining, done };
+  enum class Phase { backoff, queued, preparing, active, draining, collecting, done };
 
   // The life of the run (run_supervision.cpp)
   void begin_attempt(int number, bool adopt);
@@ -58,7 +59,13 @@ class RunSupervision final : public Supervised {
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
   void drain(std::uint64_t now);
+  void conclude(AttemptEnd end);
+  [[nodiscard]] bool may_retry(const AttemptEnd& end) const;
+  [[nodiscard]] std::uint64_t memory_peak() const;
   void finish(AttemptEnd end);
+  void sync_logs(const std::map<std::string, std::uint64_t>& sizes) const;
+  void forget_attempt();
+  void back_off(format::Cause cause);
   [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
   void finish_unstarted(AttemptEnd end);
   void give_up(const Error& error);
@@ -72,6 +79,7 @@ class RunSupervision final : public Supervised {
   void enqueue(std::uint64_t now);
   void try_admit(std::uint64_t now);
   void leave_queue();
+  void leave_host();
   void limit_memory(bool adopt);
   void drop_memory_limit();
   void sample(std::uint64_t now);
@@ -104,6 +112,7 @@ class RunSupervision final : public Supervised {
   std::unique_ptr<LogClock> clock_;
   Preparation preparation_;
   PatternProcess patterns_;
+  Collection collection_;
   std::unique_ptr<Admission> admission_;
   std::optional<Ticket> ticket_;
   std::vector<int> gpus_;
