@@ -21,8 +21,6 @@ using Milliseconds = std::chrono::milliseconds;
 
 constexpr std::uint64_t kInboxInterval = 1000 * kMillisecond;           // where inotify is not to be had
 constexpr std::uint64_t kWatchedInboxInterval = 30'000 * kMillisecond;  // and where it is, to be sure
-constexpr std::uint64_t kLogInterval = 1000 * kMillisecond;
-constexpr std::uint64_t kLogMissing = 100 * kMillisecond;  // its waiter is about to make it
 constexpr std::uint64_t kMemoryInterval = 2000 * kMillisecond;
 constexpr int kMemoryStrikes = 2;
 
@@ -115,8 +113,8 @@ void RunSupervision::check_limits(std::uint64_t now) {
   if (now >= after(*running, plan_.limits.timeout)) {
     return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
   }
-  if (now >= after(std::max(*running, clock_->last_growth()), plan_.limits.idle)) {
-    if (!clock_->look(now)) {
+  if (now >= after(std::max(*running, logs_->last_growth()), plan_.limits.idle)) {
+    if (!logs_->look(now)) {
       return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
     }
   }
@@ -152,31 +150,13 @@ void RunSupervision::check_memory(std::uint64_t now) {
            now);
 }
 
-void RunSupervision::check_log(std::uint64_t now) {
-  if (now < clock_->next_look() || clock_->look(now)) return;
-  // Quiet: sleep until somebody writes. One event is enough, a flood must not wake us each time.
-  if (log_watch_ < 0) {
-    log_watch_ =
-        reactor_.watch_path(clock_->log(), IN_MODIFY | IN_ONESHOT, [this](std::uint32_t mask, const std::string&) {
-          if ((mask & IN_MODIFY) == 0) return;
-          log_watch_ = -1;
-          if (clock_) clock_->look_at(0);
-        });
-  }
-  if (log_watch_ < 0) {
-    clock_->rest();
-    return clock_->look_at(now + (base::exists(clock_->log()) ? kLogInterval : kLogMissing));
-  }
-  if (!clock_->look(now)) clock_->rest();  // nothing came between the look and the watch
-}
-
 std::uint64_t RunSupervision::limit_deadline() const {
   if (stop_cause_ || stopper_->stopping()) return kill_preparation_at_;
   const auto running = journal_->running_since();
   if (!running && phase_ == Phase::queued) return after(attempt_since_, plan_.limits.queue_timeout);
   if (!running) return after(preparing_since_, plan_.limits.start_timeout);
   std::uint64_t next = after(*running, plan_.limits.timeout);
-  next = std::min(next, after(std::max(*running, clock_->last_growth()), plan_.limits.idle));
+  next = std::min(next, after(std::max(*running, logs_->last_growth()), plan_.limits.idle));
   if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
     next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
   }

@@ -107,7 +107,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   }
   stopper_ = std::make_unique<Stopper>(TreeFinder(plan_.id, number));
   ranks_ = std::make_unique<RankSet>(reactor_, paths, plan_.processes_per_node);
-  clock_ = std::make_unique<LogClock>(paths.log(0), paths.times());
+  logs_ = std::make_unique<LogWatch>(reactor_, paths, plan_.processes_per_node);
   watch_control();
   if (adopt) {
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
@@ -212,7 +212,7 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
   ranks_->poll(now);
   if (ranks_->any_running() && !journal_->running_since()) {
     journal_->enter(State::running);
-    clock_->look_at(0);
+    logs_->begin();
   }
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
@@ -320,9 +320,7 @@ std::map<std::string, std::uint64_t> RunSupervision::log_sizes() const {
 }
 
 void RunSupervision::finish(AttemptEnd end) {
-  if (clock_) clock_->look(base::mono_ns());
-  reactor_.unwatch_path(log_watch_);
-  log_watch_ = -1;
+  if (logs_) logs_->look(base::mono_ns());
   end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
@@ -346,7 +344,7 @@ void RunSupervision::forget_attempt() {
   sampler_.reset();
   ranks_.reset();
   stopper_.reset();
-  clock_.reset();
+  logs_.reset();
 }
 
 void RunSupervision::back_off(Cause cause) {
@@ -390,7 +388,7 @@ void RunSupervision::on_time(std::uint64_t now) {
       journal_->warn("the program had ended, but " + std::to_string(leftovers) +
                      " of its processes were still there: they are stopped");
     }
-    check_log(now);
+    logs_->tick(now);
     sample(now);
   }
   if (phase_ == Phase::active)
@@ -406,7 +404,7 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
+  next = std::min({next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_});
   if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }

@@ -19,7 +19,7 @@
 #include "host/supervisor/collection.hpp"
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
-#include "host/supervisor/log_clock.hpp"
+#include "host/supervisor/log_watch.hpp"
 #include "host/supervisor/pattern_process.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
@@ -88,7 +88,6 @@ class RunSupervision final : public Supervised {
   void read_requests(std::uint64_t now);
   void handle(const ControlRequest& request, std::uint64_t now);
   void check_limits(std::uint64_t now);
-  void check_log(std::uint64_t now);
   void check_memory(std::uint64_t now);
   void warn_before_limit(std::uint64_t now);
   void stop_for(format::Cause cause, const std::string& message, std::uint64_t now);
@@ -109,7 +108,7 @@ class RunSupervision final : public Supervised {
   std::optional<Journal> journal_;
   std::unique_ptr<RankSet> ranks_;
   std::unique_ptr<Stopper> stopper_;
-  std::unique_ptr<LogClock> clock_;
+  std::unique_ptr<LogWatch> logs_;
   Preparation preparation_;
   PatternProcess patterns_;
   Collection collection_;
@@ -133,7 +132,6 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_sample_ = kNever;
   std::uint64_t kill_preparation_at_ = kNever;
   int memory_strikes_ = 0;
-  int log_watch_ = -1;
   bool control_watched_ = false;
   bool inbox_dirty_ = false;
   bool warned_ = false;
