@@ -50,7 +50,8 @@ void Journal::read_back(const Json& line, const std::string& boot) {
   const bool same_boot = text_of(line, "boot") == boot;
   const auto mono = line.find("mono_ns");
   const std::uint64_t at = mono != line.end() && mono->is_number_unsigned() ? mono->get<std::uint64_t>() : 0;
-  if (type == "prepared") prepared_ = same_boot;  // a reboot may have lost what was not synced
+  rebooted_ = rebooted_ || !same_boot;
+  if (type == "prepared") prepared_ = same_boot;
   if (type == "warning") ++warnings_;
   if (type != "state") return;
   const auto state = format::parse_state(text_of(line, "state"));

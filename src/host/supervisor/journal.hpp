@@ -45,6 +45,8 @@ class Journal {
 
   [[nodiscard]] format::State state() const { return state_; }
   [[nodiscard]] bool prepared() const { return prepared_; }
+  /// An earlier supervisor wrote under another boot: what was not synced then may be lost.
+  [[nodiscard]] bool rebooted() const { return rebooted_; }
   [[nodiscard]] std::optional<std::uint64_t> running_since() const { return running_since_; }
   /// The stop that an earlier supervisor had begun, from its `stopping` event.
   [[nodiscard]] std::optional<format::Cause> stopping_cause() const { return stopping_cause_; }
@@ -68,6 +70,7 @@ class Journal {
   format::EventWriter writer_;
   format::State state_ = format::State::created;
   bool prepared_ = false;
+  bool rebooted_ = false;
   std::optional<std::uint64_t> running_since_;
   std::optional<format::Cause> stopping_cause_;
   std::uint64_t stopping_since_ = 0;

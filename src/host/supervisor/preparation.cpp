@@ -64,8 +64,10 @@ Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int at
 }
 
 /// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.
-Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, const PreparationOptions& options) {
+  const int attempt = options.attempt;
   const format::AttemptPaths paths = run.attempt(attempt);
+  if (options.afresh) TRY(base::remove_tree(paths.work()));
   if (!has_snapshot(plan) && !resumes(plan, attempt)) {
     TRY(base::make_directory(paths.work()));
     TRY(base::make_directory(paths.outputs()));
@@ -152,7 +154,7 @@ std::string preparation_message(const format::Plan& plan) {
 PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run,
                                   const PreparationOptions& options) {
   if (options.work) {
-    if (auto work = prepare_work(plan, run, options.attempt); !work) {
+    if (auto work = prepare_work(plan, run, options); !work) {
       return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
     }
   }

@@ -51,6 +51,8 @@ Result<> RankSet::adopt() {
   }
   for (Rank& rank : ranks_) {
     TRY_ASSIGN(rank.record, read_rank(attempt_.rank(0, rank.number)));
+    // Nothing of another boot lives, whoever has its numbers now.
+    rank.waiter_clean = rank.record.started && rank.record.boot != boot_;
     if (rank.record.started && !rank.record.exit) watch_adopted(rank);
   }
   return {};

@@ -95,7 +95,7 @@ void RunSupervision::check_limits(std::uint64_t now) {
     kill_preparation_at_ = now + 100 * kMillisecond;
     if (!preparation_.busy()) kill_preparation_at_ = kNever;
   }
-  if (stop_cause_ || stopper_->stopping()) return;
+  if (stop_cause_ || stopper_->stopping() || (phase_ == Phase::active && ranks_->settled())) return;
   const auto running = journal_->running_since();
   const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
   if (!running) {

@@ -154,7 +154,7 @@ void RunSupervision::prepare() {
   link_outputs();
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
-  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared()};
+  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared(), .afresh = journal_->rebooted()};
   if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
   journal_->enter(State::preparing, preparation_message(plan_));
   auto started =
