@@ -13,6 +13,7 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/linux/kernel_log.hpp"
+#include "host/supervisor/garbage.hpp"
 #include "host/supervisor/list_outputs.hpp"
 
 namespace trainctl::host {
@@ -110,6 +111,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   logs_ = std::make_unique<LogWatch>(reactor_, paths, plan_.processes_per_node);
   watch_control();
   if (adopt) {
+    remove_drafts(run_, attempt_);
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
     resume_attempt();
   } else {
@@ -324,6 +326,7 @@ void RunSupervision::finish(AttemptEnd end) {
   end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
+  remove_drafts(run_, attempt_);
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
   sync_logs(sizes);
   forget_attempt();
