@@ -22,7 +22,6 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr std::uint64_t kInboxInterval = 1000 * kMillisecond;           // where inotify is not to be had
 constexpr std::uint64_t kWatchedInboxInterval = 30'000 * kMillisecond;  // and where it is, to be sure
 constexpr std::uint64_t kMemoryInterval = 2000 * kMillisecond;
-constexpr int kMemoryStrikes = 2;
 
 std::uint64_t after(std::uint64_t since, const std::optional<Milliseconds>& time) {
   if (!time || since == kNever) return kNever;
@@ -141,12 +140,11 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
 void RunSupervision::check_memory(std::uint64_t now) {
   if (!plan_.resources.memory || memory_limit_ || now < next_memory_) return;
   next_memory_ = now + kMemoryInterval;
-  std::uint64_t sum = 0;
-  for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) sum += memory_of(pid);
-  memory_strikes_ = sum > *plan_.resources.memory ? memory_strikes_ + 1 : 0;
-  if (memory_strikes_ < kMemoryStrikes) return;
+  if (!memory_watch_) memory_watch_.emplace(*plan_.resources.memory);
+  if (!memory_watch_->over(stopper_->finder().members(ranks_->ranks()))) return;
   stop_for(Cause::memory_limit,
-           "used " + base::format_size(sum) + " of memory, its limit is " + base::format_size(*plan_.resources.memory),
+           "used " + base::format_size(memory_watch_->last()) + " of memory, its limit is " +
+               base::format_size(memory_watch_->limit()),
            now);
 }
 

@@ -94,7 +94,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   warned_ = false;
   next_sample_ = kNever;
   gpus_.clear();
-  memory_strikes_ = 0;
+  memory_watch_.reset();
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
     TRY(base::make_directory(run_.attempts()));

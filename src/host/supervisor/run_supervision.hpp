@@ -131,7 +131,7 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_admission_ = kNever;
   std::uint64_t next_sample_ = kNever;
   std::uint64_t kill_preparation_at_ = kNever;
-  int memory_strikes_ = 0;
+  std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
   bool control_watched_ = false;
   bool inbox_dirty_ = false;
   bool warned_ = false;
