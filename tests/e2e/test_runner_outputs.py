@@ -95,6 +95,7 @@ def test_an_outputs_folder_that_became_a_link_is_not_followed(run, scratch):
     (scratch / "outside" / "file").write_text("not ours")
     r = run(*sh(f"rmdir outputs; ln -s {scratch}/outside outputs"))
     assert r.supervise()["state"] == "succeeded" and not (r.attempt() / "outputs.jsonl").exists()
+    assert warnings(r) == ["the outputs are not listed: their folder is none any more, and links are not followed"]
 
 
 def test_only_the_last_attempt_is_listed(run):
@@ -203,7 +204,7 @@ def test_full_disk_while_collecting(scratch):
         r = Run(disk / "store", ["sh", "-c", "cat /dev/zero > outputs/big; exit 0"])
         end = r.supervise()
         assert (end["state"], end["exit_code"]) == ("succeeded", 0) and "outputs" not in end
-        assert any("list of outputs could not be written" in w for w in warnings(r)), r.events()
+        assert any("outputs are not listed" in w and "space" in w for w in warnings(r)), r.events()
         assert not (r.attempt() / "outputs.jsonl").exists() and not drafts(r)
         r.clean_up()
     finally:

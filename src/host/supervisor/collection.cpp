@@ -43,13 +43,13 @@ Json listed(const format::AttemptPaths& attempt, std::vector<std::string> warnin
   if (auto listing = list_outputs(attempt.outputs(), attempt.output_list(), was_told_to_hurry)) {
     result["files"] = listing->files;
     result["bytes"] = listing->bytes;
-    for (std::string& problem : listing->problems) warnings.push_back("output " + std::move(problem));
+    for (std::string& problem : listing->problems) warnings.push_back(std::move(problem));
     if (listing->unread > 0) {
       warnings.push_back("canceled while outputs were hashed: " + std::to_string(listing->unread) + " of " +
                          std::to_string(listing->files) + " files are listed without a hash");
     }
   } else {
-    warnings.push_back("the list of outputs could not be written: " + listing.error().message);
+    warnings.push_back("the outputs are not listed: " + listing.error().message);
   }
   result["warnings"] = std::move(warnings);
   return result;

@@ -63,8 +63,10 @@ class Lister {
   Result<OutputListing> run(const fs::path& folder) {
     base::UniqueFd root(::open(folder.c_str(), kFolderFlags));
     if (!root) {
-      problem("outputs", errno == ELOOP || errno == ENOTDIR ? "is no folder any more" : std::strerror(errno));
-      return std::move(listing_);
+      const int number = errno;
+      if (number == ENOENT) return std::move(listing_);
+      if (number != ELOOP && number != ENOTDIR) return fail_errno("open " + folder.string(), number);
+      return fail(Errc::io, "their folder is none any more, and links are not followed");
     }
     enter(std::move(root), "");
     while (!levels_.empty()) {
@@ -82,7 +84,8 @@ class Lister {
 
  private:
   void problem(const std::string& path, const std::string& why) {
-    if (listing_.problems.size() < kMostProblems) listing_.problems.push_back(base::to_utf8(path) + " " + why);
+    if (listing_.problems.size() < kMostProblems)
+      listing_.problems.push_back("output " + base::to_utf8(path) + " " + why);
   }
 
   void enter(base::UniqueFd fd, std::string prefix) {
@@ -181,10 +184,10 @@ class Lister {
 
 }  // namespace
 
-bool has_entries(const fs::path& folder) {
+bool has_outputs(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), kFolderFlags);
   const Directory directory(fd >= 0 ? ::fdopendir(fd) : nullptr);
-  if (!directory) return false;
+  if (!directory) return errno != ENOENT;
   while (const dirent* entry = ::readdir(directory.get())) {
     if (!is_dots(entry->d_name)) return true;
   }

@@ -18,11 +18,11 @@ struct OutputListing {
   std::vector<std::string> problems;  ///< sentences: what could not be listed or read, the first five
 };
 
-/// Does the folder hold anything? One look; links are not followed.
-bool has_entries(const std::filesystem::path& folder);
+/// Is there anything for list_outputs to say about? One look: false for an empty or missing folder.
+bool has_outputs(const std::filesystem::path& folder);
 
 /// Writes what lies below `folder` to `list` (format/output_list.hpp), in the byte order of the paths: whole (a hidden
-/// draft beside it, fdatasync, rename) or not at all. Links are listed, never followed, `folder` itself neither.
+/// draft beside it, fdatasync, rename) or not at all. Links are listed, never followed; `folder` as a link is an error.
 /// Without any entry no file is written. Once `hurry` is true the rest is listed without being read.
 Result<OutputListing> list_outputs(const std::filesystem::path& folder, const std::filesystem::path& list,
                                    const std::function<bool()>& hurry);

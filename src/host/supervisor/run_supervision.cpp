@@ -244,7 +244,7 @@ void RunSupervision::drain(std::uint64_t now) {
 void RunSupervision::conclude(AttemptEnd end) {
   end.retry = may_retry(end);
   const format::AttemptPaths paths = run_.attempt(attempt_);
-  const bool list = !end.retry && (!plan_.keep.empty() || has_entries(paths.outputs()));
+  const bool list = !end.retry && (!plan_.keep.empty() || has_outputs(paths.outputs()));
   if (!list && plan_.keep.empty()) return finish(std::move(end));
   end.memory_peak = memory_peak();
   leave_host();  // the next run need not wait for our hashes
