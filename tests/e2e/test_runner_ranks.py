@@ -34,6 +34,15 @@ def test_a_log_of_any_rank_keeps_the_run_from_being_idle(run):
     assert r.log() == b"" and r.log(2).endswith(b"10\n")
 
 
+def test_metrics_are_a_sign_of_life_but_those_of_the_system_are_not(run):
+    write = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; echo '{}' >> ../metrics/{}-r0.jsonl; done"
+    line = '{"t":1,"step":1,"name":"loss","value":1,"rank":0}'
+    r = run(*sh(write.format(line, "script")), limits={"idle_ms": 1000})
+    assert r.supervise()["state"] == "succeeded" and r.log() == b""
+    r = run(*sh(write.format(line, "system-x")), limits={"idle_ms": 800}, stop={"grace_ms": 500})
+    assert r.supervise()["cause"] == "idle_timeout"
+
+
 def test_idle_when_no_rank_writes(run):
     r = run(*sh("[ $RANK = 1 ] && echo once; sleep 60"), processes_per_node=2, limits={"idle_ms": 600},
             stop={"grace_ms": 1000})
