@@ -87,9 +87,9 @@ int verify(Context& context, const format::RunState& state, const std::filesyste
 }
 
 /// Lines with the time each was written by.
-Result<> print_with_times(Context& context, const format::AttemptPaths& attempt, const std::filesystem::path& log,
+Result<> print_with_times(Context& context, const std::filesystem::path& times_file, const std::filesystem::path& log,
                           std::uint64_t from, std::uint64_t size) {
-  TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times()));
+  TRY_ASSIGN(const LogTimes times, LogTimes::read(times_file));
   TerminalFilter filter;
   std::string line;
   std::uint64_t line_begin = from;
@@ -122,7 +122,7 @@ Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format:
   }
   if (!arguments.since.empty()) {
     TRY_ASSIGN(const base::WallTime since, parse_since(arguments.since));
-    TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times()));
+    TRY_ASSIGN(const LogTimes times, LogTimes::read(attempt.times(arguments.rank)));
     const std::uint64_t size = base::file_size(log).value_or(0);
     from = std::max(from, std::min(times.offset_since(since), size));
   }
@@ -175,7 +175,8 @@ int logs_action(Context& context, const LogsArguments& arguments) {
   const auto from = first_offset(arguments, attempt, log);
   if (!from) return report(context, from.error());
   if (arguments.timestamps && !arguments.follow) {
-    const auto printed = print_with_times(context, attempt, log, *from, recorded_size(*state, log));
+    const auto printed =
+        print_with_times(context, attempt.times(arguments.rank), log, *from, recorded_size(*state, log));
     return printed ? 0 : report(context, printed.error());
   }
   return print_or_follow(context, *store, run,

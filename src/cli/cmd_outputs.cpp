@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
 #include "base/text.hpp"
 #include "cli/commands.hpp"
 #include "format/fold.hpp"
+#include "format/output_list.hpp"
 #include "format/plan.hpp"
 
 namespace trainctl::cli {
@@ -81,13 +84,36 @@ int copy_all(Context& context, const fs::path& root, const std::vector<File>& fi
   return 0;
 }
 
-void print_list(Context& context, const fs::path& root, const std::vector<File>& files) {
-  if (context.json) {
-    Json items = Json::array();
-    for (const File& file : files) items.push_back({{"path", file.path}, {"size", file.size}});
-    context.print({{"directory", root.string()}, {"items", items}});
-    return;
+/// What the run's end recorded of its outputs, by path; empty when it recorded nothing.
+Result<std::map<std::string, format::OutputEntry>> recorded_outputs(const format::AttemptPaths& attempt) {
+  std::map<std::string, format::OutputEntry> by_path;
+  TRY_ASSIGN(auto entries, format::read_output_list(attempt.output_list()));
+  if (!entries) return by_path;
+  for (format::OutputEntry& entry : *entries) by_path.emplace(entry.path, std::move(entry));
+  return by_path;
+}
+
+int print_json(Context& context, const fs::path& root, const std::vector<File>& files,
+               const format::AttemptPaths& attempt) {
+  const auto recorded = recorded_outputs(attempt);
+  if (!recorded) return report(context, recorded.error());
+  Json items = Json::array();
+  for (const File& file : files) {
+    Json item = {{"path", file.path}, {"size", file.size}};
+    const auto found = recorded->find(file.path);
+    if (found != recorded->end() && found->second.link) {
+      item["link"] = *found->second.link;
+    } else if (found != recorded->end()) {
+      item["sha256"] = found->second.sha256 ? Json(*found->second.sha256) : Json(nullptr);
+      if (found->second.size != file.size) item["changed"] = true;  // by somebody, after the end
+    }
+    items.push_back(std::move(item));
   }
+  context.print({{"directory", root.string()}, {"items", items}});
+  return 0;
+}
+
+void print_list(Context& context, const fs::path& root, const std::vector<File>& files) {
   for (const File& file : files) {
     if (!context.out.is_terminal()) {
       context.out.line(file.path);
@@ -107,7 +133,8 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
   const format::RunPaths run = store->run(*id);
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
-  const fs::path root = run.attempt(std::max(state->attempt, 1)).outputs();
+  const format::AttemptPaths attempt = run.attempt(std::max(state->attempt, 1));
+  const fs::path root = attempt.outputs();
   auto files = list_files(root);
   if (!files) return report(context, files.error());
   std::erase_if(*files, [&](const File& file) { return !wanted(arguments, file.path); });
@@ -122,6 +149,7 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
                                  .hint = "scripts write them to outputs/ or $TRAINCTL_OUTPUTS"});
   }
   if (!arguments.copy_to.empty()) return copy_all(context, root, *files, arguments);
+  if (context.json) return print_json(context, root, *files, attempt);
   print_list(context, root, *files);
   return 0;
 }

@@ -131,6 +131,22 @@ std::optional<base::WallTime> read_time(const Json& value) {
   return from_seconds(seconds);
 }
 
+std::optional<double> read_value(const Json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (value.is_boolean()) return value.get<bool>() ? 1.0 : 0.0;
+  if (value.is_string()) return parse_special_number(value.get_ref<const std::string&>());
+  return std::nullopt;
+}
+
+/// Empty when it is none; left out it is 0.
+std::optional<int> read_rank(const Json& line) {
+  const auto rank = line.find("rank");
+  if (rank == line.end()) return 0;
+  const auto whole = whole_number(*rank);
+  if (!whole || *whole < 0 || *whole > std::numeric_limits<int>::max()) return std::nullopt;
+  return static_cast<int>(*whole);
+}
+
 /// The same line in another spelling: other order, spaces, escapes, a time as text, members we do not know.
 bool decode_json(std::string_view line, MetricPoint& point) {
   const auto parsed = base::parse_json(line);
@@ -141,21 +157,13 @@ bool decode_json(std::string_view line, MetricPoint& point) {
   const auto value = json.find("value");
   if (t == json.end() || name == json.end() || value == json.end() || !name->is_string()) return false;
   const auto time = read_time(*t);
+  const auto number = read_value(*value);
+  const auto rank = read_rank(json);
   const auto& text = name->get_ref<const std::string&>();
-  if (!time || text.empty() || text.size() > kMaxMetricName) return false;
-  std::optional<double> number;
-  if (value->is_number()) number = value->get<double>();
-  if (value->is_boolean()) number = value->get<bool>() ? 1.0 : 0.0;
-  if (value->is_string()) number = parse_special_number(value->get_ref<const std::string&>());
-  if (!number) return false;
-  point.step.reset();
-  if (const auto step = json.find("step"); step != json.end() && !step->is_null()) point.step = whole_number(*step);
-  point.rank = 0;
-  if (const auto rank = json.find("rank"); rank != json.end()) {
-    const auto whole = whole_number(*rank);
-    if (!whole || *whole < 0 || *whole > std::numeric_limits<int>::max()) return false;
-    point.rank = static_cast<int>(*whole);
-  }
+  if (!time || !number || !rank || text.empty() || text.size() > kMaxMetricName) return false;
+  const auto step = json.find("step");
+  point.step = step == json.end() ? std::nullopt : whole_number(*step);
+  point.rank = *rank;
   point.t = *time;
   point.name = text;
   point.value = *number;

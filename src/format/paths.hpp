@@ -23,7 +23,8 @@ struct AttemptPaths {
   [[nodiscard]] fs::path log(int r) const {
     return logs() / (r == 0 ? std::string("std.log") : "rank-" + std::to_string(r) + ".log");
   }
-  [[nodiscard]] fs::path times() const { return logs() / "std.times"; }
+  /// When the log of that rank had which size: std.times, rank-<r>.times.
+  [[nodiscard]] fs::path times(int r = 0) const { return log(r).replace_extension(".times"); }
   [[nodiscard]] fs::path environment_log() const { return logs() / "environment.log"; }
   [[nodiscard]] fs::path runner_log() const { return logs() / "runner.log"; }
   [[nodiscard]] fs::path metrics() const { return root / "metrics"; }
@@ -31,6 +32,8 @@ struct AttemptPaths {
   /// Copies of inputs with mode "copy".
   [[nodiscard]] fs::path inputs() const { return root / "inputs"; }
   [[nodiscard]] fs::path outputs() const { return work() / "outputs"; }
+  /// What lay in outputs() at the end, with hashes (output_list.hpp); missing when there was nothing.
+  [[nodiscard]] fs::path output_list() const { return root / "outputs.jsonl"; }
 };
 
 /// runs/<ulid>/

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 
 namespace trainctl::format {
 namespace {
@@ -14,6 +15,41 @@ constexpr std::array<std::string_view, 15> kCauseNames = {
     "exit",         "signal",       "time_limit",  "queue_timeout", "start_timeout",
     "idle_timeout", "memory_limit", "oom_kernel",  "disk_full",     "canceled",
     "preempted",    "node",         "environment", "start",         "lost"};
+
+constexpr unsigned bit(State state) {
+  return 1U << static_cast<unsigned>(state);
+}
+
+constexpr unsigned any_of(std::initializer_list<State> states) {
+  unsigned bits = 0;
+  for (const State state : states) bits |= bit(state);
+  return bits;
+}
+
+constexpr unsigned kNotEnded = any_of({State::created, State::queued, State::preparing, State::running, State::retrying,
+                                       State::stopping, State::collecting});
+
+/// From which states `to` may be entered.
+constexpr unsigned sources_of(State to) {
+  switch (to) {
+    case State::created:
+      return 0;
+    case State::queued:
+      return any_of({State::created, State::preparing, State::retrying});
+    case State::preparing:
+      return any_of({State::created, State::queued, State::retrying});
+    case State::running:
+      return any_of({State::created, State::queued, State::preparing, State::retrying});
+    case State::retrying:
+      return kNotEnded & ~any_of({State::created, State::retrying});
+    case State::stopping:
+      return kNotEnded & ~bit(State::stopping);
+    case State::collecting:
+      return any_of({State::running, State::stopping});
+    default:
+      return kNotEnded;
+  }
+}
 
 }  // namespace
 
@@ -41,26 +77,7 @@ bool is_terminal(State state) {
 }
 
 bool transition_allowed(State from, State to) {
-  if (is_terminal(from)) return false;
-  if (is_terminal(to)) return true;
-  switch (to) {
-    case State::created:
-      return false;
-    case State::queued:
-      return from == State::created || from == State::preparing || from == State::retrying;
-    case State::preparing:
-      return from == State::created || from == State::queued || from == State::retrying;
-    case State::running:
-      return from == State::created || from == State::queued || from == State::preparing || from == State::retrying;
-    case State::retrying:
-      return from != State::created && from != State::retrying;
-    case State::stopping:
-      return from != State::stopping;
-    case State::collecting:
-      return from == State::running || from == State::stopping;
-    default:
-      return false;
-  }
+  return (sources_of(to) & bit(from)) != 0;
 }
 
 int exit_code_of(State state, std::optional<Cause> cause) {

@@ -22,6 +22,7 @@
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "host/linux/process.hpp"
+#include "host/supervisor/garbage.hpp"
 #include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
 
@@ -76,6 +77,7 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   TRY(check_machine(run));
   TRY_ASSIGN(auto plan, format::read_plan(run.plan()));
   TRY_ASSIGN(auto reactor, Reactor::create());
+  sweep_secrets(format::StorePaths{run.store()});
   plan.spec = nullptr;  // for people and the index; a supervisor keeps what it uses
   plan.origins = nullptr;
   ::signal(SIGPIPE, SIG_IGN);

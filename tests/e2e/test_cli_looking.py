@@ -217,7 +217,8 @@ def test_outputs_are_listed_and_copied(trainctl, project):
                    "pathlib.Path('outputs/relative').write_text('r')")
     trainctl.ok("run", "train.py")
     assert trainctl.ok("outputs", "@").text.splitlines() == ["model.bin", "relative", "sub/a b.txt"]
-    assert {"path": "model.bin", "size": 256} in trainctl.json("outputs", "@")["items"]
+    recorded = {"path": "model.bin", "size": 256, "sha256": hashlib.sha256(bytes(range(256))).hexdigest()}
+    assert recorded in trainctl.json("outputs", "@")["items"]
     trainctl.ok("outputs", "@", "--copy", "got")
     assert (project / "got/model.bin").read_bytes() == bytes(range(256)) and (project / "got/sub/a b.txt").exists()
     assert "--force" in trainctl.run("outputs", "@", "--copy", "got").error

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -129,20 +130,102 @@ def test_stray_processes_are_stopped_when_waiter_and_supervisor_died(run):
     assert not r.members()
 
 
+def reboot(run, scratch):
+    """What the run's next supervisor sees after a restart of the machine: another boot id."""
+    (scratch / "boot").write_text("11111111-2222-3333-4444-555555555555\n")
+    run.env["TRAINCTL_BOOT_ID_FILE"] = str(scratch / "boot")
+
+
+def lose_power(run, process, scratch):
+    """All its processes end at once, unseen."""
+    start = run.started()
+    process.kill()
+    process.wait()
+    kill(start["waiter"])
+    kill(start["pid"])
+    reboot(run, scratch)
+
+
 def test_reboot(run, scratch):
     r = run(*counting(scratch, "sleep 30"))
     p = r.start()
     wait_until(lambda: "running" in r.states(), "it runs")
-    start = r.started()
+    lose_power(r, p, scratch)
+    end = r.supervise()
+    assert (end["state"], end["cause"], end["next"]) == ("lost", "lost", None) and "restarted" in end["message"]
+    assert check_starts(r, scratch) == ["1"]
+
+
+def test_reboot_with_a_retry(run, scratch):
+    r = run(*counting(scratch, "test $TRAINCTL_ATTEMPT = 2 || sleep 60"),
+            retry={"max": 1, "on": ["lost"], "backoff_ms": 10})
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    lose_power(r, p, scratch)
+    assert r.supervise()["state"] == "succeeded"
+    first = r.end(1)
+    assert (first["state"], first["cause"], first["next"]) == ("lost", "lost", "retry") and "restarted" in first["message"]
+    assert check_starts(r, scratch) == ["1", "2"]
+
+
+def test_reboot_after_the_exit(run, scratch):
+    r = run(*counting(scratch, "exit 5"))
+    p = r.start()
+    r.started()
+    wait_until(lambda: "exit" in r.rank(), "its exit is written")
+    os.kill(p.pid, signal.SIGKILL)
+    p.wait()
+    ended = [e for e in r.events() if e["type"] == "end"]
+    reboot(r, scratch)
+    assert r.supervise()["exit_code"] == 5 and len(ended) <= 1
+
+
+def test_reboot_while_queued(run, scratch):
+    cpus = os.cpu_count()
+    holder = run("sh", "-c", f"while [ ! -e {scratch}/go ]; do sleep 0.02; done", resources={"cpus": cpus})
+    h = holder.start()
+    holder.started()
+    r = run(*counting(scratch), resources={"cpus": 1})
+    p = r.start()
+    wait_until(lambda: "queued" in r.states(), "it waits")
     p.kill()
     p.wait()
-    kill(start["waiter"])
-    kill(start["pid"])
-    (scratch / "boot").write_text("11111111-2222-3333-4444-555555555555\n")
-    r.env["TRAINCTL_BOOT_ID_FILE"] = str(scratch / "boot")
-    end = r.supervise()
-    assert end["state"] == "lost" and "restarted" in end["message"]
-    assert check_starts(r, scratch) == ["1"]
+    reboot(r, scratch)
+    q = r.start()
+    wait_until(lambda: any(e["type"] == "attempt" and e["adopted"] for e in r.events()), "it is adopted")
+    (scratch / "go").touch()
+    assert q.wait(20) == 0 and h.wait(20) == 0
+    assert r.end()["state"] == "succeeded" and r.attempts() == [1] and check_starts(r, scratch) == ["1"]
+
+
+def test_reboot_before_the_start(run, scratch):
+    """Prepared, but no rank was started: it goes on, and makes its files again."""
+    r = run(*counting(scratch))
+    inject(r, "pipe2", 1, False)  # the supervisor dies before the first fork
+    assert any(e["type"] == "prepared" for e in r.events()) and not list(r.attempt().glob("nodes/0/rank-*"))
+    reboot(r, scratch)
+    assert r.supervise()["state"] == "succeeded"
+    assert r.attempts() == [1] and check_starts(r, scratch) == ["1"]
+    assert sum(e["type"] == "prepared" for e in r.events()) == 2
+
+
+def test_after_a_reboot_strangers_with_old_numbers_are_left_alone(run, scratch):
+    """The script's pid belongs to somebody else by now, who even leads a session."""
+    r = run(*counting(scratch, "sleep 30"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    old = r.started()["pid"]
+    lose_power(r, p, scratch)
+    stranger = subprocess.Popen(["sh", "-c", "sleep 100 & echo up; wait"], start_new_session=True, stdout=subprocess.PIPE)
+    try:
+        assert stranger.stdout.readline() == b"up\n"
+        rank = r.attempt() / "nodes/0/rank-0.jsonl"
+        rank.write_text(rank.read_text().replace(f'"pid":{old},', f'"pid":{stranger.pid},'))
+        assert r.supervise()["state"] == "lost"
+        assert stranger.poll() is None
+    finally:
+        os.killpg(stranger.pid, signal.SIGKILL)
+        stranger.communicate()
 
 
 def test_another_machine_does_not_adopt(run, scratch):
@@ -156,6 +239,36 @@ def test_another_machine_does_not_adopt(run, scratch):
     before = events.read_text()
     assert r.start().wait(10) == 6
     assert events.read_text() == before
+
+
+def test_drafts_of_the_killed_are_removed(run, scratch):
+    r = run(*counting(scratch, "sleep 0.5"))
+    p = r.start()
+    wait_until(lambda: "running" in r.states(), "it runs")
+    p.kill()
+    p.wait()
+    for name in (".outputs-1", "attempts/1/.draft-1/work/a", "attempts/1/.keep-1", "attempts/1/nodes/0/.rank-0-1",
+                 "attempts/1/nodes/0/.fence-1"):
+        (r.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (r.root / name).write_text("left by a kill")
+    assert r.supervise()["state"] == "succeeded"
+    assert not [path for path in r.root.rglob(".*")]
+
+
+def test_secrets_left_behind_are_swept_by_the_next_start(run, scratch):
+    old, other = run("true"), run("true")
+    old.supervise()
+    secrets = scratch / "store" / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / old.id).write_text('{"KEY": "value"}')
+    (secrets / other.id).write_text('{"KEY": "value"}')
+    for path in secrets.iterdir():
+        os.utime(path, (1, time.time() - 120))
+    other.supervise()
+    assert not (secrets / old.id).exists() and (secrets / other.id).exists()  # its plan names none, so it has not ended them
+    third = run("true")
+    third.supervise()
+    assert list(secrets.iterdir()) == []
 
 
 def test_torn_last_line(run, scratch):
@@ -212,9 +325,11 @@ def recover(run, scratch):
     end = run.end()
     seen = check_starts(run, scratch)
     wait_until(lambda: not run.members(), "no process is left")
+    assert not [path for path in run.root.rglob(".*")], "drafts are left"
     if end["state"] == "succeeded":
         assert seen[-1] == str(run.attempts()[-1])
         assert run.log() == b"done\n"
+        assert end["outputs"] == {"files": 1, "bytes": 5} and (run.attempt() / "outputs.jsonl").exists()
     else:
         # The injected kill may have hit the script itself: that is its true end.
         # With strace -f the waiter of each new attempt is killed like the first: then the budget of three is used up.
@@ -236,7 +351,7 @@ def inject(run, call, n, follow):
 def one_kill(scratch, call, n, follow):
     folder = scratch / f"{call}-{n}-{int(follow)}"
     folder.mkdir()
-    run = Run(folder / "store", list(counting(folder)))
+    run = Run(folder / "store", list(counting(folder, "echo file > outputs/m && echo done")))
     try:
         inject(run, call, n, follow)
         return recover(run, folder)

@@ -207,26 +207,36 @@ Result<SlotDecision> Admission::decide(Ticket& ticket, bool commit) {
   return decision;
 }
 
+/// Looks at strangers only when the table would admit us, and not under the lock: nvidia-smi takes up to seconds.
+Result<SlotDecision> Admission::decide_with_strangers(Ticket& ticket) {
+  const std::uint64_t fresh = strangers_.empty() ? kStrangersFreshNs : kStrangersBlockedNs;
+  const bool wants_gpus = ticket.request_.gpus.value_or(0) > 0;
+  const bool look = wants_gpus && (strangers_ns_ == 0 || base::mono_ns() - strangers_ns_ > fresh);
+  if (look) strangers_.clear();
+  TRY_ASSIGN(SlotDecision decision, decide(ticket, !look));
+  if (decision.admit && look) {
+    if (auto looked = refresh_strangers(decision.assigned); !looked) {
+      Error error = std::move(looked).error();
+      error.code = Errc::cannot_start;  // only a lock that is late is waited for
+      return fail(std::move(error));
+    }
+    TRY_ASSIGN(decision, decide(ticket, true));
+  }
+  if (decision.admit || !watch_folder()) return decision;
+  // A hold that ended between the decision and the watch made no event: decide once more.
+  TRY_ASSIGN(decision, decide(ticket, !look));
+  if (decision.admit && !ticket.admitted_) {  // only without fresh news of strangers: the next try looks
+    decision.admit = false;
+    decision.waiting.reason = decision.waiting.key = "waits for a look at the GPUs";
+  }
+  return decision;
+}
+
 Result<Admittance> Admission::try_admit(Ticket& ticket) {
   if (ticket.admitted_) return Admitted{ticket.gpus_, ticket.fd_.get()};
   if (!ticket.fd_) return fail(Errc::internal, "this run is not in the queue of the host (released?)");
   TRY(check_host(ticket));
-  const bool wants_gpus = ticket.request_.gpus.value_or(0) > 0;
-  // Look at strangers only when the table would admit us, and not under the lock: nvidia-smi takes up to seconds.
-  const std::uint64_t fresh = strangers_.empty() ? kStrangersFreshNs : kStrangersBlockedNs;
-  const bool look = wants_gpus && (strangers_ns_ == 0 || base::mono_ns() - strangers_ns_ > fresh);
-  if (look) strangers_.clear();
-  auto decision = decide(ticket, !look);
-  if (decision && decision->admit && look) {
-    TRY(refresh_strangers(decision->assigned));
-    decision = decide(ticket, true);
-  }
-  // A hold that ended between the decision and the watch made no event: decide once more.
-  if (decision && !decision->admit && watch_folder()) decision = decide(ticket, !look);
-  if (decision && decision->admit && !ticket.admitted_) {  // only without fresh news of strangers: the next try looks
-    decision->admit = false;
-    decision->waiting.reason = decision->waiting.key = "waits for a look at the GPUs";
-  }
+  auto decision = decide_with_strangers(ticket);
   if (!decision && decision.error().code == Errc::timeout)
     return Waiting{decision.error().message, decision.error().message};
   if (!decision) return fail(std::move(decision).error());

@@ -134,6 +134,7 @@ class Admission {
   Result<> refresh_gpus();
   Result<> refresh_strangers(const std::vector<int>& assigned);
   Result<SlotDecision> decide(Ticket& ticket, bool commit);
+  Result<SlotDecision> decide_with_strangers(Ticket& ticket);
 
   std::filesystem::path folder_;
   base::UniqueFd folder_fd_;  ///< flock'ed shared: systemd-tmpfiles leaves such folders alone

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "base/file.hpp"
@@ -30,10 +31,9 @@ std::string python_words(const std::string& version) {
 }
 
 Result<> check_input(const EnvironmentInput& input) {
-  const int sources = (input.interpreter.empty() ? 0 : 1) + (input.venv.empty() ? 0 : 1) +
-                      (input.requirements_file.empty() ? 0 : 1) + (input.conda_file.empty() ? 0 : 1) +
-                      (input.project.empty() ? 0 : 1);
-  if (sources > 1) {
+  const std::array unnamed = {input.interpreter.empty(), input.venv.empty(), input.requirements_file.empty(),
+                              input.conda_file.empty(), input.project.empty()};
+  if (std::count(unnamed.begin(), unnamed.end(), false) > 1) {
     return fail(Errc::invalid, "environment.python names more than one source",
                 "keep one of interpreter, venv, requirements_file, conda_file, project");
   }

@@ -119,14 +119,4 @@ bool has_variable(pid_t pid, std::string_view assignment) {
   return text.find(wanted) != std::string::npos;
 }
 
-std::uint64_t memory_of(pid_t pid) {
-  const std::string rollup = read_proc(proc_file(pid, "smaps_rollup"));
-  if (!rollup.empty()) return number_at<std::uint64_t>(field_of(rollup, "Pss:")) * 1024;
-  const std::string statm = read_proc(proc_file(pid, "statm"));
-  const auto space = statm.find(' ');
-  if (space == std::string::npos) return 0;
-  const auto pages = number_at<std::uint64_t>(std::string_view(statm).substr(space + 1));
-  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 }  // namespace trainctl::host

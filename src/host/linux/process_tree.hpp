@@ -34,7 +34,4 @@ bool handles_signal(pid_t pid, int number);
 /// Was the process started with this "NAME=value" in its environment? False when it cannot be read.
 bool has_variable(pid_t pid, std::string_view assignment);
 
-/// Proportional set size in bytes (smaps_rollup, else RSS from statm); 0 when the process is gone.
-std::uint64_t memory_of(pid_t pid);
-
 }  // namespace trainctl::host

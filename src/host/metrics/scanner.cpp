@@ -15,20 +15,26 @@ std::optional<std::int64_t> to_step(std::optional<double> number) {
   return static_cast<std::int64_t>(std::floor(*number));
 }
 
+constexpr std::string_view kCsiParameters = " !\"#$%&'()*+,-./0123456789:;<=>?";
+constexpr std::string_view kStringStarts = "]PX^_";  // OSC, DCS, SOS, PM, APC: text until BEL or ESC backslash
+
+/// The offset behind the character at `at`; the end of the line when there is none.
+std::size_t behind(std::string_view line, std::size_t at) {
+  return at < line.size() ? at + 1 : line.size();
+}
+
 /// The offset behind the escape sequence whose ESC stands at `at`.
 std::size_t skip_escape(std::string_view line, std::size_t at) {
-  if (++at >= line.size()) return line.size();
-  const char kind = line[at++];
-  if (kind == '[') {  // CSI: parameters, then one final character
-    while (at < line.size() && line[at] >= 0x20 && line[at] < 0x40) ++at;
-    return at < line.size() ? at + 1 : at;
+  if (at + 1 >= line.size()) return line.size();
+  const char kind = line[at + 1];
+  at += 2;
+  if (kind == '[') return behind(line, line.find_first_not_of(kCsiParameters, at));  // up to the final character
+  if (kStringStarts.find(kind) != std::string_view::npos) {
+    const std::size_t end = line.find_first_of("\a\x1b", at);
+    const bool by_escape = end < line.size() && line[end] == '\x1b';
+    return behind(line, by_escape ? end + 1 : end);
   }
-  if (kind == ']' || kind == 'P' || kind == 'X' || kind == '^' || kind == '_') {  // until BEL or ESC backslash
-    while (at < line.size() && line[at] != '\a' && line[at] != '\x1b') ++at;
-    if (at < line.size() && line[at] == '\x1b') ++at;
-    return at < line.size() ? at + 1 : at;
-  }
-  if (kind >= 0x20 && kind < 0x30) return at < line.size() ? at + 1 : at;  // ESC ( B
+  if (kind >= 0x20 && kind < 0x30) return behind(line, at);  // ESC ( B
   return at;
 }
 

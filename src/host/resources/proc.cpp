@@ -18,6 +18,10 @@
 namespace trainctl::host {
 namespace {
 
+// Numbers of fields as proc(5) counts them: pid, name and state are the first three.
+constexpr int kFirstNumber = 4;
+constexpr std::size_t kStatNumbers = 21;  // up to rss, field 24
+
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
@@ -60,17 +64,6 @@ bool next_number(std::string_view& text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{}) return false;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return true;
-}
-
-bool skip_fields(std::string_view& text, int count) {
-  for (; count > 0; --count) {
-    const std::size_t begin = text.find_first_not_of(' ');
-    if (begin == std::string_view::npos) return false;
-    text.remove_prefix(begin);
-    const std::size_t end = text.find(' ');
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end);
-  }
   return true;
 }
 
@@ -135,16 +128,23 @@ std::optional<ProcessStat> read_process_stat(pid_t pid) {
   stat.pid = pid;
   stat.state = (*text)[close + 2];
   std::string_view rest = std::string_view(*text).substr(close + 3);
+  std::array<std::int64_t, kStatNumbers> numbers{};
+  for (std::int64_t& number : numbers) {
+    if (!next_number(rest, number)) return std::nullopt;
+  }
+  const auto at = [&](int field) { return numbers.at(static_cast<std::size_t>(field - kFirstNumber)); };
+  const auto count = [&](int field) { return static_cast<std::uint64_t>(at(field)); };
   static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::uint64_t pages = 0;
-  const bool good = next_number(rest, stat.parent) && next_number(rest, stat.group) &&
-                    next_number(rest, stat.session) && skip_fields(rest, 7) && next_number(rest, stat.user) &&
-                    next_number(rest, stat.system) && next_number(rest, stat.child_user) &&
-                    next_number(rest, stat.child_system) && skip_fields(rest, 2) && next_number(rest, stat.threads) &&
-                    skip_fields(rest, 1) && next_number(rest, stat.start_time) && skip_fields(rest, 1) &&
-                    next_number(rest, pages);
-  if (!good) return std::nullopt;
-  stat.resident = pages * page;
+  stat.parent = static_cast<pid_t>(at(4));
+  stat.group = static_cast<pid_t>(at(5));
+  stat.session = static_cast<pid_t>(at(6));
+  stat.user = count(14);
+  stat.system = count(15);
+  stat.child_user = count(16);
+  stat.child_system = count(17);
+  stat.threads = static_cast<int>(at(20));
+  stat.start_time = count(22);
+  stat.resident = count(24) * page;
   return stat;
 }
 

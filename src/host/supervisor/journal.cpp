@@ -50,7 +50,8 @@ void Journal::read_back(const Json& line, const std::string& boot) {
   const bool same_boot = text_of(line, "boot") == boot;
   const auto mono = line.find("mono_ns");
   const std::uint64_t at = mono != line.end() && mono->is_number_unsigned() ? mono->get<std::uint64_t>() : 0;
-  if (type == "prepared") prepared_ = same_boot;  // a reboot may have lost what was not synced
+  rebooted_ = rebooted_ || !same_boot;
+  if (type == "prepared") prepared_ = same_boot;
   if (type == "warning") ++warnings_;
   if (type != "state") return;
   const auto state = format::parse_state(text_of(line, "state"));
@@ -102,15 +103,17 @@ void Journal::note_environment(const BuiltEnvironment& environment) {
 Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
   Json logs = Json::object();
   for (const auto& [name, size] : log_sizes) logs[name] = size;
-  return writer_.append_durable("end", {{"state", format::to_string(end.state)},
-                                        {"cause", format::to_string(end.cause)},
-                                        {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
-                                        {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
-                                        {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
-                                        {"message", shortened(end.message)},
-                                        {"logs", logs},
-                                        {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
-                                        {"next", end.retry ? Json("retry") : Json(nullptr)}});
+  Json fields = {{"state", format::to_string(end.state)},
+                 {"cause", format::to_string(end.cause)},
+                 {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
+                 {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
+                 {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
+                 {"message", shortened(end.message)},
+                 {"logs", logs},
+                 {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
+                 {"next", end.retry ? Json("retry") : Json(nullptr)}};
+  if (end.output_files) fields["outputs"] = {{"files", *end.output_files}, {"bytes", end.output_bytes}};
+  return writer_.append_durable("end", fields);
 }
 
 }  // namespace trainctl::host

@@ -7,7 +7,7 @@
 //   control  {request, result}                      acknowledges control/<request>.json
 //   warning  {message}
 //   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, memory_peak,
-//             next: "retry"|null}
+//             outputs?: {files, bytes}, next: "retry"|null}
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,9 @@ struct AttemptEnd {
   std::optional<int> rank = {};  ///< the rank that decided
   std::string message = {};
   bool retry = false;
-  std::uint64_t memory_peak = 0;  ///< bytes; 0 = unknown
+  std::uint64_t memory_peak = 0;                   ///< bytes; 0 = unknown
+  std::optional<std::uint64_t> output_files = {};  ///< what outputs.jsonl lists; empty: there is none
+  std::uint64_t output_bytes = 0;
 };
 
 class Journal {
@@ -43,6 +45,8 @@ class Journal {
 
   [[nodiscard]] format::State state() const { return state_; }
   [[nodiscard]] bool prepared() const { return prepared_; }
+  /// An earlier supervisor wrote under another boot: what was not synced then may be lost.
+  [[nodiscard]] bool rebooted() const { return rebooted_; }
   [[nodiscard]] std::optional<std::uint64_t> running_since() const { return running_since_; }
   /// The stop that an earlier supervisor had begun, from its `stopping` event.
   [[nodiscard]] std::optional<format::Cause> stopping_cause() const { return stopping_cause_; }
@@ -66,6 +70,7 @@ class Journal {
   format::EventWriter writer_;
   format::State state_ = format::State::created;
   bool prepared_ = false;
+  bool rebooted_ = false;
   std::optional<std::uint64_t> running_since_;
   std::optional<format::Cause> stopping_cause_;
   std::uint64_t stopping_since_ = 0;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/keep.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
+#include "base/ulid.hpp"
 #include "snapshot/glob.hpp"
 
 namespace trainctl::host {
@@ -14,12 +18,14 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMostProblems = 5;
 
-Result<> bring(const fs::path& from, const fs::path& to, bool copy) {
+/// `to` appears whole: a copy that is killed half way is made again by the next supervisor.
+Result<> bring(const fs::path& from, const fs::path& to, const std::optional<fs::path>& draft) {
   std::error_code problem;
   if (fs::exists(fs::symlink_status(to, problem))) return {};
   fs::create_directories(to.parent_path(), problem);
-  if (!problem && !copy) fs::rename(from, to, problem);
-  if (!problem && copy) fs::copy_file(from, to, problem);
+  if (!problem && draft) fs::copy_file(from, *draft, problem);
+  if (!problem) fs::rename(draft.value_or(from), to, problem);
+  if (problem && draft) ::unlink(draft->c_str());
   if (problem) return fail(Errc::io, from.filename().string() + " could not be kept: " + problem.message());
   return {};
 }
@@ -53,7 +59,9 @@ std::vector<std::string> keep_files(const format::Plan& plan, const format::Atte
   for (const std::string& pattern : plan.keep) globs.push_back(snapshot::Glob::compile(pattern, false));
   const fs::path root = plan.in_place() ? fs::path(plan.source.value("directory", ".")) : attempt.work();
   for (const fs::path& path : candidates(root, globs)) {
-    auto brought = bring(root / path, attempt.outputs() / path, plan.in_place());
+    std::optional<fs::path> draft;
+    if (plan.in_place()) draft = attempt.root / (".keep-" + base::new_ulid());
+    auto brought = bring(root / path, attempt.outputs() / path, draft);
     if (!brought && problems.size() < kMostProblems) problems.push_back(brought.error().message);
   }
   return problems;

@@ -88,8 +88,10 @@ bool copies_inputs(const format::Plan& plan) {
 }
 
 /// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.
-Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, const PreparationOptions& options) {
+  const int attempt = options.attempt;
   const format::AttemptPaths paths = run.attempt(attempt);
+  if (options.afresh) TRY(base::remove_tree(paths.work()));
   if (!has_snapshot(plan) && !resumes(plan, attempt)) {
     TRY(base::make_directory(paths.work()));
     TRY(base::make_directory(paths.outputs()));
@@ -178,7 +180,7 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
                                   const PreparationOptions& options) {
   if (options.work) {
     auto work = copy_inputs(plan, run, options.attempt);
-    if (work) work = prepare_work(plan, run, options.attempt);
+    if (work) work = prepare_work(plan, run, options);
     if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
   if (plan.environment.is_null()) return Prepared{};

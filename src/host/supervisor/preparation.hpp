@@ -26,6 +26,7 @@ using PreparationResult = tl::expected<Prepared, PreparationError>;
 struct PreparationOptions {
   int attempt = 1;
   bool work = true;
+  bool afresh = false;  ///< an earlier work/ is not to be trusted: the machine was restarted since
 };
 
 /// Does everything in this process (called in the child, or directly when it is quick).

@@ -44,13 +44,10 @@ void RankSet::forget(base::UniqueFd& fd) {
 }
 
 Result<> RankSet::adopt() {
-  TRY_ASSIGN(const auto names, base::list_directory(attempt_.node(0)));
-  // What a killed waiter left of its claim. Removing it also stops a late one: its link finds nothing.
-  for (const std::string& name : names) {
-    if (name.starts_with(".rank-")) ::unlink((attempt_.node(0) / name).c_str());
-  }
   for (Rank& rank : ranks_) {
     TRY_ASSIGN(rank.record, read_rank(attempt_.rank(0, rank.number)));
+    // Nothing of another boot lives, whoever has its numbers now.
+    rank.waiter_clean = rank.record.started && rank.record.boot != boot_;
     if (rank.record.started && !rank.record.exit) watch_adopted(rank);
   }
   return {};

@@ -20,7 +20,7 @@ struct Rank {
   int number = 0;
   RankRecord record;
   pid_t waiter = 0;                 ///< our child; 0 when it was adopted or has ended
-  bool waiter_clean = false;        ///< it ended by itself, so its tree is empty
+  bool waiter_clean = false;        ///< it ended by itself, or with its boot: its tree is empty
   bool orphaned = false;            ///< our waiter was killed: the rank is our child now
   bool running = false;             ///< exec succeeded
   std::optional<std::string> lost;  ///< gone without an exit line, and why we know

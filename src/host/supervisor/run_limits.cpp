@@ -21,10 +21,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 constexpr std::uint64_t kInboxInterval = 1000 * kMillisecond;           // where inotify is not to be had
 constexpr std::uint64_t kWatchedInboxInterval = 30'000 * kMillisecond;  // and where it is, to be sure
-constexpr std::uint64_t kLogInterval = 1000 * kMillisecond;
-constexpr std::uint64_t kLogMissing = 100 * kMillisecond;  // its waiter is about to make it
 constexpr std::uint64_t kMemoryInterval = 2000 * kMillisecond;
-constexpr int kMemoryStrikes = 2;
 
 std::uint64_t after(std::uint64_t since, const std::optional<Milliseconds>& time) {
   if (!time || since == kNever) return kNever;
@@ -56,6 +53,10 @@ void RunSupervision::read_requests(std::uint64_t now) {
 }
 
 void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
+  if (request.type == "cancel" && phase_ == Phase::collecting) {
+    collection_.hurry();  // the exit was there before, so it decides; what is left is only not hashed
+    return journal_->acknowledge(request.id, "too late: the program has ended");
+  }
   if (request.type == "cancel") {
     stop_for(Cause::canceled, request.reason.empty() ? "canceled" : request.reason, now);
     return journal_->acknowledge(request.id, "accepted");
@@ -93,7 +94,7 @@ void RunSupervision::check_limits(std::uint64_t now) {
     kill_preparation_at_ = now + 100 * kMillisecond;
     if (!preparation_.busy()) kill_preparation_at_ = kNever;
   }
-  if (stop_cause_ || stopper_->stopping()) return;
+  if (stop_cause_ || stopper_->stopping() || (phase_ == Phase::active && ranks_->settled())) return;
   const auto running = journal_->running_since();
   const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
   if (!running) {
@@ -111,8 +112,8 @@ void RunSupervision::check_limits(std::uint64_t now) {
   if (now >= after(*running, plan_.limits.timeout)) {
     return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
   }
-  if (now >= after(std::max(*running, clock_->last_growth()), plan_.limits.idle)) {
-    if (!clock_->look(now)) {
+  if (now >= after(std::max(*running, logs_->last_growth()), plan_.limits.idle)) {
+    if (!logs_->look(now)) {
       return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
     }
   }
@@ -139,31 +140,12 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
 void RunSupervision::check_memory(std::uint64_t now) {
   if (!plan_.resources.memory || memory_limit_ || now < next_memory_) return;
   next_memory_ = now + kMemoryInterval;
-  std::uint64_t sum = 0;
-  for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) sum += memory_of(pid);
-  memory_strikes_ = sum > *plan_.resources.memory ? memory_strikes_ + 1 : 0;
-  if (memory_strikes_ < kMemoryStrikes) return;
+  if (!memory_watch_) memory_watch_.emplace(*plan_.resources.memory);
+  if (!memory_watch_->over(stopper_->finder().members(ranks_->ranks()))) return;
   stop_for(Cause::memory_limit,
-           "used " + base::format_size(sum) + " of memory, its limit is " + base::format_size(*plan_.resources.memory),
+           "used " + base::format_size(memory_watch_->last()) + " of memory, its limit is " +
+               base::format_size(memory_watch_->limit()),
            now);
-}
-
-void RunSupervision::check_log(std::uint64_t now) {
-  if (now < clock_->next_look() || clock_->look(now)) return;
-  // Quiet: sleep until somebody writes. One event is enough, a flood must not wake us each time.
-  if (log_watch_ < 0) {
-    log_watch_ =
-        reactor_.watch_path(clock_->log(), IN_MODIFY | IN_ONESHOT, [this](std::uint32_t mask, const std::string&) {
-          if ((mask & IN_MODIFY) == 0) return;
-          log_watch_ = -1;
-          if (clock_) clock_->look_at(0);
-        });
-  }
-  if (log_watch_ < 0) {
-    clock_->rest();
-    return clock_->look_at(now + (base::exists(clock_->log()) ? kLogInterval : kLogMissing));
-  }
-  if (!clock_->look(now)) clock_->rest();  // nothing came between the look and the watch
 }
 
 std::uint64_t RunSupervision::limit_deadline() const {
@@ -172,7 +154,7 @@ std::uint64_t RunSupervision::limit_deadline() const {
   if (!running && phase_ == Phase::queued) return after(attempt_since_, plan_.limits.queue_timeout);
   if (!running) return after(preparing_since_, plan_.limits.start_timeout);
   std::uint64_t next = after(*running, plan_.limits.timeout);
-  next = std::min(next, after(std::max(*running, clock_->last_growth()), plan_.limits.idle));
+  next = std::min(next, after(std::max(*running, logs_->last_growth()), plan_.limits.idle));
   if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
     next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
   }

@@ -84,6 +84,13 @@ void RunSupervision::leave_queue() {
   admission_.reset();
 }
 
+/// Nothing of the attempt runs any more: what it held of the host is free.
+void RunSupervision::leave_host() {
+  leave_queue();
+  drop_memory_limit();
+  environment_use_.reset();
+}
+
 void RunSupervision::limit_memory(bool adopt) {
   if (!plan_.resources.memory) return;
   const std::string name = plan_.id + "-" + std::to_string(attempt_);

@@ -13,7 +13,8 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/linux/kernel_log.hpp"
-#include "host/supervisor/keep.hpp"
+#include "host/supervisor/garbage.hpp"
+#include "host/supervisor/list_outputs.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -47,7 +48,8 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       options_(std::move(options)),
       inbox_(run_.control()),
       preparation_(reactor),
-      patterns_(reactor) {}
+      patterns_(reactor),
+      collection_(reactor) {}
 
 void RunSupervision::read_history() {
   for (int n = 1; n <= attempt_; ++n) {
@@ -97,7 +99,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   warned_ = false;
   next_sample_ = kNever;
   gpus_.clear();
-  memory_strikes_ = 0;
+  memory_watch_.reset();
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
     TRY(base::make_directory(run_.attempts()));
@@ -112,9 +114,10 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   }
   stopper_ = std::make_unique<Stopper>(TreeFinder(plan_.id, number));
   ranks_ = std::make_unique<RankSet>(reactor_, paths, plan_.processes_per_node);
-  clock_ = std::make_unique<LogClock>(paths.log(0), paths.times());
+  logs_ = std::make_unique<LogWatch>(reactor_, paths, plan_.processes_per_node);
   watch_control();
   if (adopt) {
+    remove_drafts(run_, attempt_);
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
     resume_attempt();
   } else {
@@ -159,7 +162,7 @@ void RunSupervision::prepare() {
   link_outputs();
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
-  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared()};
+  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared(), .afresh = journal_->rebooted()};
   if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
   journal_->enter(State::preparing, preparation_message(plan_));
   auto started =
@@ -217,7 +220,7 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
   ranks_->poll(now);
   if (ranks_->any_running() && !journal_->running_since()) {
     journal_->enter(State::running);
-    clock_->look_at(0);
+    logs_->begin();
   }
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
@@ -240,7 +243,40 @@ void RunSupervision::drain(std::uint64_t now) {
   }
   patterns_.finish(now);
   patterns_.tick(now);
-  if (!patterns_.busy()) finish(judge(outcome()));
+  if (!patterns_.busy()) conclude(judge(outcome()));
+}
+
+/// Whether there is another try is decided first: only what stays is listed.
+void RunSupervision::conclude(AttemptEnd end) {
+  end.retry = may_retry(end);
+  const format::AttemptPaths paths = run_.attempt(attempt_);
+  const bool list = !end.retry && (!plan_.keep.empty() || has_outputs(paths.outputs()));
+  if (!list && plan_.keep.empty()) return finish(std::move(end));
+  end.memory_peak = memory_peak();
+  leave_host();  // the next run need not wait for our hashes
+  phase_ = Phase::collecting;
+  journal_->enter(State::collecting);
+  collection_.start(plan_, paths, list, [this, end = std::move(end)](const Collected& collected) mutable {
+    for (const std::string& warning : collected.warnings) journal_->warn(warning);
+    end.output_files = collected.files;
+    end.output_bytes = collected.bytes;
+    finish(std::move(end));
+  });
+}
+
+bool RunSupervision::may_retry(const AttemptEnd& end) const {
+  bool start_may_be_retried = end.cause == Cause::start && end.rank.has_value();
+  if (ranks_) {
+    // A program that does not exist will not exist a second later.
+    start_may_be_retried &= std::none_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) {
+      return rank.record.exit && rank.record.exit->cause == "start" && !rank.record.exit->retryable;
+    });
+  }
+  return should_retry(end, start_may_be_retried, plan_.retry, retries_);
+}
+
+std::uint64_t RunSupervision::memory_peak() const {
+  return std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
 }
 
 Outcome RunSupervision::outcome() const {
@@ -276,6 +312,7 @@ Outcome RunSupervision::outcome() const {
 
 void RunSupervision::finish_unstarted(AttemptEnd end) {
   if (ranks_) ranks_->fence();
+  end.retry = may_retry(end);
   finish(std::move(end));
 }
 
@@ -291,39 +328,36 @@ std::map<std::string, std::uint64_t> RunSupervision::log_sizes() const {
 }
 
 void RunSupervision::finish(AttemptEnd end) {
-  const format::AttemptPaths paths = run_.attempt(attempt_);
-  if (clock_) clock_->look(base::mono_ns());
-  reactor_.unwatch_path(log_watch_);
-  log_watch_ = -1;
-  bool retryable = end.cause == Cause::start && end.rank.has_value();
-  if (ranks_) {
-    // A program that does not exist will not exist a second later.
-    retryable = retryable && std::none_of(ranks_->ranks().begin(), ranks_->ranks().end(), [](const Rank& rank) {
-                  return rank.record.exit && rank.record.exit->cause == "start" && !rank.record.exit->retryable;
-                });
-  }
-  end.retry = should_retry(end, retryable, plan_.retry, retries_);
-  end.memory_peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
-  for (const std::string& problem : keep_files(plan_, paths)) journal_->warn(problem);
+  if (logs_) logs_->look(base::mono_ns());
+  end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
+  remove_drafts(run_, attempt_);
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
+  sync_logs(sizes);
+  forget_attempt();
+  if (end.retry) return back_off(end.cause);
+  phase_ = Phase::done;
+}
+
+void RunSupervision::sync_logs(const std::map<std::string, std::uint64_t>& sizes) const {
   for (const auto& [name, size] : sizes) {
     if (size == 0) continue;
-    if (const auto fd = base::open_file(paths.logs() / name, O_RDONLY)) (void)base::sync_file(fd->get());
+    if (const auto fd = base::open_file(run_.attempt(attempt_).logs() / name, O_RDONLY))
+      (void)base::sync_file(fd->get());
   }
+}
+
+void RunSupervision::forget_attempt() {
+  leave_host();
   sampler_.reset();
-  leave_queue();
-  drop_memory_limit();
-  environment_use_.reset();
   ranks_.reset();
   stopper_.reset();
-  clock_.reset();
-  if (!end.retry) {
-    phase_ = Phase::done;
-    return;
-  }
-  ++(is_infrastructure(end.cause) ? retries_.infrastructure : retries_.asked);
+  logs_.reset();
+}
+
+void RunSupervision::back_off(Cause cause) {
+  ++(is_infrastructure(cause) ? retries_.infrastructure : retries_.asked);
   backoff_until_ = base::mono_ns() + static_cast<std::uint64_t>(plan_.retry.backoff.count()) * kMillisecond;
   phase_ = Phase::backoff;
 }
@@ -364,7 +398,7 @@ void RunSupervision::on_time(std::uint64_t now) {
       journal_->warn("the program had ended, but " + std::to_string(leftovers) +
                      " of its processes were still there: they are stopped");
     }
-    check_log(now);
+    logs_->tick(now);
     sample(now);
   }
   if (phase_ == Phase::active)
@@ -377,9 +411,10 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::done) return kNever;
   std::uint64_t next = inbox_dirty_ ? 0 : next_inbox_;
   if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
+  if (phase_ == Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
+  next = std::min({next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_});
   if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }

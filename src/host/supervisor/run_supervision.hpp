@@ -17,9 +17,10 @@
 #include "host/environment/environment.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
+#include "host/supervisor/collection.hpp"
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
-#include "host/supervisor/log_clock.hpp"
+#include "host/supervisor/log_watch.hpp"
 #include "host/supervisor/pattern_process.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
@@ -50,7 +51,7 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool done() const override { return phase_ == Phase::done; }
 
  private:
-  enum class Phase { backoff, queued, preparing, active, draining, done };
+  enum class Phase { backoff, queued, preparing, active, draining, collecting, done };
 
   // The life of the run (run_supervision.cpp)
   void begin_attempt(int number, bool adopt);
@@ -61,7 +62,13 @@ class RunSupervision final : public Supervised {
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
   void drain(std::uint64_t now);
+  void conclude(AttemptEnd end);
+  [[nodiscard]] bool may_retry(const AttemptEnd& end) const;
+  [[nodiscard]] std::uint64_t memory_peak() const;
   void finish(AttemptEnd end);
+  void sync_logs(const std::map<std::string, std::uint64_t>& sizes) const;
+  void forget_attempt();
+  void back_off(format::Cause cause);
   [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
   void finish_unstarted(AttemptEnd end);
   void give_up(const Error& error);
@@ -76,6 +83,7 @@ class RunSupervision final : public Supervised {
   void enqueue(std::uint64_t now);
   void try_admit(std::uint64_t now);
   void leave_queue();
+  void leave_host();
   void limit_memory(bool adopt);
   void drop_memory_limit();
   void sample(std::uint64_t now);
@@ -84,7 +92,6 @@ class RunSupervision final : public Supervised {
   void read_requests(std::uint64_t now);
   void handle(const ControlRequest& request, std::uint64_t now);
   void check_limits(std::uint64_t now);
-  void check_log(std::uint64_t now);
   void check_memory(std::uint64_t now);
   void warn_before_limit(std::uint64_t now);
   void stop_for(format::Cause cause, const std::string& message, std::uint64_t now);
@@ -105,9 +112,10 @@ class RunSupervision final : public Supervised {
   std::optional<Journal> journal_;
   std::unique_ptr<RankSet> ranks_;
   std::unique_ptr<Stopper> stopper_;
-  std::unique_ptr<LogClock> clock_;
+  std::unique_ptr<LogWatch> logs_;
   Preparation preparation_;
   PatternProcess patterns_;
+  Collection collection_;
   std::unique_ptr<Admission> admission_;
   std::optional<Ticket> ticket_;
   std::vector<int> gpus_;
@@ -127,8 +135,7 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_admission_ = kNever;
   std::uint64_t next_sample_ = kNever;
   std::uint64_t kill_preparation_at_ = kNever;
-  int memory_strikes_ = 0;
-  int log_watch_ = -1;
+  std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
   bool control_watched_ = false;
   bool inbox_dirty_ = false;
   bool warned_ = false;

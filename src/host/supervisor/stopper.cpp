@@ -24,13 +24,25 @@ std::uint64_t nanoseconds(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) * kMillisecond;
 }
 
-bool in_session(const ProcessStatus& process, const std::vector<Rank>& ranks) {
-  return std::any_of(ranks.begin(), ranks.end(), [&](const Rank& rank) {
-    const ProcessIdentity& leader = rank.record.process;
-    if (!rank.record.started || process.session != leader.pid) return false;
-    // A leader of another age: the number was used again.
-    return process.pid != leader.pid || process.start_time == leader.start_time;
-  });
+/// Something of its tree may live without being below a waiter.
+bool may_have_strays(const Rank& rank) {
+  return rank.record.started && !rank.waiter_clean;
+}
+
+/// The sessions that ranks began. A number that a process of another age leads by now is not among them.
+std::set<pid_t> sessions_of(const std::vector<Rank>& ranks, const std::vector<ProcessStatus>& all) {
+  std::set<pid_t> sessions;
+  for (const Rank& rank : ranks) {
+    if (may_have_strays(rank)) sessions.insert(rank.record.process.pid);
+  }
+  for (const ProcessStatus& process : all) {
+    if (!sessions.contains(process.pid)) continue;
+    const bool used_again = std::none_of(ranks.begin(), ranks.end(), [&](const Rank& rank) {
+      return rank.record.process == ProcessIdentity{process.pid, process.start_time};
+    });
+    if (used_again) sessions.erase(process.pid);
+  }
+  return sessions;
 }
 
 }  // namespace
@@ -57,23 +69,20 @@ std::vector<pid_t> TreeFinder::waiters(const std::vector<Rank>& ranks) const {
 
 std::vector<pid_t> TreeFinder::members(const std::vector<Rank>& ranks) const {
   const std::vector<ProcessStatus> all = list_processes();
-  std::vector<pid_t> roots;
+  const std::set<pid_t> sessions = sessions_of(ranks, all);
   const std::vector<pid_t> spared = waiters(ranks);
-  bool waiter_missing = false;
+  const bool waiter_missing = std::any_of(ranks.begin(), ranks.end(),
+                                          [](const Rank& rank) { return may_have_strays(rank) && rank.waiter == 0; });
+  std::vector<pid_t> roots = spared;
   for (const Rank& rank : ranks) {
-    if (!rank.record.started || rank.lost) continue;
-    if (is_alive(rank.record.process)) roots.push_back(rank.record.process.pid);
+    if (may_have_strays(rank) && !rank.lost && is_alive(rank.record.process)) roots.push_back(rank.record.process.pid);
   }
-  for (const Rank& rank : ranks)
-    waiter_missing = waiter_missing || (rank.record.started && !rank.waiter_clean && rank.waiter == 0);
-  roots.insert(roots.end(), spared.begin(), spared.end());
   for (const ProcessStatus& process : all) {
     if (process.pid == ::getpid() || process.state == 'Z') continue;
-    if (in_session(process, ranks) || (waiter_missing && is_marked(process.pid))) roots.push_back(process.pid);
+    if (sessions.contains(process.session) || (waiter_missing && is_marked(process.pid))) roots.push_back(process.pid);
   }
-  std::set<pid_t> found;
+  std::set<pid_t> found(roots.begin(), roots.end());
   for (const ProcessStatus& process : descendants(all, roots)) found.insert(process.pid);
-  found.insert(roots.begin(), roots.end());
   for (const pid_t waiter : spared) found.erase(waiter);
   found.erase(::getpid());
   return {found.begin(), found.end()};
