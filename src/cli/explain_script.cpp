@@ -4,24 +4,37 @@
 #include <string_view>
 
 #include "base/text.hpp"
+#include "cli/explain_distribution.hpp"
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
 
 namespace trainctl::cli {
 namespace {
 
-/// A word for a shell, with the outputs folder as a variable.
+/// A word for a shell, with the folders that only an attempt knows as variables.
 std::string script_word(const std::string& word) {
-  std::string rest = word;
   std::string text;
-  for (std::size_t at = rest.find(format::kOutputsMark); at != std::string::npos;
-       at = rest.find(format::kOutputsMark)) {
-    if (at > 0) text += base::shell_quote(rest.substr(0, at));
-    text += "\"$TRAINCTL_OUTPUTS\"";
-    rest.erase(0, at + format::kOutputsMark.size());
+  std::string plain;
+  const auto flush = [&] {
+    if (!plain.empty()) text += base::shell_quote(plain);
+    plain.clear();
+  };
+  for (std::size_t at = 0; at < word.size();) {
+    const std::string_view rest = std::string_view(word).substr(at);
+    if (rest.starts_with(format::kOutputsMark)) {
+      flush();
+      text += "\"$TRAINCTL_OUTPUTS\"";
+      at += format::kOutputsMark.size();
+    } else if (rest.starts_with(format::kResumeMark)) {
+      flush();
+      text += "\"$TRAINCTL_RESUME_FROM\"";
+      at += format::kResumeMark.size();
+    } else {
+      plain += word[at++];
+    }
   }
-  if (!rest.empty() || text.empty()) text += base::shell_quote(rest);
-  return text;
+  flush();
+  return text.empty() ? base::shell_quote("") : text;
 }
 
 std::string environment_lines(const engine::Prepared& prepared) {
@@ -81,9 +94,11 @@ std::vector<std::string> explained_command(const format::Plan& plan) {
   if (plan.command.kind == format::CommandKind::python_module) argv = {"python", "-m"};
   if (plan.command.kind == format::CommandKind::shell) argv = {plan.command.shell, "-c"};
   for (std::string word : plan.command.argv) {
-    for (std::size_t at = word.find(format::kOutputsMark); at != std::string::npos;
-         at = word.find(format::kOutputsMark)) {
-      word.replace(at, format::kOutputsMark.size(), "$TRAINCTL_OUTPUTS");
+    for (const auto& [mark, variable] : {std::pair{format::kOutputsMark, "$TRAINCTL_OUTPUTS"},
+                                         std::pair{format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}) {
+      for (std::size_t at = word.find(mark); at != std::string::npos; at = word.find(mark)) {
+        word.replace(at, mark.size(), variable);
+      }
     }
     argv.push_back(std::move(word));
   }
@@ -111,6 +126,7 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
   text += "export TRAINCTL_OUTPUTS=\"$work/outputs\"\nmkdir -p \"$TRAINCTL_OUTPUTS\"\n";
   if (!plan.in_place()) text += "ln -sfn \"$TRAINCTL_OUTPUTS\" outputs\n";
   text += "export PYTHONUNBUFFERED=1\n";
+  if (plan.resume_from) text += "export TRAINCTL_RESUME_FROM=" + base::shell_quote(plan.resume_from->path) + "\n";
   for (const format::PlanInput& input : plan.inputs)
     text += "export TRAINCTL_INPUT_" + base::to_upper(input.name) + "=" + base::shell_quote(input.path) + "\n";
   for (const format::PlanOutput& output : plan.outputs)
@@ -123,13 +139,13 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
   const auto argv = explained_command(plan);
   const bool python = plan.command.kind == format::CommandKind::python_script ||
                       plan.command.kind == format::CommandKind::python_module;
-  text += python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
+  std::string command = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
   if (plan.command.kind == format::CommandKind::python_module || plan.command.kind == format::CommandKind::shell)
-    text += " " + argv.at(1);
+    command += " " + argv.at(1);
   const bool first_is_program = plan.command.kind == format::CommandKind::exec;
   for (std::size_t i = first_is_program ? 1 : 0; i < plan.command.argv.size(); ++i)
-    text += " " + script_word(plan.command.argv[i]);
-  return text + "\necho \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
+    command += " " + script_word(plan.command.argv[i]);
+  return text + by_hand(plan, command) + "\necho \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
 }
 
 }  // namespace trainctl::cli

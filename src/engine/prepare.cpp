@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "engine/plan_mapping.hpp"
+#include "engine/resume.hpp"
 #include "engine/secrets.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/supervise.hpp"
@@ -156,11 +157,12 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
+  if (auto added = add_resume(store, run, prepared); !added) errors.push_back(added.error());
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {
     prepared.secrets = std::move(*secrets);
   } else {
-    errors = std::move(secrets).error();
+    errors.insert(errors.end(), secrets.error().begin(), secrets.error().end());
   }
   if (auto added = add_environment(run, options, prepared); !added) errors.push_back(added.error());
   if (errors.empty()) {

@@ -13,6 +13,7 @@
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "host/admission/admission.hpp"
+#include "host/distribution/ports.hpp"
 #include "host/environment/environment.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
@@ -57,6 +58,7 @@ class RunSupervision final : public Supervised {
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
+  void end_servers(std::uint64_t now);
   void drain(std::uint64_t now);
   void finish(AttemptEnd end);
   [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
@@ -110,6 +112,7 @@ class RunSupervision final : public Supervised {
   std::string queue_key_;
   int queue_fd_ = -1;
   std::optional<EnvironmentUse> environment_use_;
+  std::optional<PortReservation> ports_;
   std::optional<MemoryLimit> memory_limit_;
   std::optional<Sampler> sampler_;
   std::optional<format::Cause> stop_cause_;
