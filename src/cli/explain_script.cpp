@@ -105,6 +105,24 @@ std::vector<std::string> explained_command(const format::Plan& plan) {
   return argv;
 }
 
+namespace {
+
+/// The program with its arguments, for the script.
+std::string command_text(const format::Plan& plan) {
+  const auto argv = explained_command(plan);
+  const bool python = plan.command.kind == format::CommandKind::python_script ||
+                      plan.command.kind == format::CommandKind::python_module;
+  std::string command = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
+  if (plan.command.kind == format::CommandKind::python_module || plan.command.kind == format::CommandKind::shell)
+    command += " " + argv.at(1);
+  const bool first_is_program = plan.command.kind == format::CommandKind::exec;
+  for (std::size_t i = first_is_program ? 1 : 0; i < plan.command.argv.size(); ++i)
+    command += " " + script_word(plan.command.argv[i]);
+  return command;
+}
+
+}  // namespace
+
 std::string shell_script(const engine::Prepared& prepared, const EnvironmentState& environment) {
   const format::Plan& plan = prepared.plan;
   std::string text =
@@ -136,16 +154,7 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
   for (const std::string& secret : plan.secrets)
     text += ": \"${" + secret + ":?set this secret}\"; export " + secret + "\n";
   if (plan.working_directory != ".") text += "cd " + base::shell_quote(plan.working_directory) + "\n";
-  const auto argv = explained_command(plan);
-  const bool python = plan.command.kind == format::CommandKind::python_script ||
-                      plan.command.kind == format::CommandKind::python_module;
-  std::string command = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
-  if (plan.command.kind == format::CommandKind::python_module || plan.command.kind == format::CommandKind::shell)
-    command += " " + argv.at(1);
-  const bool first_is_program = plan.command.kind == format::CommandKind::exec;
-  for (std::size_t i = first_is_program ? 1 : 0; i < plan.command.argv.size(); ++i)
-    command += " " + script_word(plan.command.argv[i]);
-  return text + by_hand(plan, command) + "\necho \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
+  return text + by_hand(plan, command_text(plan)) + "\necho \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
 }
 
 }  // namespace trainctl::cli

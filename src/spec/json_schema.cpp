@@ -94,14 +94,8 @@ class Schema {
     switch (type.kind) {
       case Type::Kind::text:
         return text(type);
-      case Type::Kind::word: {
-        Json words = Json::array();
-        for (const std::string_view word : type.words) words.push_back(word);
-        for (const WordAlias& alias : type.word_aliases) {
-          if (alias.name != alias.word) words.push_back(alias.name);
-        }
-        return Json::object({{"enum", std::move(words)}});
-      }
+      case Type::Kind::word:
+        return words_of(type);
       case Type::Kind::integer:
         return bounded("integer", type);
       case Type::Kind::number:
@@ -140,6 +134,15 @@ class Schema {
         break;
     }
     return Json::object();
+  }
+
+  static Json words_of(const Type& type) {
+    Json words = Json::array();
+    for (const std::string_view word : type.words) words.push_back(word);
+    for (const WordAlias& alias : type.word_aliases) {
+      if (alias.name != alias.word) words.push_back(alias.name);
+    }
+    return Json::object({{"enum", std::move(words)}});
   }
 
   static Json text(const Type& type) {

@@ -64,6 +64,19 @@ bool training_is_over(const format::Plan& plan, const std::vector<Rank>& ranks) 
   return completed_at(layout(plan), exits_of(ranks)).has_value();
 }
 
+std::optional<int> failed_mpi_rank(const format::Plan& plan, const format::AttemptPaths& attempt) {
+  std::optional<int> failed;
+  std::uint64_t first = UINT64_MAX;
+  const auto records = read_mpi_ranks(attempt, 0, world_size(plan));
+  for (std::size_t r = 0; r < records.size(); ++r) {
+    const auto& exit = records[r].exit;
+    if (!exit || exit->code == 0 || exit->mono_ns >= first) continue;
+    first = exit->mono_ns;
+    failed = static_cast<int>(r);
+  }
+  return failed;
+}
+
 StopPlan server_stop(const format::Plan& plan) {
   if (plan.distribution && plan.distribution->evaluator) {
     return {signal_number(plan.stop.signal).value_or(SIGINT), plan.stop.grace};

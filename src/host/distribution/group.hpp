@@ -27,6 +27,10 @@ std::unique_ptr<Stopper> make_stopper(const format::Plan& plan, const format::At
 /// Every process that trains has succeeded, and only servers are left.
 bool training_is_over(const format::Plan& plan, const std::vector<Rank>& ranks);
 
+/// The rank below mpiexec that failed first, by its record: MPICH lets the others wait for one that failed before it
+/// called MPI_Init.
+std::optional<int> failed_mpi_rank(const format::Plan& plan, const format::AttemptPaths& attempt);
+
 struct StopPlan {
   int signal = 0;
   std::chrono::milliseconds grace{0};

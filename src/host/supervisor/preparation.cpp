@@ -42,6 +42,18 @@ bool resumes(const format::Plan& plan, int attempt) {
   return plan.retry.resume && attempt > 1;
 }
 
+/// Scripts choose the newest checkpoint by its time. What cannot be set is left.
+void keep_times(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code problem;
+  for (std::filesystem::recursive_directory_iterator it(from, problem), end; !problem && it != end;
+       it.increment(problem)) {
+    std::error_code ignored;
+    if (!it->is_regular_file(ignored) || it->is_symlink(ignored)) continue;
+    const auto written = it->last_write_time(ignored);
+    if (!ignored) std::filesystem::last_write_time(to / it->path().lexically_relative(from), written, ignored);
+  }
+}
+
 Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPaths& to) {
   if (!base::exists(from.outputs())) return {};
   std::error_code problem;
@@ -49,6 +61,7 @@ Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPat
   std::filesystem::copy(from.outputs(), to.outputs(),
                         Option::recursive | Option::copy_symlinks | Option::overwrite_existing, problem);
   if (problem) return fail(Errc::store, "cannot copy the outputs of the last attempt: " + problem.message());
+  keep_times(from.outputs(), to.outputs());
   return {};
 }
 

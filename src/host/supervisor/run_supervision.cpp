@@ -23,6 +23,7 @@ using format::Cause;
 using format::State;
 
 constexpr std::uint64_t kDiskFullBelow = 64U << 10U;
+constexpr std::uint64_t kGroupInterval = 500 * kMillisecond;
 
 std::string text_of(const Json& line, const char* key) {
   const auto found = line.find(key);
@@ -92,6 +93,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   preparing_since_ = kNever;
   warned_ = false;
   next_sample_ = kNever;
+  next_group_look_ = kNever;
   gpus_.clear();
   memory_strikes_ = 0;
   attempt_since_ = base::mono_ns();
@@ -219,7 +221,7 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
     journal_->enter(State::running);
     clock_->look_at(0);
   }
-  end_servers(now);
+  follow_group(now);
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
     if (failed && !stopper_->stopping() && !ranks_->settled()) stop_others(rank.number, now);
@@ -229,12 +231,23 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
   drain(now);
 }
 
-/// The training is over, and servers would run for ever: they are stopped, and that is success.
-void RunSupervision::end_servers(std::uint64_t now) {
+/// What is to be known of the ranks together: they have all started; one below mpiexec failed; or the training is over,
+/// and servers, which would run for ever, are stopped: that is success.
+void RunSupervision::follow_group(std::uint64_t now) {
   const auto& ranks = ranks_->ranks();
   if (ports_ && std::all_of(ranks.begin(), ranks.end(), [](const Rank& rank) { return rank.running; }))
     ports_->release();
-  if (stopper_->stopping() || ranks_->settled() || !training_is_over(plan_, ranks)) return;
+  if (stopper_->stopping() || ranks_->settled()) {
+    next_group_look_ = kNever;
+    return;
+  }
+  if (uses_mpi(plan_)) {
+    if (next_group_look_ != kNever && now < next_group_look_) return;
+    next_group_look_ = now + kGroupInterval;
+    if (const auto failed = failed_mpi_rank(plan_, run_.attempt(attempt_))) stop_others(*failed, now);
+    return;
+  }
+  if (!training_is_over(plan_, ranks)) return;
   journal_->enter(State::stopping, "the training is over, its servers are stopped");
   const StopPlan how = server_stop(plan_);
   stopper_->begin(how.signal, how.grace, now);
@@ -394,7 +407,8 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min({next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_});
+  next = std::min(
+      {next, stopper_->next_deadline(), clock_->next_look(), ranks_->next_poll(), next_sample_, next_group_look_});
   if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }

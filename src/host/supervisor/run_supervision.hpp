@@ -58,7 +58,7 @@ class RunSupervision final : public Supervised {
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
-  void end_servers(std::uint64_t now);
+  void follow_group(std::uint64_t now);
   void drain(std::uint64_t now);
   void finish(AttemptEnd end);
   [[nodiscard]] std::map<std::string, std::uint64_t> log_sizes() const;
@@ -125,6 +125,7 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_memory_ = 0;
   std::uint64_t next_admission_ = kNever;
   std::uint64_t next_sample_ = kNever;
+  std::uint64_t next_group_look_ = kNever;  ///< at the records of the ranks below mpiexec
   std::uint64_t kill_preparation_at_ = kNever;
   int memory_strikes_ = 0;
   int log_watch_ = -1;
