@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # `cpack --config build/release/CPackConfig.cmake` makes a .deb and a .tar.gz of the two binaries, the completions, the manual
-# page and the documents. The completions come from the binary itself (`trainctl completion SHELL`).
+# pages and the documents. Completions and pages come from the binary itself (`trainctl completion SHELL`, `trainctl help --man`).
 include(GNUInstallDirs)
 
 foreach(entry "bash|trainctl|share/bash-completion/completions" "zsh|_trainctl|share/zsh/site-functions" "fish|trainctl.fish|share/fish/vendor_completions.d")
@@ -17,8 +17,14 @@ foreach(entry "bash|trainctl|share/bash-completion/completions" "zsh|_trainctl|s
       message(WARNING \"trainctl completion ${shell} failed: ${name} is not installed\")
     endif()")
 endforeach()
-install(FILES "${CMAKE_SOURCE_DIR}/docs/trainctl.1" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1" OPTIONAL)
+# Like the completions, the manual pages come from the binary.
+install(CODE "
+  execute_process(COMMAND \"${CMAKE_SOURCE_DIR}/packaging/make-pages\" \"$<TARGET_FILE:trainctl>\" \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_MANDIR}/man1\" RESULT_VARIABLE failed)
+  if(failed)
+    message(WARNING \"packaging/make-pages failed: there are no manual pages\")
+  endif()")
 install(FILES "${CMAKE_SOURCE_DIR}/README.md" "${CMAKE_SOURCE_DIR}/CHANGELOG.md" DESTINATION "${CMAKE_INSTALL_DOCDIR}" OPTIONAL)
+install(DIRECTORY "${CMAKE_SOURCE_DIR}/docs" DESTINATION "${CMAKE_INSTALL_DOCDIR}" FILES_MATCHING PATTERN "*.md")
 install(DIRECTORY "${CMAKE_SOURCE_DIR}/schemas/" DESTINATION share/trainctl/schemas OPTIONAL FILES_MATCHING PATTERN "*.schema.json")
 install(FILES "${CMAKE_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" RENAME copyright)
 

@@ -85,20 +85,23 @@ Error unknown(const format::StorePaths& paths, std::string_view text) {
 
 }  // namespace
 
+Result<std::string> Store::recent(std::string_view text) const {
+  const auto back = to_index(text.substr(1));
+  if (!back)
+    return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
+  TRY_ASSIGN(const auto ids, run_ids());
+  if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
+  if (*back > ids.size()) {
+    return fail(Errc::not_found, (ids.size() == 1 ? std::string("there is only 1 run, ")
+                                                  : "there are only " + std::to_string(ids.size()) + " runs, ") +
+                                     std::string(text) + " names none");
+  }
+  return ids[ids.size() - *back];
+}
+
 Result<std::string> Store::resolve(std::string_view text) const {
   if (text.empty()) return fail(Errc::invalid, "an empty text names no run", "@ is your last run");
-  if (text.front() == '@') {
-    const auto back = to_index(text.substr(1));
-    if (!back)
-      return fail(Errc::invalid, "\"" + std::string(text) + "\" names no run", "@ is your last run, @2 the one before");
-    TRY_ASSIGN(const auto ids, run_ids());
-    if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
-    if (*back > ids.size()) {
-      return fail(Errc::not_found,
-                  "there are only " + std::to_string(ids.size()) + " runs, " + std::string(text) + " names none");
-    }
-    return ids[ids.size() - *back];
-  }
+  if (text.front() == '@') return recent(text);
   const std::string lower = base::to_lower(text);
   if (base::is_ulid(lower)) {
     if (base::exists(paths_.run(lower).root)) return lower;

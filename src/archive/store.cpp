@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "archive/store.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kLongestName = 63;
+constexpr const char* kOtherHome = "set TRAINCTL_HOME to a writable directory";
 
 Result<fs::path> default_home() {
   if (const auto home = base::get_env("TRAINCTL_HOME"); home && !home->empty()) return fs::absolute(*home);
@@ -58,8 +60,9 @@ Result<> check_format(const format::StorePaths& paths) {
   TRY_ASSIGN(const auto text, base::read_file_if_exists(paths.format()));
   if (!text) {
     const Json mark = {{"format", kStoreFormat}, {"made_by", version()}};
-    TRY(base::write_file_atomic(paths.format(), base::dump_json(mark) + "\n"));
-    return {};
+    auto marked = base::write_file_atomic(paths.format(), base::dump_json(mark) + "\n");
+    // A store that can only be read is read; who means to write is told by check_writable.
+    return marked || !base::exists(paths.runs()) ? marked : Result<>{};
   }
   const auto json = base::parse_json(*text);
   const auto number = json && json->is_object() ? json->value("format", Json(nullptr)) : Json(nullptr);
@@ -73,6 +76,14 @@ Result<> check_format(const format::StorePaths& paths) {
                 "upgrade trainctl");
   }
   return {};
+}
+
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool is_mark(char c) {
+  return c == '.' || c == '_' || c == '-';
 }
 
 std::optional<int> to_number(std::string_view text) {
@@ -102,15 +113,22 @@ Result<Store> Store::open(const std::optional<fs::path>& home) {
   Store store(format::StorePaths{root});
   if (!base::exists(root)) {
     auto made = base::make_directories(root);
-    if (!made)
-      return fail(std::move(made)
-                      .error()
-                      .with_context("make the store")
-                      .with_hint("set TRAINCTL_HOME to a writable directory"));
+    if (!made) {
+      Error error = std::move(made).error().with_context("make the store").with_hint(kOtherHome);
+      error.code = Errc::store;
+      return fail(std::move(error));
+    }
   }
   TRY(check_owner(root));
   TRY(check_format(store.paths_));
   return store;
+}
+
+Result<> Store::check_writable() const {
+  if (::faccessat(AT_FDCWD, paths_.root.c_str(), W_OK | X_OK, AT_EACCESS) == 0) return {};
+  Error error = system_error("write to the store " + paths_.root.string(), errno).with_hint(kOtherHome);
+  error.code = Errc::store;
+  return fail(std::move(error));
 }
 
 Result<std::string> Store::claim_name(const std::string& base, const std::string& id) const {
@@ -152,18 +170,18 @@ Result<> Store::remove_run(const std::string& id) const {
 
 bool is_valid_name(std::string_view text) {
   if (text.empty() || text.size() > kLongestName) return false;
-  const auto usable = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
-  if (!usable(text.front())) return false;
-  return std::all_of(text.begin(), text.end(), [&](char c) { return usable(c) || c == '.' || c == '_' || c == '-'; });
+  return is_alphanumeric(text.front()) &&
+         std::all_of(text.begin(), text.end(), [](char c) { return is_alphanumeric(c) || is_mark(c); });
 }
 
 std::string to_valid_name(std::string_view text) {
   std::string name;
   for (const char c : text) {
-    const bool usable =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-    if (usable && (!name.empty() || (c != '.' && c != '_' && c != '-'))) name += c;
-    if (!usable && !name.empty() && name.back() != '-') name += '-';
+    if (is_alphanumeric(c) || (is_mark(c) && !name.empty())) {
+      name += c;
+    } else if (!is_mark(c) && !name.empty() && name.back() != '-') {
+      name += '-';
+    }
   }
   if (name.size() > kLongestName) name.resize(kLongestName);
   while (!name.empty() && (name.back() == '-' || name.back() == '.')) name.pop_back();

@@ -23,6 +23,9 @@ class Store {
   /// it is missing. Refused (Errc::denied) when somebody else owns it or may write to it.
   static Result<Store> open(const std::optional<std::filesystem::path>& home = {});
 
+  /// Errc::store where this process may not write to it: read-only file system, missing permission.
+  [[nodiscard]] Result<> check_writable() const;
+
   [[nodiscard]] const format::StorePaths& paths() const { return paths_; }
   [[nodiscard]] format::RunPaths run(std::string_view id) const { return paths_.run(id); }
 
@@ -46,6 +49,8 @@ class Store {
   [[nodiscard]] Result<> remove_run(const std::string& id) const;
 
  private:
+  [[nodiscard]] Result<std::string> recent(std::string_view text) const;  ///< @, @2
+
   explicit Store(format::StorePaths paths) : paths_(std::move(paths)) {}
   format::StorePaths paths_;
 };

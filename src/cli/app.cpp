@@ -58,6 +58,22 @@ const CLI::App& deepest(const CLI::App& app) {
   return *current;
 }
 
+/// "usage: trainctl cancel [OPTIONS] run…" of the command that was meant; empty when it is none of ours.
+std::string usage_of(const CLI::App& app) {
+  const Command* command = find_command(app.get_name());
+  if (command == nullptr) return {};
+  CommandText text = command_text(*command);
+  for (const CLI::App* a = &app; !a->get_subcommands().empty();) {
+    a = a->get_subcommands().front();
+    const auto inner = std::find_if(text.commands.begin(), text.commands.end(), [&](const CommandText& sub) {
+      return sub.usage.find(" " + a->get_name()) != std::string::npos;
+    });
+    if (inner == text.commands.end()) break;
+    text = CommandText(*inner);
+  }
+  return "usage: " + text.usage;
+}
+
 int usage_error(const Context& context, const CLI::App& app, const CLI::ParseError& problem,
                 std::span<const std::string> words) {
   Error error{.code = Errc::invalid, .message = problem.what()};
@@ -69,6 +85,7 @@ int usage_error(const Context& context, const CLI::App& app, const CLI::ParseErr
       break;
     }
   }
+  if (dynamic_cast<const CLI::RequiredError*>(&problem) != nullptr) error.hint = usage_of(app);
   if (error.hint.empty()) {
     std::string name = context.program;
     for (const CLI::App* a = &app;;) {

@@ -34,6 +34,7 @@ Result<> cancel_one(const format::RunPaths& run, const CancelArguments& argument
 int cancel_action(Context& context, const CancelArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
+  if (auto writable = store->check_writable(); !writable) return report(context, writable.error());
   const auto ids = store->resolve_all(arguments.runs);
   if (!ids) return report(context, ids.error());
   Errors errors;

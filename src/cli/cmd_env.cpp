@@ -121,6 +121,8 @@ int env_action(Context& context, const EnvArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
   const Root root = store->paths().environments();
+  const bool writes = arguments.sub == "rm" || arguments.sub == "build" || arguments.sub == "lock";
+  if (const auto writable = store->check_writable(); writes && !writable) return report(context, writable.error());
   if (arguments.sub == "show") return show(context, root, arguments);
   if (arguments.sub == "rm") return remove(context, root, arguments);
   if (arguments.sub == "build" || arguments.sub == "lock") return make(context, root, arguments);

@@ -11,9 +11,14 @@ namespace {
 struct HelpArguments {
   std::string topic;
   bool all = false;
+  bool man = false;
 };
 
 int help_action(Context& context, const HelpArguments& arguments) {
+  if (arguments.topic.empty() && arguments.man) {
+    context.out.write(manual_page(nullptr));
+    return 0;
+  }
   if (arguments.topic.empty()) {
     context.out.write(overview(context.out, arguments.all));
     return 0;
@@ -24,7 +29,7 @@ int help_action(Context& context, const HelpArguments& arguments) {
                                  .message = "no command \"" + arguments.topic + "\"",
                                  .hint = "trainctl help --all lists them"});
   }
-  context.out.write(command_help(*command, context.out.width()));
+  context.out.write(arguments.man ? manual_page(command) : command_help(*command, context.out.width()));
   return 0;
 }
 
@@ -32,6 +37,7 @@ Action configure(Options& app) {
   const auto arguments = std::make_shared<HelpArguments>();
   app.add_option("command", arguments->topic, "The command to explain")->type_name("COMMAND");
   app.add_flag("--all,-a", arguments->all, "List every command");
+  app.add_flag("--man", arguments->man, "Print the manual page: trainctl help --man ls | man -l -");
   return [arguments](Context& context) { return help_action(context, *arguments); };
 }
 

@@ -15,6 +15,7 @@
 #include "cli/all_ranks.hpp"
 #include "cli/attach.hpp"
 #include "cli/commands.hpp"
+#include "cli/index_view.hpp"
 #include "cli/log_times.hpp"
 #include "cli/time_text.hpp"
 #include "engine/supervision.hpp"
@@ -131,6 +132,32 @@ Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format:
   return from;
 }
 
+Result<> check_log(const format::RunState& state, const std::filesystem::path& log, const LogsArguments& arguments) {
+  if (arguments.attempt && (*arguments.attempt < 1 || *arguments.attempt > state.attempt)) {
+    return fail(Errc::not_found, "the run has " + std::to_string(state.attempt) +
+                                     (state.attempt == 1 ? " attempt" : " attempts") + ", none is number " +
+                                     std::to_string(*arguments.attempt));
+  }
+  const bool wanted = arguments.rank > 0 || arguments.environment;
+  if (!wanted || !format::is_terminal(state.state) || base::exists(log)) return {};
+  return fail(Errc::not_found, "the run has no " + log.filename().string());
+}
+
+int print_whole(Context& context, const std::filesystem::path& log) {
+  const auto text = base::read_file(log);
+  if (!text) return report(context, text.error());
+  context.out.write(*text);
+  return 0;
+}
+
+/// Whatever the run did, showing its log worked; only our own errors and leaving are reported.
+int print_or_follow(Context& context, const archive::Store& store, const format::RunPaths& run,
+                    const AttachOptions& options) {
+  const int code = attach(context, store, run.id(), options);
+  const auto end = format::fold_run(run);
+  return end && format::is_terminal(end->state) && code == format::exit_code_of(end->state, end->cause) ? 0 : code;
+}
+
 int logs_action(Context& context, const LogsArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
@@ -141,39 +168,25 @@ int logs_action(Context& context, const LogsArguments& arguments) {
     return report(context, supervised.error());
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
-  if (arguments.attempt && (*arguments.attempt < 1 || *arguments.attempt > state->attempt)) {
-    return report(context, Error{.code = Errc::not_found,
-                                 .message = "the run has " + std::to_string(state->attempt) +
-                                            " attempts, none is number " + std::to_string(*arguments.attempt)});
-  }
+  note_read_only(context, *store, state->state);
   const int shown = arguments.attempt.value_or(state->attempt);
   const format::AttemptPaths attempt = run.attempt(shown);
   const auto log = arguments.environment ? attempt.environment_log() : attempt.log(arguments.rank);
-  if (!base::exists(log) && (arguments.rank > 0 || arguments.environment) && format::is_terminal(state->state)) {
-    return report(context, Error{.code = Errc::not_found, .message = "the run has no " + log.filename().string()});
-  }
+  if (const auto there = check_log(*state, log, arguments); !there) return report(context, there.error());
   if (arguments.verify) return verify(context, *state, log);
-  if (arguments.environment) {
-    const auto text = base::read_file(log);
-    if (!text) return report(context, text.error());
-    context.out.write(*text);
-    return 0;
-  }
+  if (arguments.environment) return print_whole(context, log);
   const auto from = first_offset(arguments, attempt, log);
   if (!from) return report(context, from.error());
   if (arguments.timestamps && !arguments.follow) {
     const auto printed = print_with_times(context, attempt, log, *from, recorded_size(*state, log));
     return printed ? 0 : report(context, printed.error());
   }
-  const int code = attach(context, *store, *id,
-                          {.summary = context.json,
-                           .follow = arguments.follow,
-                           .rank = arguments.rank,
-                           .attempt = shown == 0 ? std::optional<int>() : std::optional(shown),
-                           .from = *from});
-  // Whatever the run did, showing its log worked; only our own errors and leaving are reported.
-  const auto end = format::fold_run(run);
-  return end && format::is_terminal(end->state) && code == format::exit_code_of(end->state, end->cause) ? 0 : code;
+  return print_or_follow(context, *store, run,
+                         {.summary = context.json,
+                          .follow = arguments.follow,
+                          .rank = arguments.rank,
+                          .attempt = shown == 0 ? std::optional<int>() : std::optional(shown),
+                          .from = *from});
 }
 
 int all_ranks_action(Context& context, const LogsArguments& arguments) {

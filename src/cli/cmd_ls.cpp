@@ -154,6 +154,15 @@ void adopt(const Context& context, const archive::Store& store, const std::vecto
   }
 }
 
+/// What a redraw shows: the list and what there is to say about it.
+std::string screen_text(const Context& context, const archive::Store& store, const LsArguments& arguments,
+                        const Listing& listing) {
+  std::string text = listing_text(context, store, arguments, listing);
+  if (context.json || arguments.csv) return text;
+  const std::string notes = talk(listing, arguments);
+  return notes.empty() ? text : text + context.out.paint(Style::dim, notes) + "\n";
+}
+
 int watch(Context& context, const archive::Store& store, const LsArguments& arguments, const index::RunQuery& query) {
   const SignalInbox signals;
   std::string before;
@@ -162,11 +171,7 @@ int watch(Context& context, const archive::Store& store, const LsArguments& argu
     const auto listing = list(context, store, query);
     if (!listing) return report(context, listing.error());
     if (first) adopt(context, store, listing->open);
-    std::string text = listing_text(context, store, arguments, *listing);
-    if (!context.json && !arguments.csv) {
-      const std::string notes = talk(*listing, arguments);
-      if (!notes.empty()) text += context.out.paint(Style::dim, notes) + "\n";
-    }
+    std::string text = screen_text(context, store, arguments, *listing);
     if (first || text != before) {
       if (context.out.is_terminal() && !context.json) context.out.write("\x1b[H\x1b[2J");
       context.out.write(text);

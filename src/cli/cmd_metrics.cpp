@@ -16,6 +16,7 @@
 #include "cli/run_metrics.hpp"
 #include "cli/run_table.hpp"
 #include "format/fold.hpp"
+#include "format/goal.hpp"
 #include "format/plan.hpp"
 #include "index/series.hpp"
 
@@ -125,8 +126,9 @@ Result<> choose(std::vector<RunSeries>& runs, const std::vector<std::string>& na
 }
 
 double best_of(const RunSeries& run, const index::Series& series) {
-  if (run.goal == "minimize") return series.lowest.value;
-  return run.goal == "maximize" ? series.highest.value : series.last.value;
+  const std::string_view goal = format::goal_of(series.name, run.primary, run.goal);
+  if (goal == "minimize") return series.lowest.value;
+  return goal == "maximize" ? series.highest.value : series.last.value;
 }
 
 Json to_json(const std::vector<RunSeries>& runs) {
@@ -184,7 +186,7 @@ std::vector<MetricRow> table_rows(const RunSeries& run) {
     row.step = series.last.step;
     row.lowest = series.lowest.value;
     row.highest = series.highest.value;
-    const Goal goal = series.name == run.primary ? parse_goal(run.goal) : guess_goal(series.name);
+    const Goal goal = parse_goal(format::goal_of(series.name, run.primary, run.goal));
     if (goal == Goal::minimize) row.best_step = series.lowest.step;
     if (goal == Goal::maximize) row.best_step = series.highest.step;
     const std::size_t begin = series.points.size() - std::min(series.points.size(), kRecent);

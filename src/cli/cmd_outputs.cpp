@@ -81,6 +81,24 @@ int copy_all(Context& context, const fs::path& root, const std::vector<File>& fi
   return 0;
 }
 
+void print_list(Context& context, const fs::path& root, const std::vector<File>& files) {
+  if (context.json) {
+    Json items = Json::array();
+    for (const File& file : files) items.push_back({{"path", file.path}, {"size", file.size}});
+    context.print({{"directory", root.string()}, {"items", items}});
+    return;
+  }
+  for (const File& file : files) {
+    if (!context.out.is_terminal()) {
+      context.out.line(file.path);
+      continue;
+    }
+    const std::string size = base::format_size(file.size);
+    context.out.line(std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + printable(file.path));
+  }
+  context.note(context.err.paint(Style::dim, files.empty() ? "no outputs in " + root.string() : "in " + root.string()));
+}
+
 int outputs_action(Context& context, const OutputsArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
@@ -98,23 +116,13 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
                                  .message = "the run has no output " + base::join(arguments.names, ", "),
                                  .hint = "trainctl outputs " + arguments.run + " lists them"});
   }
+  if (files->empty() && !arguments.copy_to.empty()) {
+    return report(context, Error{.code = Errc::not_found,
+                                 .message = "the run has no outputs to copy",
+                                 .hint = "scripts write them to outputs/ or $TRAINCTL_OUTPUTS"});
+  }
   if (!arguments.copy_to.empty()) return copy_all(context, root, *files, arguments);
-  if (context.json) {
-    Json items = Json::array();
-    for (const File& file : *files) items.push_back({{"path", file.path}, {"size", file.size}});
-    context.print({{"directory", root.string()}, {"items", items}});
-    return 0;
-  }
-  for (const File& file : *files) {
-    if (!context.out.is_terminal()) {
-      context.out.line(file.path);
-      continue;
-    }
-    const std::string size = base::format_size(file.size);
-    context.out.line(std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + printable(file.path));
-  }
-  context.note(
-      context.err.paint(Style::dim, files->empty() ? "no outputs in " + root.string() : "in " + root.string()));
+  print_list(context, root, *files);
   return 0;
 }
 

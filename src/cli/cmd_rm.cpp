@@ -20,6 +20,7 @@ struct RmArguments {
 int rm_action(Context& context, const RmArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
+  if (auto writable = store->check_writable(); !writable) return report(context, writable.error());
   const auto ids = store->resolve_all(arguments.runs);
   if (!ids) return report(context, ids.error());
   // All or nothing: a run that goes on keeps the others too. The locks are held until all is removed.

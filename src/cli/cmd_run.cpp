@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,15 @@ ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArg
   return spec::run_from_script(first, {words.begin() + 1, words.end()}, options);
 }
 
+/// Everything behind the script is the script's. Of these words it is likely that they were meant for us.
+void note_misplaced(const Context& context, const std::vector<std::string>& words) {
+  for (const char* ours : {"--detach", "--in-place", "--require-clean", "--dry-run"}) {
+    if (std::find(words.begin() + 1, words.end(), ours) == words.end()) continue;
+    context.note("note: " + std::string(ours) + " goes to the script; for trainctl it stands before it: trainctl run " +
+                 ours + " " + printable(words.front()));
+  }
+}
+
 int run_action(Context& context, const Options& app, LaunchArguments& arguments) {
   std::vector<std::string> words = app.remaining();
   arguments.bare_command = !words.empty() && words.front() == "--";
@@ -42,6 +52,7 @@ int run_action(Context& context, const Options& app, LaunchArguments& arguments)
                                  .message = "unknown option " + words.front(),
                                  .hint = "trainctl run --help; options of the script go behind the script"});
   }
+  if (!arguments.bare_command) note_misplaced(context, words);
   const auto run = load(words, arguments);
   if (!run) return report_not_started(context, run.error(), arguments.bare_command);
   return launch(context, *run, arguments);

@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "base/text.hpp"
 #include "cli/commands.hpp"
+#include "cli/index_view.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/time_text.hpp"
@@ -136,6 +137,7 @@ int show_action(Context& context, const ShowArguments& arguments) {
   const auto lines = format::read_run_lines(run);
   if (!lines) return report(context, lines.error());
   const format::RunState state = format::fold(*lines);
+  note_read_only(context, *store, state.state);
   if (arguments.plan) {
     context.out.write(base::pretty_json(format::to_json(*plan)));
   } else if (arguments.events) {

@@ -40,6 +40,24 @@ int main(int argc, char** argv);
 /// Runs one command line; used by main and by commands that are another in disguise.
 int dispatch(Context& context, const Command& command, std::span<const std::string> arguments);
 
+struct OptionText {
+  std::string group;  ///< "Arguments", "Options", "Common options"
+  std::string name;   ///< "-n, --limit N", "run"
+  std::string help;
+};
+
+/// What help and man page say of a command, or of a word below it ("env ls").
+struct CommandText {
+  std::string usage;
+  std::string summary;
+  std::vector<OptionText> options;
+  std::vector<CommandText> commands;
+};
+CommandText command_text(const Command& command);
+
+/// The manual page in roff: of one command, or (null) of the whole program.
+std::string manual_page(const Command* command);
+
 /// Text of `trainctl help` (the common ones), `help --all`, and of one command.
 std::string overview(const Stream& out, bool all);
 std::string command_help(const Command& command, int width);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/explain_script.hpp"
 
+#include <array>
 #include <string_view>
 
 #include "base/text.hpp"
@@ -11,30 +12,78 @@
 namespace trainctl::cli {
 namespace {
 
-/// A word for a shell, with the folders that only an attempt knows as variables.
+struct Mark {
+  std::string_view mark;
+  std::string_view variable;
+};
+constexpr std::array<Mark, 3> kMarks = {{{format::kOutputsMark, "$TRAINCTL_OUTPUTS"},
+                                         {format::kInputsMark, "$work/inputs"},
+                                         {format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}};
+
+/// A word for a shell, with the attempt's folders as variables.
 std::string script_word(const std::string& word) {
+  std::string_view rest = word;
   std::string text;
-  std::string plain;
-  const auto flush = [&] {
-    if (!plain.empty()) text += base::shell_quote(plain);
-    plain.clear();
-  };
-  for (std::size_t at = 0; at < word.size();) {
-    const std::string_view rest = std::string_view(word).substr(at);
-    if (rest.starts_with(format::kOutputsMark)) {
-      flush();
-      text += "\"$TRAINCTL_OUTPUTS\"";
-      at += format::kOutputsMark.size();
-    } else if (rest.starts_with(format::kResumeMark)) {
-      flush();
-      text += "\"$TRAINCTL_RESUME_FROM\"";
-      at += format::kResumeMark.size();
-    } else {
-      plain += word[at++];
+  while (!rest.empty()) {
+    std::size_t next = rest.size();
+    const Mark* found = nullptr;
+    for (const Mark& mark : kMarks) {
+      const std::size_t at = rest.find(mark.mark);
+      if (at >= next) continue;
+      next = at;
+      found = &mark;
     }
+    if (next > 0) text += base::shell_quote(std::string(rest.substr(0, next)));
+    if (found != nullptr) text.append("\"").append(found->variable).append("\"");
+    rest.remove_prefix(next + (found == nullptr ? 0 : found->mark.size()));
   }
-  flush();
-  return text.empty() ? base::shell_quote("") : text;
+  return text.empty() ? "''" : text;
+}
+
+std::string source_lines(const engine::Prepared& prepared) {
+  const format::Plan& plan = prepared.plan;
+  const std::string source = base::shell_quote(plan.source.value("directory", "."));
+  if (plan.in_place()) return "cd " + source + "\n";
+  std::string text = "mkdir -p \"$work/source\"\n";
+  text += "while IFS= read -r file; do\n  mkdir -p \"$work/source/$(dirname \"$file\")\"\n  cp -P " + source +
+          "/\"$file\" \"$work/source/$file\"\ndone <<'END_OF_FILES'\n";
+  for (const snapshot::Sized& file : prepared.preview) text += file.path + "\n";
+  return text + "END_OF_FILES\ncd \"$work/source\"\n";
+}
+
+std::string variable_lines(const format::Plan& plan) {
+  std::string text = "export TRAINCTL_OUTPUTS=\"$work/outputs\"\nmkdir -p \"$TRAINCTL_OUTPUTS\"\n";
+  if (!plan.in_place()) text += "ln -sfn \"$TRAINCTL_OUTPUTS\" outputs\n";
+  text += "export PYTHONUNBUFFERED=1\n";
+  if (plan.resume_from) text += "export TRAINCTL_RESUME_FROM=" + base::shell_quote(plan.resume_from->path) + "\n";
+  for (const format::PlanInput& input : plan.inputs) {
+    std::string value = base::shell_quote(input.path);
+    if (input.is_copied()) {
+      const std::string folder = "\"$work/inputs\"/" + base::shell_quote(input.name);
+      text += "mkdir -p " + folder + "\ncp -aH " + value + " " + folder + "/\n";
+      value = "\"$work/inputs\"/" + base::shell_quote(input.copy_path());
+    }
+    text += "export TRAINCTL_INPUT_" + base::to_upper(input.name) + "=" + value + "\n";
+  }
+  for (const format::PlanOutput& output : plan.outputs)
+    text += "export TRAINCTL_OUTPUT_" + base::to_upper(output.name) + "=\"$TRAINCTL_OUTPUTS\"/" +
+            base::shell_quote(output.path) + "\n";
+  for (const auto& [name, value] : plan.variables) text += "export " + name + "=" + script_word(value) + "\n";
+  for (const std::string& secret : plan.secrets)
+    text += ": \"${" + secret + ":?set this secret}\"; export " + secret + "\n";
+  return text;
+}
+
+std::string command_line(const format::Plan& plan) {
+  using Kind = format::CommandKind;
+  const auto argv = explained_command(plan);
+  const Kind kind = plan.command.kind;
+  const bool python = kind == Kind::python_script || kind == Kind::python_module;
+  std::string text = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
+  if (kind == Kind::python_module || kind == Kind::shell) text += " " + argv.at(1);
+  for (std::size_t i = kind == Kind::exec ? 1 : 0; i < plan.command.argv.size(); ++i)
+    text += " " + script_word(plan.command.argv[i]);
+  return text;
 }
 
 std::string environment_lines(const engine::Prepared& prepared) {
@@ -94,34 +143,14 @@ std::vector<std::string> explained_command(const format::Plan& plan) {
   if (plan.command.kind == format::CommandKind::python_module) argv = {"python", "-m"};
   if (plan.command.kind == format::CommandKind::shell) argv = {plan.command.shell, "-c"};
   for (std::string word : plan.command.argv) {
-    for (const auto& [mark, variable] : {std::pair{format::kOutputsMark, "$TRAINCTL_OUTPUTS"},
-                                         std::pair{format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}) {
-      for (std::size_t at = word.find(mark); at != std::string::npos; at = word.find(mark)) {
-        word.replace(at, mark.size(), variable);
-      }
+    for (const Mark& mark : kMarks) {
+      for (std::size_t at = word.find(mark.mark); at != std::string::npos; at = word.find(mark.mark))
+        word.replace(at, mark.mark.size(), mark.variable);
     }
     argv.push_back(std::move(word));
   }
   return argv;
 }
-
-namespace {
-
-/// The program with its arguments, for the script.
-std::string command_text(const format::Plan& plan) {
-  const auto argv = explained_command(plan);
-  const bool python = plan.command.kind == format::CommandKind::python_script ||
-                      plan.command.kind == format::CommandKind::python_module;
-  std::string command = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
-  if (plan.command.kind == format::CommandKind::python_module || plan.command.kind == format::CommandKind::shell)
-    command += " " + argv.at(1);
-  const bool first_is_program = plan.command.kind == format::CommandKind::exec;
-  for (std::size_t i = first_is_program ? 1 : 0; i < plan.command.argv.size(); ++i)
-    command += " " + script_word(plan.command.argv[i]);
-  return command;
-}
-
-}  // namespace
 
 std::string shell_script(const engine::Prepared& prepared, const EnvironmentState& environment) {
   const format::Plan& plan = prepared.plan;
@@ -129,32 +158,10 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
       "#!/usr/bin/env bash\n# What trainctl would run, by hand" +
       (environment.request_key.empty() ? "" : "; environment request " + environment.request_key.substr(0, 16)) +
       ".\nset -euo pipefail\n";
-  text += "work=$(mktemp -d)\n";
-  const std::string source = base::shell_quote(plan.source.value("directory", "."));
-  if (plan.in_place()) {
-    text += "cd " + source + "\n";
-  } else {
-    text += "mkdir -p \"$work/source\"\n";
-    text += "while IFS= read -r file; do\n  mkdir -p \"$work/source/$(dirname \"$file\")\"\n  cp -P " + source +
-            "/\"$file\" \"$work/source/$file\"\ndone <<'END_OF_FILES'\n";
-    for (const snapshot::Sized& file : prepared.preview) text += file.path + "\n";
-    text += "END_OF_FILES\ncd \"$work/source\"\n";
-  }
-  text += environment_lines(prepared);
-  text += "export TRAINCTL_OUTPUTS=\"$work/outputs\"\nmkdir -p \"$TRAINCTL_OUTPUTS\"\n";
-  if (!plan.in_place()) text += "ln -sfn \"$TRAINCTL_OUTPUTS\" outputs\n";
-  text += "export PYTHONUNBUFFERED=1\n";
-  if (plan.resume_from) text += "export TRAINCTL_RESUME_FROM=" + base::shell_quote(plan.resume_from->path) + "\n";
-  for (const format::PlanInput& input : plan.inputs)
-    text += "export TRAINCTL_INPUT_" + base::to_upper(input.name) + "=" + base::shell_quote(input.path) + "\n";
-  for (const format::PlanOutput& output : plan.outputs)
-    text += "export TRAINCTL_OUTPUT_" + base::to_upper(output.name) + "=\"$TRAINCTL_OUTPUTS\"/" +
-            base::shell_quote(output.path) + "\n";
-  for (const auto& [name, value] : plan.variables) text += "export " + name + "=" + script_word(value) + "\n";
-  for (const std::string& secret : plan.secrets)
-    text += ": \"${" + secret + ":?set this secret}\"; export " + secret + "\n";
+  text += "work=$(mktemp -d)\n" + source_lines(prepared) + environment_lines(prepared) + variable_lines(plan);
   if (plan.working_directory != ".") text += "cd " + base::shell_quote(plan.working_directory) + "\n";
-  return text + by_hand(plan, command_text(plan)) + "\necho \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
+  text += by_hand(plan, command_line(plan)) + "\n";
+  return text + "echo \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
 }
 
 }  // namespace trainctl::cli

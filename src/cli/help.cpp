@@ -13,6 +13,8 @@ namespace trainctl::cli {
 namespace {
 
 constexpr std::size_t kNameColumn = 28;
+constexpr std::size_t kNarrow = kNameColumn + 30;  ///< below that the explanation stands under the name
+constexpr std::size_t kNarrowIndent = 8;
 
 std::string wrap(std::string_view text, std::size_t indent, std::size_t width) {
   std::string result;
@@ -42,12 +44,13 @@ std::string wrap(std::string_view text, std::size_t indent, std::size_t width) {
 
 std::string entry(std::string_view left, std::string_view right, std::size_t width) {
   std::string line = "  " + std::string(left);
+  if (width < kNarrow) return line + "\n" + std::string(kNarrowIndent, ' ') + wrap(right, kNarrowIndent, width) + "\n";
   if (line.size() + 2 > kNameColumn) {
     line += "\n" + std::string(kNameColumn, ' ');
   } else {
     line += std::string(kNameColumn - line.size(), ' ');
   }
-  return line + wrap(right, kNameColumn, std::max<std::size_t>(width, kNameColumn + 30)) + "\n";
+  return line + wrap(right, kNameColumn, width) + "\n";
 }
 
 std::string option_name(const CLI::Option& option) {
@@ -63,6 +66,7 @@ std::string usage_line(const CLI::App& app, const std::string& prefix) {
   std::string usage = prefix;
   if (!app.get_options([](const CLI::Option* o) { return !o->get_positional(); }).empty()) usage += " [OPTIONS]";
   for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+    if (option->get_group().empty()) continue;
     const std::string name = option->get_name(true) + (option->get_expected_max() > 1 ? "…" : "");
     usage += option->get_required() ? " " + name : " [" + name + "]";
   }
@@ -70,22 +74,31 @@ std::string usage_line(const CLI::App& app, const std::string& prefix) {
   return usage;
 }
 
-void describe(const CLI::App& app, const std::string& prefix, std::size_t width, std::string& text) {
-  text += "Usage: " + usage_line(app, prefix) + "\n";
-  std::string current;
-  bool any = false;
+CommandText text_of(const CLI::App& app, const std::string& prefix) {
+  CommandText text{.usage = usage_line(app, prefix), .summary = app.get_description(), .options = {}, .commands = {}};
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_group().empty()) continue;
-    const std::string group =
-        option->get_positional() && option->get_lnames().empty() ? "Arguments" : option->get_group();
-    if (!any || group != current) text += "\n" + group + ":\n";
-    any = true;
-    current = group;
-    text += entry(option_name(*option), option->get_description(), width);
+    const bool positional = option->get_positional() && option->get_lnames().empty();
+    text.options.push_back({.group = positional ? "Arguments" : option->get_group(),
+                            .name = option_name(*option),
+                            .help = option->get_description()});
   }
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
-    text += "\n" + sub->get_description() + "\n";
-    describe(*sub, prefix + " " + sub->get_name(), width, text);
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    text.commands.push_back(text_of(*sub, prefix + " " + sub->get_name()));
+  return text;
+}
+
+void print(const CommandText& command, std::size_t width, std::string& text) {
+  text += "Usage: " + command.usage + "\n";
+  const std::string* group = nullptr;
+  for (const OptionText& option : command.options) {
+    if (group == nullptr || *group != option.group) text += "\n" + option.group + ":\n";
+    group = &option.group;
+    text += entry(option.name, option.help, width);
+  }
+  for (const CommandText& sub : command.commands) {
+    text += "\n" + sub.summary + "\n";
+    print(sub, width, text);
   }
 }
 
@@ -113,13 +126,17 @@ std::string overview(const Stream& out, bool all) {
   return text;
 }
 
-std::string command_help(const Command& command, int width) {
+CommandText command_text(const Command& command) {
   CLI::App app(command.summary, command.name);
   app.set_help_flag();
   Options options(app);
   const Action action = command.configure(options);
+  return text_of(app, "trainctl " + std::string(command.name));
+}
+
+std::string command_help(const Command& command, int width) {
   std::string text = std::string(command.summary) + ".\n\n";
-  describe(app, "trainctl " + std::string(command.name), static_cast<std::size_t>(width), text);
+  print(command_text(command), static_cast<std::size_t>(width), text);
   text += "\nCommon options: --json  -q, --quiet  --utc  --no-color  -h, --help\n";
   if (*command.details != '\0') text += "\n" + std::string(command.details) + "\n";
   return text;

@@ -24,7 +24,8 @@ Json time_or_null(const std::optional<base::WallTime>& time) {
 
 }  // namespace
 
-IndexProgress::IndexProgress(const Context& context) : context_(context), began_ns_(base::mono_ns()) {}
+IndexProgress::IndexProgress(const Context& context, std::string things)
+    : context_(context), things_(std::move(things)), began_ns_(base::mono_ns()) {}
 
 IndexProgress::~IndexProgress() {
   if (drawn_ns_ == 0 || !context_.err.is_terminal()) return;
@@ -36,12 +37,13 @@ index::Progress IndexProgress::callback() {
   return [this](std::uint64_t done, std::uint64_t total) {
     const std::uint64_t now = base::mono_ns();
     if (context_.quiet || now - began_ns_ < kQuietNs || now - drawn_ns_ < kRedrawNs) return true;
-    const std::string text = "reading run folders: " + base::format_count(done) + " of " + base::format_count(total);
+    const std::string text =
+        "reading " + things_ + ": " + base::format_count(done) + " of " + base::format_count(total);
     if (context_.err.is_terminal()) {
       context_.err.write("\r" + context_.err.paint(Style::dim, text) + "\x1b[K");
       context_.err.flush();
     } else if (drawn_ns_ == 0) {
-      context_.note("reading " + base::format_count(total) + " run folders");
+      context_.note("reading " + base::format_count(total) + " " + things_);
       context_.err.flush();
     }
     drawn_ns_ = now;
@@ -49,7 +51,14 @@ index::Progress IndexProgress::callback() {
   };
 }
 
+void note_read_only(const Context& context, const archive::Store& store, format::State state) {
+  if (format::is_terminal(state)) return;
+  if (const auto writable = store.check_writable(); !writable)
+    context.note(context.err.paint(Style::dim, "note: " + writable.error().message + "; shown as it is"));
+}
+
 std::string as_of_text(const index::Refreshed& refreshed) {
+  if (!refreshed.not_kept.empty()) return "note: " + refreshed.not_kept + "; the list was made in memory";
   if (refreshed.complete) return {};
   const bool ever = refreshed.as_of > base::WallTime{};
   std::string text =

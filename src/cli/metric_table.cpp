@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "cli/output.hpp"
 #include "cli/plot.hpp"
+#include "format/goal.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -36,9 +37,32 @@ Cells cells_of(const MetricRow& row, const MetricTableOptions& options) {
           row.recent.size() > 1 ? sparkline(row.recent, kCurveWidth, options.utf8) : ""};
 }
 
-bool contains_any(std::string_view text, std::span<const std::string_view> words) {
-  return std::any_of(words.begin(), words.end(),
-                     [text](std::string_view word) { return text.find(word) != std::string_view::npos; });
+std::array<std::size_t, kColumns> widths_of(const std::vector<Cells>& table) {
+  std::array<std::size_t, kColumns> widths{};
+  for (const Cells& cells : table)
+    for (std::size_t i = 0; i < kColumns; ++i) widths.at(i) = std::max(widths.at(i), display_width(cells.at(i)));
+  return widths;
+}
+
+/// How many columns fit; the name and the last value always stand.
+std::size_t columns_within(const std::array<std::size_t, kColumns>& widths, std::size_t most) {
+  std::size_t shown = 0;
+  for (std::size_t total = 0; shown < kColumns; ++shown) {
+    total += widths.at(shown) + (shown == 0 ? 0 : 2);
+    if (total > most && shown > 1) break;
+  }
+  return shown;
+}
+
+std::string line_of(const Cells& cells, const std::array<std::size_t, kColumns>& widths, std::size_t shown) {
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) {
+    const std::string blank(widths.at(i) - display_width(cells.at(i)), ' ');
+    const bool left = i == 0 || i == kColumns - 1;
+    text += (i == 0 ? "" : "  ") + (left ? cells.at(i) + blank : blank + cells.at(i));
+  }
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text;
 }
 
 }  // namespace
@@ -51,14 +75,7 @@ Goal parse_goal(std::string_view text) {
 }
 
 Goal guess_goal(std::string_view name) {
-  static constexpr std::array<std::string_view, 8> kLow = {"loss", "error",      "mse",     "mae",
-                                                           "rmse", "perplexity", "logloss", "wer"};
-  static constexpr std::array<std::string_view, 8> kHigh = {"acc",       "auc",    "f1", "score",
-                                                            "precision", "recall", "r2", "bleu"};
-  const std::string word = base::to_lower(name);
-  if (contains_any(word, kLow)) return Goal::minimize;
-  if (contains_any(word, kHigh)) return Goal::maximize;
-  return Goal::none;
+  return parse_goal(format::guess_goal(name));
 }
 
 std::string metric_table(std::span<const MetricRow> rows, const MetricTableOptions& options) {
@@ -71,24 +88,11 @@ std::string metric_table(std::span<const MetricRow> rows, const MetricTableOptio
   });
   std::vector<Cells> table = {{"METRIC", "LAST", "STEP", "BEST", "POINTS", ""}};
   for (const MetricRow* row : order) table.push_back(cells_of(*row, options));
-  std::array<std::size_t, kColumns> widths{};
-  for (const Cells& cells : table)
-    for (std::size_t i = 0; i < kColumns; ++i) widths.at(i) = std::max(widths.at(i), display_width(cells.at(i)));
-  std::size_t shown = 0;
-  for (std::size_t total = 0; shown < kColumns; ++shown) {
-    total += widths.at(shown) + (shown == 0 ? 0 : 2);
-    if (total > static_cast<std::size_t>(std::max(options.width, 20)) && shown > 1) break;
-  }
+  const auto widths = widths_of(table);
+  const std::size_t shown = columns_within(widths, static_cast<std::size_t>(std::max(options.width, 20)));
   std::string out;
   for (std::size_t line = 0; line < table.size(); ++line) {
-    std::string text;
-    for (std::size_t i = 0; i < shown; ++i) {
-      const std::string& cell = table[line].at(i);
-      const std::string blank(widths.at(i) - display_width(cell), ' ');
-      const bool left = i == 0 || i == kColumns - 1;
-      text += (i == 0 ? "" : "  ") + (left ? cell + blank : blank + cell);
-    }
-    text.erase(text.find_last_not_of(' ') + 1);
+    const std::string text = line_of(table[line], widths, shown);
     out += line == 0 && options.colors ? "\x1b[2m" + text + "\x1b[0m\n" : text + "\n";
   }
   return out;

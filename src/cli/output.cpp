@@ -60,7 +60,10 @@ std::string position_text(const SourcePosition& at) {
 
 std::string human_error(const Context& context, const Error& error) {
   std::string text = context.err.paint(Style::red, "error:") + " ";
-  if (!error.field.empty()) text += printable(error.field) + ": ";
+  // Not twice: messages about a field's name, or about a flag, hold it.
+  if (!error.field.empty() && !error.message.starts_with('-') &&
+      error.message.find('"' + error.field + '"') == std::string::npos)
+    text += printable(error.field) + ": ";
   // Messages may hold several lines (a resolver's output): the first is the sentence, the rest is indented.
   const auto lines = base::split(error.message, '\n');
   for (std::size_t i = 0; i < lines.size(); ++i) {
@@ -197,29 +200,40 @@ int report(const Context& context, const Errors& errors) {
   return exit_code_for(errors.front().code);
 }
 
+namespace {
+
+/// The length of an invisible character at the begin of this UTF-8 text that could mislead: C1 controls, and what
+/// reorders the text around it (U+202A..202E, U+2066..2069). 0 for all others.
+std::size_t misleading_length(std::string_view text) {
+  const auto within = [](std::string_view character, std::string_view first, std::string_view last) {
+    return character >= first && character <= last;
+  };
+  if (within(text.substr(0, 2), "\xc2\x80", "\xc2\x9f")) return 2;
+  const std::string_view three = text.substr(0, 3);
+  const bool reorders = within(three, "\xe2\x80\xaa", "\xe2\x80\xae") || within(three, "\xe2\x81\xa6", "\xe2\x81\xa9");
+  return reorders ? 3 : 0;
+}
+
+}  // namespace
+
 std::string printable(std::string_view text) {
   std::string clean;
   const std::string utf8 = base::to_utf8(text);
   constexpr std::string_view kHex = "0123456789abcdef";
-  for (std::size_t i = 0; i < utf8.size(); ++i) {
+  for (std::size_t i = 0; i < utf8.size();) {
     const auto byte = static_cast<unsigned char>(utf8[i]);
+    if (const std::size_t skipped = misleading_length(std::string_view(utf8).substr(i)); skipped > 0) {
+      i += skipped;
+      continue;
+    }
     if (byte == '\t') {
       clean += ' ';
     } else if (byte < 0x20 || byte == 0x7f) {
-      clean += "\\x";
-      clean += kHex[byte >> 4U];
-      clean += kHex[byte & 15U];
-    } else if (byte == 0xc2 && i + 1 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) < 0xa0) {
-      ++i;  // C1 control characters
-    } else if (byte == 0xe2 && i + 2 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) == 0x80 &&
-               static_cast<unsigned char>(utf8[i + 2]) >= 0xaa && static_cast<unsigned char>(utf8[i + 2]) <= 0xae) {
-      i += 2;  // bidi overrides: they would reorder what stands around them
-    } else if (byte == 0xe2 && i + 2 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) == 0x81 &&
-               static_cast<unsigned char>(utf8[i + 2]) >= 0xa6 && static_cast<unsigned char>(utf8[i + 2]) <= 0xa9) {
-      i += 2;  // bidi isolates
+      clean.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 15U]);
     } else {
       clean += utf8[i];
     }
+    ++i;
   }
   return clean;
 }

@@ -9,6 +9,7 @@
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "cli/plot.hpp"
+#include "format/goal.hpp"
 #include "format/metric.hpp"
 
 namespace trainctl::cli {
@@ -82,7 +83,7 @@ std::string metrics_brief(const Stream& out, const format::RunPaths& run, int at
   std::size_t shown = 0;
   for (const auto& [name, summary] : metrics) {
     if (name.starts_with("system/") || shown == kMostBrief) continue;
-    text += brief(out, name, summary, "");
+    text += brief(out, name, summary, format::guess_goal(name));
     ++shown;
   }
   return text;

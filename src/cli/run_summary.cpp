@@ -12,6 +12,7 @@
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
+#include "format/goal.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -129,9 +130,10 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
   Json metrics = Json::object();
   for (const auto& [name, value] : run_metrics(run, state.attempt)) {
     if (name.starts_with("system/")) continue;
-    metrics[name] = {{"last", number_or_text(value.last)},
-                     {"best", number_or_text(value.best(plan.metrics.goal))},
-                     {"step", value.step ? Json(*value.step) : Json(nullptr)}};
+    metrics[name] = {
+        {"last", number_or_text(value.last)},
+        {"best", number_or_text(value.best(format::goal_of(name, plan.metrics.primary, plan.metrics.goal)))},
+        {"step", value.step ? Json(*value.step) : Json(nullptr)}};
   }
   return {{"id", plan.id},
           {"name", plan.name},
@@ -151,38 +153,57 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
           {"directory", run.root.string()}};
 }
 
+namespace {
+
+void print_json_summary(const Context& context, const Json& body) {
+  Json line = {{"type", "run"}};
+  for (const auto& item : body.items()) line[item.key()] = item.value();
+  context.print(line);
+  context.out.flush();
+}
+
+std::string success_text(const Context& context, const format::RunPaths& run, const format::Plan& plan,
+                         const format::RunState& state) {
+  std::string text = metrics_brief(context.err, run, state.attempt, plan.metrics);
+  if (const std::uint64_t peak = memory_peak(state); peak > 0) text += "   peak " + base::format_size(peak);
+  if (const std::string outputs = outputs_text(run, state.attempt); !outputs.empty()) text += "   " + outputs;
+  return text;
+}
+
+/// What a resolver or the kernel said, below the first sentence; and where to look.
+void print_failure(const Context& context, const std::string& name, const format::RunState& state) {
+  const auto rest = base::split(state.message, '\n');
+  for (std::size_t i = kMostLogLines; i < rest.size(); ++i) {
+    if (!rest[i].empty()) context.err.line("  " + printable(rest[i]));
+  }
+  for (const std::string& warning : state.warnings) context.warn(printable(warning));
+  if (state.state != format::State::failed || state.cause == format::Cause::environment) return;
+  context.err.line(
+      context.err.paint(Style::dim, "  full log: trainctl logs " + name + "   record: trainctl show " + name));
+}
+
+}  // namespace
+
 void print_summary(Context& context, const format::RunPaths& run, const format::RunState& state) {
   const auto plan = format::read_plan(run.plan());
   if (!plan) {
     (void)report(context, plan.error());
     return;
   }
-  if (context.json) {
-    Json line = {{"type", "run"}};
-    const Json body = run_to_json(run, *plan, state);
-    for (const auto& item : body.items()) line[item.key()] = item.value();
-    context.print(line);
-    context.out.flush();
-    return;
-  }
-  if (context.quiet && state.state == format::State::succeeded) return;
+  if (context.json) return print_json_summary(context, run_to_json(run, *plan, state));
+  const bool succeeded = state.state == format::State::succeeded;
+  if (context.quiet && succeeded) return;
   std::string text = headline(context, plan->name, state);
-  if (state.state == format::State::succeeded) {
-    text += metrics_brief(context.err, run, state.attempt, plan->metrics);
-    if (const std::uint64_t peak = memory_peak(state); peak > 0) text += "   peak " + base::format_size(peak);
-    if (const std::string outputs = outputs_text(run, state.attempt); !outputs.empty()) text += "   " + outputs;
+  if (succeeded) {
+    text += success_text(context, run, *plan, state);
   } else if (const std::string why = failure_text(run, state); !why.empty()) {
     text += ": " + why;
   }
   context.err.line(text);
-  const auto rest = base::split(state.message, '\n');
-  for (std::size_t i = kMostLogLines; i < rest.size() && state.state != format::State::succeeded; ++i) {
-    if (!rest[i].empty()) context.err.line("  " + printable(rest[i]));
-  }
-  for (const std::string& warning : state.warnings) context.warn(printable(warning));
-  if (state.state == format::State::failed && state.cause != format::Cause::environment) {
-    context.err.line(context.err.paint(
-        Style::dim, "  full log: trainctl logs " + plan->name + "   record: trainctl show " + plan->name));
+  if (succeeded) {
+    for (const std::string& warning : state.warnings) context.warn(printable(warning));
+  } else {
+    print_failure(context, plan->name, state);
   }
   context.err.flush();
 }

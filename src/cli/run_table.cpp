@@ -27,28 +27,39 @@ std::size_t total_width(const std::vector<std::size_t>& widths, const std::vecto
   return total;
 }
 
+/// The widest column that may be cut; columns.size() when there is none.
+std::size_t widest_of(std::span<const TableColumn> columns, const std::vector<std::size_t>& widths,
+                      const std::vector<bool>& shown) {
+  std::size_t widest = columns.size();
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (!shown[i] || columns[i].narrowest == 0 || widths[i] <= columns[i].narrowest) continue;
+    if (widest == columns.size() || widths[i] > widths[widest]) widest = i;
+  }
+  return widest;
+}
+
+/// The least important column that may be left out; columns.size() when there is none.
+std::size_t least_of(std::span<const TableColumn> columns, const std::vector<bool>& shown) {
+  std::size_t least = columns.size();
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (!shown[i] || columns[i].rank == 0) continue;
+    if (least == columns.size() || columns[i].rank > columns[least].rank) least = i;
+  }
+  return least;
+}
+
 /// Cuts and leaves out until the columns fit.
 void shrink(std::span<const TableColumn> columns, std::vector<std::size_t>& widths, std::vector<bool>& shown,
             std::size_t width) {
   for (;;) {
     const std::size_t total = total_width(widths, shown);
     if (total <= width) return;
-    const std::size_t excess = total - width;
-    // The widest column that may be cut gives first.
-    std::size_t widest = columns.size();
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      if (!shown[i] || columns[i].narrowest == 0 || widths[i] <= columns[i].narrowest) continue;
-      if (widest == columns.size() || widths[i] > widths[widest]) widest = i;
-    }
+    const std::size_t widest = widest_of(columns, widths, shown);
     if (widest < columns.size()) {
-      widths[widest] -= std::min(excess, widths[widest] - columns[widest].narrowest);
+      widths[widest] -= std::min(total - width, widths[widest] - columns[widest].narrowest);
       continue;
     }
-    std::size_t least = columns.size();
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      if (shown[i] && columns[i].rank > 0 && (least == columns.size() || columns[i].rank > columns[least].rank))
-        least = i;
-    }
+    const std::size_t least = least_of(columns, shown);
     if (least == columns.size()) return;
     shown[least] = false;
   }

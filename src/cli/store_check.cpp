@@ -9,6 +9,7 @@
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
+#include "snapshot/maintenance.hpp"
 #include "snapshot/store.hpp"
 
 namespace trainctl::cli {
@@ -42,21 +43,25 @@ class Checker {
     return {};
   }
 
-  Result<> snapshots() {
+  Result<> snapshots(const index::Progress& progress) {
     if (!base::exists(store_.paths().snapshots() / "format")) return {};
     const auto opened = snapshot::Store::open(store_.paths().snapshots().parent_path());
     if (!opened) {
       add("snapshots", opened.error().message, opened.error().hint);
       return {};
     }
-    TRY_ASSIGN(const std::vector<std::string> digests, opened->digests());
-    for (const std::string& digest : digests) {
-      ++result.snapshots;
-      if (const auto manifest = opened->manifest(digest); !manifest) {
-        add("snapshot " + digest.substr(0, 12), manifest.error().message,
-            "runs that used it keep their own copy of the files");
-      }
+    const auto report = snapshot::check(*opened, [&](std::uint64_t done, std::uint64_t total) {
+      if (progress) (void)progress(done, total);
+    });
+    if (!report) {
+      add("snapshots", report.error().message, report.error().hint);
+      return {};
     }
+    result.snapshots = report->manifests;
+    result.blobs = report->blobs;
+    result.blob_bytes = report->bytes;
+    for (const std::string& problem : report->problems)
+      add("snapshots", problem, "trainctl store rebuild forgets it; runs that used it keep their own copy");
     return {};
   }
 
@@ -99,14 +104,14 @@ class Checker {
 
 }  // namespace
 
-Result<StoreCheck> check_store(const archive::Store& store, const index::Progress& progress) {
+Result<StoreCheck> check_store(const archive::Store& store, const StoreCheckProgress& progress) {
   Checker checker(store);
-  TRY(checker.runs(progress));
+  TRY(checker.runs(progress.runs));
   TRY(checker.names());
-  TRY(checker.snapshots());
+  TRY(checker.snapshots(progress.blobs));
   TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
   // Runs that came since the last listing are no damage.
-  TRY(index->refresh(std::chrono::seconds(10), progress));
+  TRY(index->refresh(std::chrono::seconds(10), progress.runs));
   TRY_ASSIGN(std::vector<index::Finding> findings, index->check());
   for (index::Finding& finding : findings) checker.result.findings.push_back(std::move(finding));
   return std::move(checker.result);

@@ -14,11 +14,17 @@ namespace trainctl::cli {
 
 struct StoreCheck {
   std::vector<index::Finding> findings;
-  std::uint64_t runs = 0, names = 0, snapshots = 0;
+  std::uint64_t runs = 0, names = 0, snapshots = 0, blobs = 0, blob_bytes = 0;
+};
+
+/// What is told of the progress, by what is read.
+struct StoreCheckProgress {
+  index::Progress runs;
+  index::Progress blobs;
 };
 
 /// Every run's plan reads and its files fold, every name points to a run (or to one that was removed), every snapshot's
-/// manifest reads, the index is whole. Changes nothing.
-Result<StoreCheck> check_store(const archive::Store& store, const index::Progress& progress);
+/// manifest reads, every stored file has its hash, the index is whole. Changes nothing.
+Result<StoreCheck> check_store(const archive::Store& store, const StoreCheckProgress& progress);
 
 }  // namespace trainctl::cli

@@ -123,30 +123,41 @@ std::string TerminalFilter::filter(std::string_view bytes) {
   return clean;
 }
 
+namespace {
+
+/// CSI … final byte: its length.
+std::size_t sequence_length(std::string_view text) {
+  std::size_t at = 2;
+  while (at < text.size() &&
+         (static_cast<unsigned char>(text[at]) < 0x40 || static_cast<unsigned char>(text[at]) > 0x7e))
+    ++at;
+  return at + 1;
+}
+
+/// Cells of one character: CJK, Hangul, full-width forms and emoji take two, combining marks (U+0300..036F) none.
+std::size_t cells(std::string_view character) {
+  const auto within = [&](std::string_view first, std::string_view last) {
+    return character.substr(0, first.size()) >= first && character.substr(0, last.size()) <= last;
+  };
+  if (character.size() == 4) return 2;
+  if (character.size() == 3 && (within("\xe3", "\xed") || within("\xef\xbc", "\xef\xbd"))) return 2;
+  return character.size() > 1 && within("\xcc\x80", "\xcd\xaf") ? 0 : 1;
+}
+
+}  // namespace
+
 std::size_t display_width(std::string_view text) {
   std::size_t width = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte == 0x1b && i + 1 < text.size() && text[i + 1] == '[') {
-      i += 2;
-      while (i < text.size() &&
-             (static_cast<unsigned char>(text[i]) < 0x40 || static_cast<unsigned char>(text[i]) > 0x7e))
-        ++i;
-      ++i;
-      continue;
+  while (!text.empty()) {
+    std::size_t length = 1;
+    if (text.starts_with("\x1b[")) {
+      length = sequence_length(text);
+    } else {
+      const auto byte = static_cast<unsigned char>(text.front());
+      length = byte < 0x80 ? 1 : utf8_length(byte);
+      width += cells(text.substr(0, length));
     }
-    const std::size_t length = byte < 0x80 ? 1 : utf8_length(byte);
-    // CJK, Hangul, full-width forms and emoji take two cells; combining marks (U+0300..036F) none.
-    if (length == 4 ||
-        (length == 3 && ((byte >= 0xe3 && byte <= 0xed) ||
-                         (byte == 0xef && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0xbc &&
-                          static_cast<unsigned char>(text[i + 1]) <= 0xbd)))) {
-      width += 2;
-    } else if (!(byte == 0xcc ||
-                 (byte == 0xcd && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xb0))) {
-      width += 1;
-    }
-    i += length;
+    text.remove_prefix(std::min(length, text.size()));
   }
   return width;
 }

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "base/process.hpp"
+#include "engine/inputs.hpp"
+#include "format/goal.hpp"
 #include "spec/expand.hpp"
 
 namespace trainctl::engine {
@@ -23,7 +25,8 @@ Json scalar_json(const spec::Scalar& scalar) {
 }
 
 std::string absolute_path(const fs::path& base, const std::string& path) {
-  return (fs::path(path).is_absolute() ? fs::path(path) : base / path).lexically_normal().string();
+  const fs::path whole = (fs::path(path).is_absolute() ? fs::path(path) : base / path).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).string();  // "data/" is "data"
 }
 
 bool runs_with_python(const fs::path& script) {
@@ -105,7 +108,17 @@ void map_distribution(const spec::RunConfiguration& config, format::Plan& plan) 
   plan.distribution = to;
 }
 
-void map_rules(const spec::RunConfiguration& config, format::Plan& plan) {
+/// As written, else as the name of the primary metric says.
+std::string goal_of(const spec::LoadedRun& run) {
+  const spec::Metrics& metrics = run.config.metrics;
+  if (!metrics.primary) return {};
+  const std::string_view guessed = format::guess_goal(*metrics.primary);
+  if (!run.origins.contains("/metrics/goal") && !guessed.empty()) return std::string(guessed);
+  return metrics.goal == spec::Goal::maximize ? "maximize" : "minimize";
+}
+
+void map_rules(const spec::LoadedRun& run, format::Plan& plan) {
+  const spec::RunConfiguration& config = run.config;
   plan.resources.nodes = static_cast<int>(config.resources.nodes);
   plan.resources.cpus = config.resources.cpus;
   if (config.resources.memory) plan.resources.memory = config.resources.memory->bytes;
@@ -115,7 +128,7 @@ void map_rules(const spec::RunConfiguration& config, format::Plan& plan) {
   plan.retry = {static_cast<int>(config.retry.max), config.retry.on, config.retry.backoff, config.retry.resume};
   plan.stop = {config.stop.signal, config.stop.grace, config.stop.warn, config.stop.warn_signal};
   plan.metrics.primary = config.metrics.primary.value_or("");
-  if (config.metrics.primary) plan.metrics.goal = config.metrics.goal == spec::Goal::maximize ? "maximize" : "minimize";
+  plan.metrics.goal = goal_of(run);
   plan.metrics.patterns = config.metrics.patterns;
   plan.metrics.system = config.metrics.system.enabled;
   plan.metrics.interval = config.metrics.system.interval;
@@ -140,10 +153,14 @@ fs::path source_directory(const spec::LoadedRun& run) {
 }
 
 ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
+  if (Errors errors = check_inputs(run); !errors.empty()) return tl::make_unexpected(std::move(errors));
   format::Plan plan;
   map_data(run, plan);
   spec::Values values;
-  for (const format::PlanInput& input : plan.inputs) values.inputs[input.name] = input.path;
+  for (const format::PlanInput& input : plan.inputs) {
+    values.inputs[input.name] =
+        input.is_copied() ? std::string(format::kInputsMark) + "/" + input.copy_path() : input.path;
+  }
   for (const format::PlanOutput& output : plan.outputs)
     values.outputs[output.name] = std::string(format::kOutputsMark) + "/" + output.path;
   values.submit_env = submitter_variables();
@@ -158,7 +175,7 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
     plan.parameters[parameter.name] = parameter_json(parameter.value);
   for (const auto& [key, value] : run.config.tags) plan.tags[key] = value;
   plan.working_directory = run.config.working_directory;
-  map_rules(run.config, plan);
+  map_rules(run, plan);
   return plan;
 }
 

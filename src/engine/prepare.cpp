@@ -3,7 +3,9 @@
 
 #include <unistd.h>
 
+#include <future>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "base/clock.hpp"
@@ -11,13 +13,15 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "engine/inputs.hpp"
 #include "engine/plan_mapping.hpp"
 #include "engine/resume.hpp"
 #include "engine/secrets.hpp"
+#include "engine/supervision.hpp"
 #include "host/resources/capacity.hpp"
-#include "host/supervise.hpp"
 #include "snapshot/git_state.hpp"
 #include "spec/validate.hpp"
+#include "target/registry.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::engine {
@@ -34,12 +38,14 @@ void record_who(const PrepareOptions& options, const Prepared& prepared, format:
               {"client", version()},
               {"directory", fs::current_path(ignored).string()},
               {"argv", options.argv}};
+  // A script that starts runs is their parent.
+  if (const auto parent = base::get_env("TRAINCTL_RUN_ID"); parent && base::is_ulid(*parent))
+    plan.who["parent"] = *parent;
   if (prepared.environment) plan.who["environment"] = prepared.environment->description;
 }
 
 /// The repository's state into the record; a dirty tree is an error when the person asked for a clean one.
-Result<> record_git(const fs::path& source, bool require_clean, Prepared& prepared) {
-  const snapshot::GitAnswer answer = snapshot::git_state(source);
+Result<> record_git(const snapshot::GitAnswer& answer, const fs::path& source, bool require_clean, Prepared& prepared) {
   if (!answer.why_not.empty()) {
     if (require_clean) return fail(Errc::invalid, "--require-clean cannot be checked: " + answer.why_not);
     prepared.warnings.push_back("the state of the git repository is not recorded: " + answer.why_not);
@@ -97,17 +103,29 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
   return {};
 }
 
+/// git looks at every file, as the snapshot does: both at once. Nothing is done before get() unless `now`.
+std::future<snapshot::GitAnswer> look_at_git(const fs::path& source, bool now) {
+  const auto look = [source] { return snapshot::git_state(source); };
+  try {
+    return std::async(now ? std::launch::async : std::launch::deferred, look);
+  } catch (const std::system_error&) {  // no more threads for this user
+    return std::async(std::launch::deferred, look);
+  }
+}
+
 Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
                     Prepared& prepared) {
   const fs::path source = source_directory(run);
+  // A command that is run as it is records where, not a patch of whatever repository happens to be there.
+  const bool with_git = !options.bare_command || options.require_clean;
+  auto git = look_at_git(source, with_git);
   if (options.bare_command || run.config.in_place) {
     prepared.plan.source = {{"kind", "in_place"}, {"directory", source.string()}};
   } else {
     TRY(take_snapshot(store, source, options, prepared));
   }
-  // A command that is run as it is records where, not a patch of whatever repository happens to be there.
-  if (options.bare_command && !options.require_clean) return {};
-  return record_git(source, options.require_clean, prepared);
+  if (!with_git) return {};
+  return record_git(git.get(), source, options.require_clean, prepared);
 }
 
 Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& options, Prepared& prepared) {
@@ -148,16 +166,22 @@ Result<> check_host(const spec::Resources& wanted) {
 
 }  // namespace
 
-ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options) {
+ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& written,
+                            const PrepareOptions& options) {
   Prepared prepared;
+  spec::LoadedRun run = written;
   prepared.notes = run.notes;
   prepared.name = run.name;
   Errors errors = options.bare_command ? Errors{} : spec::check_files(run.config, run.base_directory, run.origins);
+  for (Error& error : resolve_inputs(store, run)) errors.push_back(std::move(error));
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
   if (auto added = add_resume(store, run, prepared); !added) errors.push_back(added.error());
+  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  if (!definition) return tl::make_unexpected(std::move(definition).error());
+  prepared.plan.target = std::move(*definition);
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {
     prepared.secrets = std::move(*secrets);
@@ -188,15 +212,19 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
 
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
   TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
-  auto spawned = host::spawn_supervisor(run.root);
-  if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + prepared.plan.name));
+  TRY_ASSIGN(auto target, target_of(run, prepared.plan));
+  if (auto launched = launch(run, *target); !launched)
+    return fail(std::move(launched).error().with_context("launch " + prepared.plan.name));
   return run;
 }
 
-Result<> check_target(const spec::LoadedRun& run) {
-  if (run.config.target == "local") return check_host(run.config.resources);
-  return fail(Errc::invalid, "there is no target \"" + run.config.target + "\"",
-              "this version runs on the target local");
+ResultAll<> check_target(const spec::LoadedRun& run) {
+  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  if (!definition) return tl::make_unexpected(std::move(definition).error());
+  if (definition->value("type", "") != "local") return {};
+  auto fits = check_host(run.config.resources);
+  if (!fits) return tl::make_unexpected(Errors{std::move(fits).error()});
+  return {};
 }
 
 }  // namespace trainctl::engine

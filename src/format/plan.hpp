@@ -22,6 +22,8 @@ inline constexpr int kPlanFormat = 1;
 
 /// Stands in arguments and variables for the outputs folder of the attempt, which is known only when it starts.
 inline constexpr std::string_view kOutputsMark = "\x01outputs\x01";
+/// The same for the folder with the attempt's copies of inputs.
+inline constexpr std::string_view kInputsMark = "\x01inputs\x01";
 
 /// Stands for the folder to resume from: the earlier run's, or after a retry with `resume` the attempt's own outputs.
 inline constexpr std::string_view kResumeMark = "\x01resume\x01";
@@ -44,6 +46,10 @@ struct PlanInput {
   std::string name;
   std::string path;           // absolute on the target's side of things (local: of this machine)
   std::string mode = "link";  // link | copy
+
+  [[nodiscard]] bool is_copied() const { return mode == "copy"; }
+  /// "<name>/<file name>": where its copy lies in AttemptPaths::inputs().
+  [[nodiscard]] std::string copy_path() const { return name + "/" + path.substr(path.rfind('/') + 1); }
 };
 
 struct PlanOutput {
@@ -108,9 +114,10 @@ struct Plan {
   std::string experiment;  // may be empty
   std::string created;     // UTC
   int priority = 0;
-  Json who = Json::object();         // user, host, machine, client (version), directory, argv
-  Json spec = Json::object();        // as written, merged, canonical spelling
-  Json origins = Json::object();     // JSON pointer -> where it came from
+  Json target = {{"name", "local"}, {"type", "local"}};  // the definition of where it runs (target::resolve_target)
+  Json who = Json::object();                             // user, host, machine, client (version), directory, argv
+  Json spec = Json::object();                            // as written, merged, canonical spelling
+  Json origins = Json::object();                         // JSON pointer -> where it came from
   Json source = Json::object();      // {kind: snapshot|in_place|none, digest, files, bytes, directory, git{}}
   Json parameters = Json::object();  // recorded, compared, filtered
   Json tags = Json::object();

@@ -88,11 +88,14 @@ class Compiler {
     if (field.source == Field::Source::column && field.column->name == "created" && is_order(where.compare)) {
       return created(where.compare, std::get<std::int64_t>(value));
     }
+    return compared(left, where.compare, value);
+  }
+
+  static Sql compared(const Sql& left, Compare compare, const Value& value) {
     Sql sql{"(", {}};
-    if (where.compare == Compare::unequal) return sql.add(left).add(" IS NOT ").bind(value).add(")");
-    if (where.compare == Compare::not_glob)
-      return sql.add("NOT coalesce(").add(left).add(" GLOB ").bind(value).add(",0))");
-    return sql.add(left).add(sql_operator(where.compare)).bind(value).add(")");
+    if (compare == Compare::unequal) return sql.add(left).add(" IS NOT ").bind(value).add(")");
+    if (compare == Compare::not_glob) return sql.add("NOT coalesce(").add(left).add(" GLOB ").bind(value).add(",0))");
+    return sql.add(left).add(sql_operator(compare)).bind(value).add(")");
   }
 
   Result<Sql> null_test(const Field& field, const Where& where, bool top) {

@@ -43,16 +43,34 @@ Result<std::unique_ptr<Index>> Index::open(const archive::Store& store, Mode mod
     return index;
   }
   auto lock = base::FileLock::acquire(path, kReadWaitMs);
-  if (!lock && lock.error().code != Errc::timeout) return fail(std::move(lock).error());
-  if (!lock) {
+  if (!lock && lock.error().code == Errc::timeout) {
     if (index->open_reader()) return index;
     // There is nothing to read yet: who holds the lock is about to make it.
-    TRY_ASSIGN(index->lock_, base::FileLock::acquire(path, kDeadlineMs));
-  } else {
-    index->lock_ = std::move(*lock);
+    lock = base::FileLock::acquire(path, kDeadlineMs);
+    if (!lock && lock.error().code == Errc::timeout) return fail(std::move(lock).error());
   }
-  TRY(index->open_writer());
+  if (!lock) {
+    TRY(index->open_memory(lock.error()));
+    return index;
+  }
+  index->lock_ = std::move(*lock);
+  if (auto opened = index->open_writer(); !opened) TRY(index->open_memory(opened.error()));
   return index;
+}
+
+Result<> Index::open_memory(const Error& why) {
+  lock_.reset();
+  not_kept_ = why.message;
+  TRY_ASSIGN(auto memory, Database::open_in_memory());
+  // What is there saves reading every run folder.
+  const bool copied = open_reader() && memory->copy_from(*database_);
+  const auto current = copied ? schema_is_current(*memory) : Result<bool>(false);
+  if (!current || !*current) {
+    TRY_ASSIGN(memory, Database::open_in_memory());
+    TRY(create_schema(*memory));
+  }
+  database_ = std::move(memory);
+  return {};
 }
 
 Result<> Index::open_reader() {
@@ -96,14 +114,18 @@ base::WallTime Index::last_complete() const {
 }
 
 Result<Refreshed> Index::refresh(std::chrono::milliseconds budget, const Progress& progress) {
-  if (!lock_) {
+  if (!lock_ && not_kept_.empty()) {
     Refreshed stale{.as_of = last_complete()};
     stale.held_by = base::lock_holder(store_.paths().index_lock());
     return stale;
   }
   auto done = refresh_once(budget, progress);
-  if (done || !database_->damaged()) return done;
-  return rebuild(progress);
+  if (done) return done;
+  if (database_->damaged() && lock_) return rebuild(progress);
+  if (!not_kept_.empty()) return done;
+  // The disk became full, or read-only.
+  TRY(open_memory(done.error()));
+  return refresh_once(budget, progress);
 }
 
 Result<Refreshed> Index::refresh_once(std::chrono::milliseconds budget, const Progress& progress) {
@@ -120,7 +142,7 @@ Result<Refreshed> Index::refresh_once(std::chrono::milliseconds budget, const Pr
   TRY_ASSIGN(const bool all, refresher.sweep(budget, began));
   result.complete = all && !stopped;
   if (result.complete) {
-    mark_complete(lock_->fd(), began);
+    if (lock_) mark_complete(lock_->fd(), began);
     result.as_of = began;
   } else {
     result.as_of = last_complete();
@@ -128,11 +150,13 @@ Result<Refreshed> Index::refresh_once(std::chrono::milliseconds budget, const Pr
   result.added = refresher.added();
   result.updated = refresher.updated();
   result.removed = refresher.removed();
+  result.not_kept = not_kept_;
   TRY(checkpoint_if_large());
   return result;
 }
 
 Result<> Index::checkpoint_if_large() {
+  if (!lock_) return {};
   const auto size = base::file_size(with_suffix(store_.paths().index(), "-wal"));
   if (size.value_or(0) < kLargeWal) return {};
   // Readers may hold it back: nobody waits for them, the next one moves it on. Emptied, so that its size says how much
@@ -189,6 +213,7 @@ Result<Refreshed> Index::rebuild(const Progress& progress) {
   if (!lock_) {
     TRY_ASSIGN(lock_, base::FileLock::acquire(store_.paths().index_lock(), kDeadlineMs));
   }
+  not_kept_.clear();
   TRY(start_over());
   return refresh_once(std::chrono::seconds(60), progress);
 }

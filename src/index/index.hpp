@@ -4,6 +4,7 @@
 //
 // Only the holder of the store's index lock writes, checkpoints or recovers; an Index that got the lock holds it until
 // it is destroyed, so keep it for one command or one redraw. Without the lock it reads the last committed state.
+// Where the index cannot be written (read-only store, full disk), Mode::read works on a copy in memory instead.
 #pragma once
 
 #include <chrono>
@@ -37,6 +38,7 @@ struct Refreshed {
   bool complete = false;      ///< as_of is now
   std::uint64_t added = 0, updated = 0, removed = 0;
   std::optional<pid_t> held_by = {};  ///< who had the lock, when we did not get it
+  std::string not_kept = {};          ///< why the index is only in memory; empty when it is not
 };
 
 /// Something wrong in the index or in a run folder.
@@ -74,6 +76,7 @@ class Index {
   explicit Index(archive::Store store) : store_(std::move(store)) {}
   Result<> open_writer();
   Result<> open_reader();
+  Result<> open_memory(const Error& why);
   Result<> start_over();
   Result<Refreshed> refresh_once(std::chrono::milliseconds budget, const Progress& progress);
   Result<> checkpoint_if_large();
@@ -81,6 +84,7 @@ class Index {
 
   archive::Store store_;
   std::optional<base::FileLock> lock_;
+  std::string not_kept_;  // why the database is in memory; then there is no lock
   std::unique_ptr<Database> database_;
 };
 

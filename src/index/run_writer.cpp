@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "format/goal.hpp"
+
 namespace trainctl::index {
 namespace {
 
@@ -109,9 +111,9 @@ Result<> RunWriter::ingest(const format::RunPaths& run, std::int64_t known_key, 
   // After the fold: a terminal state is then only stored with all of its metrics.
   if (record.attempts == 0) return {};
   const bool from_start = record.attempts != known_attempt;
-  auto done = ingest_metrics(key, run.attempt(record.attempts), record.goal, from_start && known_attempt != 0);
+  auto done = ingest_metrics(key, run.attempt(record.attempts), record, from_start && known_attempt != 0);
   if (!done && done.error().code == Errc::invalid) {
-    return ingest_metrics(key, run.attempt(record.attempts), record.goal, true);
+    return ingest_metrics(key, run.attempt(record.attempts), record, true);
   }
   return done;
 }
@@ -181,7 +183,7 @@ Result<> RunWriter::write_tags(std::int64_t key, const Json& tags) {
   return {};
 }
 
-Result<> RunWriter::ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, std::string_view goal,
+Result<> RunWriter::ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, const RunRecord& record,
                                    bool from_start) {
   MetricSummaries summaries;
   if (from_start) {
@@ -190,7 +192,7 @@ Result<> RunWriter::ingest_metrics(std::int64_t key, const format::AttemptPaths&
     TRY(load_metrics(key, summaries));
   }
   TRY_ASSIGN(const bool grew, summaries.read_growth(attempt));
-  return grew ? write_metrics(key, summaries, goal) : Result<>{};
+  return grew ? write_metrics(key, summaries, record) : Result<>{};
 }
 
 Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
@@ -218,12 +220,13 @@ Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
   return {};
 }
 
-Result<> RunWriter::write_metrics(std::int64_t key, const MetricSummaries& summaries, std::string_view goal) {
+Result<> RunWriter::write_metrics(std::int64_t key, const MetricSummaries& summaries, const RunRecord& record) {
   for (const auto& [name, summary] : summaries.metrics) {
     TRY_ASSIGN(const std::int64_t name_of, name_key(name));
     TRY_ASSIGN(Statement * row, statement(kMetric));
     row->bind(1, key).bind(2, name_of);
-    row->bind(3, summary.last).bind(4, summary.best(goal)).bind(5, summary.lowest).bind(6, summary.highest);
+    const double best = summary.best(format::goal_of(name, record.primary_metric, record.goal));
+    row->bind(3, summary.last).bind(4, best).bind(5, summary.lowest).bind(6, summary.highest);
     bind_number(*row, 7, summary.step);
     row->bind(8, static_cast<std::int64_t>(summary.points)).bind(9, summary.last_at);
     TRY(row->run());

@@ -32,10 +32,10 @@ class RunWriter {
   Result<> write_details(std::int64_t key, const RunRecord& record);
   Result<> write_parameters(std::int64_t key, const Json& parameters);
   Result<> write_tags(std::int64_t key, const Json& tags);
-  Result<> ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, std::string_view goal,
+  Result<> ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, const RunRecord& record,
                           bool from_start);
   Result<> load_metrics(std::int64_t key, MetricSummaries& summaries);
-  Result<> write_metrics(std::int64_t key, const MetricSummaries& summaries, std::string_view goal);
+  Result<> write_metrics(std::int64_t key, const MetricSummaries& summaries, const RunRecord& record);
   Result<> forget_metrics(std::int64_t key);
 
   Database* database_;

@@ -28,6 +28,14 @@ std::string file_uri(const std::filesystem::path& path, std::string_view options
   return uri.append("?").append(options);
 }
 
+void configure(sqlite3* handle) {
+  sqlite3_extended_result_codes(handle, 1);
+  sqlite3_busy_timeout(handle, kBusyMs);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
+}
+
 }  // namespace
 
 void Statement::Finalizer::operator()(sqlite3_stmt* statement) const {
@@ -126,12 +134,27 @@ Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& pa
   const int code = sqlite3_open_v2(uri.c_str(), &handle, flags, nullptr);
   std::unique_ptr<Database> database(new Database(handle, path));
   if (code != SQLITE_OK) return fail(database->error(code, "open"));
-  sqlite3_extended_result_codes(handle, 1);
-  sqlite3_busy_timeout(handle, kBusyMs);
-  sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  sqlite3_db_config(handle, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
-  sqlite3_db_config(handle, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
+  configure(handle);
   return database;
+}
+
+Result<std::unique_ptr<Database>> Database::open_in_memory() {
+  sqlite3* handle = nullptr;
+  const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  const int code = sqlite3_open_v2(":memory:", &handle, flags, nullptr);
+  std::unique_ptr<Database> database(new Database(handle, ":memory:"));
+  if (code != SQLITE_OK) return fail(database->error(code, "open"));
+  configure(handle);
+  return database;
+}
+
+Result<> Database::copy_from(Database& other) {
+  sqlite3_backup* copying = sqlite3_backup_init(handle_, "main", other.handle_, "main");
+  if (copying == nullptr) return fail(error(sqlite3_errcode(handle_), "copy"));
+  (void)sqlite3_backup_step(copying, -1);  // its result is that of finish
+  const int code = sqlite3_backup_finish(copying);
+  if (code != SQLITE_OK) return fail(error(code, "copy"));
+  return {};
 }
 
 Database::~Database() {

@@ -85,11 +85,15 @@ enum class Access {
 class Database {
  public:
   static Result<std::unique_ptr<Database>> open(const std::filesystem::path& path, Access access);
+  /// An empty database in memory.
+  static Result<std::unique_ptr<Database>> open_in_memory();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   ~Database();
 
   Result<> execute(const char* sql);
+  /// Becomes a copy of `other`, whatever it held.
+  Result<> copy_from(Database& other);
   Result<Statement> prepare(std::string_view sql);
   Result<Statement> prepare(const Sql& sql);  ///< with its values bound
   /// The first column of the first row; NULL when there is no row.

@@ -93,15 +93,17 @@ Result<Frozen> Freezer::read_large(int fd, std::uint64_t size, Hash& hash) {
   return Frozen::stored;
 }
 
+Result<Frozen> Freezer::cannot_open(int number, const std::string& path) {
+  if (number == ENOENT || number == ELOOP || number == ENOTDIR || number == ENXIO) return Frozen::vanished;
+  if (number == EMFILE || number == ENFILE || number == ENOMEM) return fail_errno("open " + path, number);
+  return unreadable(number);
+}
+
 Result<Frozen> Freezer::attempt(int folder, const std::string& name, ScanEntry& file, bool& settled) {
   const std::int64_t began = coarse_now_ns();
   // Not blocking: the file may have become a named pipe.
   const base::UniqueFd fd(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!fd) {
-    if (errno == ENOENT || errno == ELOOP || errno == ENOTDIR || errno == ENXIO) return Frozen::vanished;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return fail_errno("open " + file.entry.path, errno);
-    return unreadable(errno);
-  }
+  if (!fd) return cannot_open(errno, file.entry.path);
   struct stat before{};
   struct stat after{};
   if (::fstat(fd.get(), &before) != 0) return unreadable(errno);

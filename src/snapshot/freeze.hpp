@@ -32,6 +32,7 @@ class Freezer {
   Result<Frozen> read_small(int fd, std::uint64_t size, Hash& hash);
   Result<Frozen> read_large(int fd, std::uint64_t size, Hash& hash);
   Frozen unreadable(int number);
+  Result<Frozen> cannot_open(int number, const std::string& path);
 
   FolderCursor cursor_;
   BlobWriter& blobs_;

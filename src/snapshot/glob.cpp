@@ -7,31 +7,35 @@
 namespace trainctl::snapshot {
 namespace {
 
-bool in_class(std::string_view name, int c) {
-  const bool lower = c >= 'a' && c <= 'z';
-  const bool upper = c >= 'A' && c <= 'Z';
-  const bool digit = c >= '0' && c <= '9';
-  const bool print = c >= ' ' && c <= '~';
-  if (name == "alnum") return lower || upper || digit;
-  if (name == "alpha") return lower || upper;
-  if (name == "blank") return c == ' ' || c == '\t';
-  if (name == "cntrl") return c < ' ' || c == 127;
-  if (name == "digit") return digit;
-  if (name == "graph") return print && c != ' ';
-  if (name == "lower") return lower;
-  if (name == "print") return print;
-  if (name == "punct") return print && c != ' ' && !lower && !upper && !digit;
-  if (name == "space") return c == ' ' || (c >= '\t' && c <= '\r');
-  if (name == "upper") return upper;
-  if (name == "xdigit") return digit || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-  return false;
-}
+/// Bytes in the C locale, as ranges of first and last: "az" is a to z.
+struct CharacterClass {
+  std::string_view name;
+  std::string_view ranges;
+};
+using namespace std::string_view_literals;
+constexpr std::array<CharacterClass, 12> kClasses = {{{"alnum", "azAZ09"},
+                                                      {"alpha", "azAZ"},
+                                                      {"blank", "  \t\t"},
+                                                      {"cntrl", "\0\x1f\x7f\x7f"sv},
+                                                      {"digit", "09"},
+                                                      {"graph", "!~"},
+                                                      {"lower", "az"},
+                                                      {"print", " ~"},
+                                                      {"punct", "!/:@[`{~"},
+                                                      {"space", "  \t\r"},
+                                                      {"upper", "AZ"},
+                                                      {"xdigit", "09afAF"}}};
 
-bool is_class_name(std::string_view name) {
-  constexpr std::array<std::string_view, 12> kNames = {"alnum", "alpha", "blank", "cntrl", "digit", "graph",
-                                                       "lower", "print", "punct", "space", "upper", "xdigit"};
-  for (const std::string_view known : kNames) {
-    if (name == known) return true;
+/// Adds the bytes of a class; false when there is none of that name.
+bool add_class(std::string_view name, std::bitset<256>& set) {
+  for (const CharacterClass& known : kClasses) {
+    if (known.name != name) continue;
+    for (std::size_t i = 0; i + 1 < known.ranges.size(); i += 2) {
+      for (auto c = static_cast<unsigned char>(known.ranges[i]); c <= static_cast<unsigned char>(known.ranges[i + 1]);
+           ++c)
+        set.set(c);
+    }
+    return true;
   }
   return false;
 }
@@ -73,6 +77,37 @@ bool Glob::compile_range(std::string_view pattern, std::size_t& at, std::bitset<
   return true;
 }
 
+// `at` stands on the "[" of "[:name:]" and is left on its last bracket; false for an unknown class. Without ":]" it is
+// an ordinary bracket.
+bool Glob::compile_class(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char& previous) {
+  const std::size_t end = pattern.find(']', at + 2);
+  if (end == std::string_view::npos) return false;
+  if (end < at + 3 || pattern[end - 1] != ':') {
+    previous = '[';
+    set.set(previous);
+    return true;
+  }
+  const std::string_view name = pattern.substr(at + 2, end - at - 3);
+  previous = 0;
+  at = end;
+  return add_class(name, set);
+}
+
+// One member of a set, `at` is left on its last byte.
+bool Glob::compile_member(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char& previous) {
+  const char next = at + 1 < pattern.size() ? pattern[at + 1] : '\0';
+  const bool last = at + 1 >= pattern.size();
+  if (pattern[at] == '-' && previous != 0 && !last && next != ']') {
+    const unsigned char from = std::exchange(previous, 0);
+    return compile_range(pattern, ++at, set, from);
+  }
+  if (pattern[at] == '[' && next == ':') return compile_class(pattern, at, set, previous);
+  if (pattern[at] == '\\' && ++at >= pattern.size()) return false;
+  previous = static_cast<unsigned char>(pattern[at]);
+  set.set(previous);
+  return true;
+}
+
 // `at` stands behind the opening bracket and is left behind the closing one; false when there is none or a class is
 // unknown.
 bool Glob::compile_set(std::string_view pattern, std::size_t& at) {
@@ -82,34 +117,8 @@ bool Glob::compile_set(std::string_view pattern, std::size_t& at) {
   unsigned char previous = 0;
   for (bool first = true;; first = false, ++at) {
     if (at >= pattern.size()) return false;
-    const char c = pattern[at];
-    if (c == ']' && !first) break;
-    if (c == '\\') {
-      if (++at >= pattern.size()) return false;
-      previous = static_cast<unsigned char>(pattern[at]);
-      set.set(previous);
-    } else if (c == '-' && previous != 0 && at + 1 < pattern.size() && pattern[at + 1] != ']') {
-      if (!compile_range(pattern, ++at, set, previous)) return false;
-      previous = 0;
-    } else if (c == '[' && at + 1 < pattern.size() && pattern[at + 1] == ':') {
-      const std::size_t end = pattern.find(']', at + 2);
-      if (end == std::string_view::npos) return false;
-      if (end < at + 3 || pattern[end - 1] != ':') {  // no ":]": an ordinary bracket
-        previous = '[';
-        set.set(previous);
-        continue;
-      }
-      const std::string_view name = pattern.substr(at + 2, end - at - 3);
-      if (!is_class_name(name)) return false;
-      for (int b = 0; b < 128; ++b) {
-        if (in_class(name, b)) set.set(static_cast<std::size_t>(b));
-      }
-      previous = 0;
-      at = end;
-    } else {
-      previous = static_cast<unsigned char>(c);
-      set.set(previous);
-    }
+    if (pattern[at] == ']' && !first) break;
+    if (!compile_member(pattern, at, set, previous)) return false;
   }
   ++at;
   if (negated) set.flip();

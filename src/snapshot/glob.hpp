@@ -31,6 +31,8 @@ class Glob {
 
   bool compile_star(std::string_view pattern, std::size_t& at, std::size_t prefix, bool base_name);
   bool compile_set(std::string_view pattern, std::size_t& at);
+  bool compile_member(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char& previous);
+  bool compile_class(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char& previous);
   bool compile_range(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char previous);
   [[nodiscard]] bool one(const Token& token, char c) const;
   [[nodiscard]] bool simulate(std::string_view text, std::size_t first, std::size_t last) const;

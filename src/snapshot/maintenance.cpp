@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <map>
 #include <utility>
@@ -33,6 +34,11 @@ Result<std::vector<LooseBlob>> loose_blobs(const Store& store) {
   return blobs;
 }
 
+bool is_whole(const LooseBlob& blob) {
+  const auto hash = base::sha256_file_hex(blob.path);
+  return hash && *hash == to_hex(blob.hash);
+}
+
 Result<PlaceMap> all_places(const Store& store) {
   PlaceMap places;
   TRY_ASSIGN(const std::string data, read_index(store.index(), 0));
@@ -55,7 +61,7 @@ Result<std::map<std::uint32_t, fs::path>> pack_files(const Store& store) {
   return packs;
 }
 
-Result<> check_manifests(const Store& store, const PlaceMap& places, const HashSet& loose, CheckReport& report) {
+Result<> check_manifests(const Store& store, const HashSet& whole, const HashSet& damaged, CheckReport& report) {
   TRY_ASSIGN(const auto digests, store.digests());
   for (const std::string& digest : digests) {
     ++report.manifests;
@@ -65,8 +71,9 @@ Result<> check_manifests(const Store& store, const PlaceMap& places, const HashS
       continue;
     }
     for (const ManifestEntry& entry : *entries) {
-      if (entry.type != EntryType::file || places.contains(entry.hash) || loose.contains(entry.hash)) continue;
-      report.problems.push_back("snapshot " + digest + ": the content of " + entry.path + " is missing");
+      if (entry.type != EntryType::file || whole.contains(entry.hash)) continue;
+      report.problems.push_back("snapshot " + digest + ": the content of " + entry.path + " is " +
+                                (damaged.contains(entry.hash) ? "damaged" : "missing"));
     }
   }
   return {};
@@ -74,28 +81,32 @@ Result<> check_manifests(const Store& store, const PlaceMap& places, const HashS
 
 }  // namespace
 
-Result<CheckReport> check(const Store& store) {
+Result<CheckReport> check(const Store& store, const MaintenanceProgress& progress) {
   CheckReport report;
   TRY_ASSIGN(const base::UniqueFd in_use, store.use());
   TRY_ASSIGN(const PlaceMap places, all_places(store));
+  TRY_ASSIGN(const auto blobs, loose_blobs(store));
+  const std::uint64_t total = places.size() + blobs.size();
+  HashSet whole;
+  HashSet damaged;
   PackReader packs(store.packs());
   for (const auto& [hash, place] : places) {
+    if (progress) progress(report.blobs, total);
     ++report.blobs;
     report.bytes += place.size;
     const auto data = packs.read(place, true);
     if (!data) report.problems.push_back(data.error().message);
+    (data ? whole : damaged).insert(hash);
   }
-  HashSet loose;
-  TRY_ASSIGN(const auto blobs, loose_blobs(store));
   for (const LooseBlob& blob : blobs) {
+    if (progress) progress(report.blobs, total);
     ++report.blobs;
     report.bytes += base::file_size(blob.path).value_or(0);
-    loose.insert(blob.hash);
-    const auto hash = base::sha256_file_hex(blob.path);
-    if (!hash || *hash != to_hex(blob.hash))
-      report.problems.push_back("blob " + blob.path.string() + " is damaged: its hash differs");
+    const bool good = is_whole(blob);
+    if (!good) report.problems.push_back("blob " + blob.path.string() + " is damaged: its hash differs");
+    (good ? whole : damaged).insert(blob.hash);
   }
-  TRY(check_manifests(store, places, loose, report));
+  TRY(check_manifests(store, whole, damaged, report));
   return report;
 }
 
@@ -227,18 +238,50 @@ Result<> Repacking::run() {
 
 }  // namespace
 
-Result<std::uint64_t> rebuild_index(const Store& store) {
+Result<std::uint64_t> rebuild_index(const Store& store, const MaintenanceProgress& progress) {
   TRY_ASSIGN(const base::FileLock gc, base::FileLock::acquire(store.root() / "gc.lock", 10'000));
   TRY_ASSIGN(const base::FileLock lock, base::FileLock::acquire(store.root() / "lock", 10'000));
   std::string records;
   std::uint64_t count = 0;
   TRY_ASSIGN(const auto packs, pack_files(store));
+  std::uint64_t done = 0;
   for (const auto& [number, path] : packs) {
+    if (progress) progress(done++, packs.size());
     TRY_ASSIGN(const std::string data, base::read_file(path));
     visit_pack(data, number, records, count);
   }
   TRY(base::write_file_durable(store.index(), records));
   return count;
+}
+
+Result<MendReport> mend(const Store& store, const MaintenanceProgress& progress) {
+  MendReport report;
+  TRY_ASSIGN(const PlaceMap before, all_places(store));
+  TRY_ASSIGN(report.blobs, rebuild_index(store, progress));
+  TRY_ASSIGN(const base::FileLock gc, base::FileLock::acquire(store.root() / "gc.lock", 10'000));
+  TRY_ASSIGN(const PlaceMap places, all_places(store));
+  for (const auto& [hash, place] : before) report.damaged_blobs += places.contains(hash) ? 0U : 1U;
+  HashSet loose;
+  TRY_ASSIGN(const auto blobs, loose_blobs(store));
+  for (const LooseBlob& blob : blobs) {
+    if (is_whole(blob)) {
+      loose.insert(blob.hash);
+    } else if (::unlink(blob.path.c_str()) == 0) {
+      ++report.damaged_blobs;
+    }
+  }
+  TRY_ASSIGN(const auto digests, store.digests());
+  for (const std::string& digest : digests) {
+    const auto entries = store.manifest(digest);
+    const auto has = [&](const ManifestEntry& entry) {
+      return entry.type != EntryType::file || places.contains(entry.hash) || loose.contains(entry.hash);
+    };
+    // A manifest promises that its blobs are there; without it the next take looks for each of them.
+    if (entries && std::all_of(entries->begin(), entries->end(), has)) continue;
+    if (::unlink(store.manifest_path(digest).c_str()) == 0) ++report.damaged_manifests;
+  }
+  TRY(base::sync_directory(store.root() / "manifests"));
+  return report;
 }
 
 Result<GarbageReport> collect_garbage(const Store& store, const std::set<std::string>& referenced,

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,11 +21,23 @@ struct CheckReport {
   std::vector<std::string> problems;  ///< one sentence each; empty when all is well
 };
 
+/// Called with the blobs (packs, for mend) done and all there are.
+using MaintenanceProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
 /// Reads every blob and compares hashes; every manifest must be whole and have its blobs.
-Result<CheckReport> check(const Store& store);
+Result<CheckReport> check(const Store& store, const MaintenanceProgress& progress = {});
 
 /// Writes the index anew from the packs (whole, undamaged records only). Returns the number of blobs.
-Result<std::uint64_t> rebuild_index(const Store& store);
+Result<std::uint64_t> rebuild_index(const Store& store, const MaintenanceProgress& progress = {});
+
+struct MendReport {
+  std::uint64_t blobs = 0;  ///< whole ones in packs
+  std::uint64_t damaged_blobs = 0;
+  std::uint64_t damaged_manifests = 0;  ///< damaged themselves, or with a blob that is
+};
+
+/// rebuild_index, then forgets what is damaged, so that the next take of the same files stores them anew.
+Result<MendReport> mend(const Store& store, const MaintenanceProgress& progress = {});
 
 struct GarbageReport {
   std::uint64_t manifests = 0;  ///< removed

@@ -87,30 +87,37 @@ bool parse_mode(std::string_view word, std::uint32_t& mode) {
   return true;
 }
 
+bool parse_file(std::string_view& row, ManifestEntry& entry) {
+  return parse_mode(take_word(row), entry.mode) && parse_number(take_word(row), entry.size, 10) &&
+         parse_hash(take_word(row), entry.hash);
+}
+
+bool parse_link(std::string_view& row, ManifestEntry& entry) {
+  entry.type = EntryType::link;
+  const std::size_t tab = row.find('\t');
+  if (tab == std::string_view::npos) return false;
+  auto target = unescape(row.substr(tab + 1));
+  if (!target || target->empty() || target->size() > 4095 || target->find('\0') != std::string::npos) return false;
+  entry.target = std::move(*target);
+  row = row.substr(0, tab);
+  return true;
+}
+
+bool parse_directory(std::string_view& row, ManifestEntry& entry) {
+  entry.type = EntryType::directory;
+  if (!parse_mode(take_word(row), entry.mode) || !row.ends_with('/')) return false;
+  row.remove_suffix(1);
+  return true;
+}
+
 std::optional<ManifestEntry> parse_line(std::string_view row) {
   ManifestEntry entry;
   const std::string_view type = take_word(row);
-  if (type == "f") {
-    if (!parse_mode(take_word(row), entry.mode) || !parse_number(take_word(row), entry.size, 10) ||
-        !parse_hash(take_word(row), entry.hash)) {
-      return std::nullopt;
-    }
-  } else if (type == "l") {
-    entry.type = EntryType::link;
-    const std::size_t tab = row.find('\t');
-    if (tab == std::string_view::npos) return std::nullopt;
-    auto target = unescape(row.substr(tab + 1));
-    if (!target || target->empty() || target->size() > 4095 || target->find('\0') != std::string::npos)
-      return std::nullopt;
-    entry.target = std::move(*target);
-    row = row.substr(0, tab);
-  } else if (type == "d") {
-    entry.type = EntryType::directory;
-    if (!parse_mode(take_word(row), entry.mode) || !row.ends_with('/')) return std::nullopt;
-    row.remove_suffix(1);
-  } else {
-    return std::nullopt;
-  }
+  const bool good = type == "f"   ? parse_file(row, entry)
+                    : type == "l" ? parse_link(row, entry)
+                    : type == "d" ? parse_directory(row, entry)
+                                  : false;
+  if (!good) return std::nullopt;
   auto path = unescape(row);
   if (!path || !is_safe_path(*path)) return std::nullopt;
   entry.path = std::move(*path);

@@ -50,6 +50,7 @@ class Copying {
   Result<> make_file(int folder, const std::string& name, const ManifestEntry& entry);
   Result<> copy_loose(int to, const ManifestEntry& entry);
   Result<> copy_bytes(int to, int from, const ManifestEntry& entry);
+  Result<> copy_by_hand(int to, int from, std::uint64_t left, const ManifestEntry& entry);
   Result<> verify_loose(int from, const ManifestEntry& entry);
 
   const Store& store_;
@@ -89,7 +90,11 @@ Result<> Copying::copy_bytes(int to, int from, const ManifestEntry& entry) {
     if (count <= 0) break;
     left -= static_cast<std::uint64_t>(count);
   }
-  std::string block(left > 0 ? kBlock : 0, '\0');
+  return left == 0 ? Result<>{} : copy_by_hand(to, from, left, entry);
+}
+
+Result<> Copying::copy_by_hand(int to, int from, std::uint64_t left, const ManifestEntry& entry) {
+  std::string block(kBlock, '\0');
   while (left > 0) {
     const ssize_t count = ::read(from, block.data(), block.size());
     if (count < 0 && errno == EINTR) continue;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "snapshot/stat_ahead.hpp"
 #include "snapshot/tree_rules.hpp"
 
 namespace trainctl::snapshot {
@@ -30,20 +31,15 @@ struct Name {
   unsigned char type = DT_UNKNOWN;
 };
 
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-using Directory = std::unique_ptr<DIR, CloseDirectory>;
-
-std::int64_t to_ns(const timespec& time) {
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
 unsigned char type_of(mode_t mode) {
   if (S_ISREG(mode)) return DT_REG;
   if (S_ISDIR(mode)) return DT_DIR;
   if (S_ISLNK(mode)) return DT_LNK;
   return S_ISFIFO(mode) ? DT_FIFO : S_ISSOCK(mode) ? DT_SOCK : DT_CHR;
+}
+
+const char* kind_of(unsigned char type) {
+  return type == DT_FIFO ? "a named pipe" : type == DT_SOCK ? "a socket" : "a device";
 }
 
 /// All names but "." and "..", in manifest order; the type is looked up where the file system does not tell it.
@@ -113,10 +109,12 @@ class Walker {
   };
 
   std::string shown() const { return path_.substr(rules_.prefix().size()); }
-  Result<> visit(int parent, const Name& name, int depth, const IgnoreMatch& inherited);
+  Result<> visit(LookupBatch& here, const Name& name, int depth, const IgnoreMatch& inherited);
   Result<> visit_directory(int parent, const Name& name, int depth, const Decision& decision);
-  void add(int parent, const Name& name);
-  void add_link(int parent, const Name& name, ScanEntry& entry);
+  void add(LookupBatch& here, const Name& name);
+  bool fill(LookupBatch& batch, const Lookup& lookup);
+  void settle();
+  void fill_link(ScanEntry& entry, std::string target);
   void add_directory(int directory);
   void count(int parent, const std::string& name, unsigned char type, int depth, Found& found);
   void warn(std::string text);
@@ -125,6 +123,7 @@ class Walker {
   TreeRules& rules_;
   std::string path_;  // relative to the top of the rules; directories with a final slash
   std::uint64_t budget_;
+  StatAhead ahead_;
   std::string store_;  // the store, where it lies in the source; else something that is no path of it
   std::map<std::pair<std::string, std::size_t>, std::size_t> left_out_;  // (source + rule, line) -> position
   std::vector<std::string> unreadable_;
@@ -183,44 +182,66 @@ void Walker::add_left_out(const Decision& decision, int parent, const Name& name
   left_out.at_least = left_out.at_least || found.cut;
 }
 
-void Walker::add_link(int parent, const Name& name, ScanEntry& entry) {
-  std::string target(4096, '\0');
-  const ssize_t length = ::readlinkat(parent, name.name.c_str(), target.data(), target.size());
-  if (length <= 0 || static_cast<std::size_t>(length) >= target.size()) return;  // gone meanwhile
-  target.resize(static_cast<std::size_t>(length));
+void Walker::fill_link(ScanEntry& entry, std::string target) {
   entry.entry.type = EntryType::link;
   entry.entry.mode = 0;
-  entry.entry.target = target;
-  if (!stays_inside(entry.entry.path, target)) {
-    warn("the link " + base::to_utf8(entry.entry.path) + " leads outside the source directory, to " +
-         base::to_utf8(target) + ": it is kept as a link, what it leads to is not copied");
-  }
-  out_.entries.push_back(std::move(entry));
+  entry.entry.target = std::move(target);
+  if (stays_inside(entry.entry.path, entry.entry.target)) return;
+  warn("the link " + base::to_utf8(entry.entry.path) + " leads outside the source directory, to " +
+       base::to_utf8(entry.entry.target) + ": it is kept as a link, what it leads to is not copied");
 }
 
-void Walker::add(int parent, const Name& name) {
-  struct stat info{};
-  if (::fstatat(parent, name.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
-    return;  // gone meanwhile: as if it had never been
-  ScanEntry entry;
+/// An entry whose look-up comes later, in settle().
+void Walker::add(LookupBatch& here, const Name& name) {
+  ScanEntry& entry = out_.entries.emplace_back();
   entry.entry.path.reserve(path_.size() - rules_.prefix().size() + name.name.size());
   entry.entry.path.append(path_, rules_.prefix().size());
   entry.entry.path += name.name;
-  entry.entry.mode = info.st_mode & 0777U;
-  entry.mtime_ns = to_ns(info.st_mtim);
-  entry.ctime_ns = to_ns(info.st_ctim);
-  entry.inode = info.st_ino;
-  if (S_ISLNK(info.st_mode)) {
-    add_link(parent, name, entry);
-  } else if (S_ISREG(info.st_mode)) {
-    entry.entry.size = static_cast<std::uint64_t>(info.st_size);
-    ++out_.files;
-    out_.bytes += entry.entry.size;
-    out_.entries.push_back(std::move(entry));
-  } else {
-    const char* kind = S_ISFIFO(info.st_mode) ? "a named pipe" : S_ISSOCK(info.st_mode) ? "a socket" : "a device";
-    warn(base::to_utf8(entry.entry.path) + " is " + kind + " and was left out");
+  here.add(name.name, out_.entries.size() - 1);
+}
+
+/// False when it is none that a snapshot holds.
+bool Walker::fill(LookupBatch& batch, const Lookup& lookup) {
+  ScanEntry& entry = out_.entries[lookup.entry];
+  if (lookup.mode == 0) return false;  // gone meanwhile: as if it had never been
+  entry.entry.mode = lookup.mode & 0777U;
+  entry.mtime_ns = lookup.mtime_ns;
+  entry.ctime_ns = lookup.ctime_ns;
+  entry.inode = lookup.inode;
+  if (S_ISLNK(lookup.mode)) {
+    fill_link(entry, std::move(batch.targets[lookup.entry]));
+    return true;
   }
+  if (S_ISREG(lookup.mode)) {
+    entry.entry.size = lookup.size;
+    ++out_.files;
+    out_.bytes += lookup.size;
+    return true;
+  }
+  warn(base::to_utf8(entry.entry.path) + " is " + kind_of(type_of(lookup.mode)) + " and was left out");
+  return false;
+}
+
+/// What was found by the look-ups into the entries; entries that are none any more go.
+void Walker::settle() {
+  std::vector<std::size_t> gone;
+  for (LookupBatch& batch : ahead_.finish()) {
+    for (const Lookup& lookup : batch.lookups) {
+      if (!fill(batch, lookup)) gone.push_back(lookup.entry);
+    }
+  }
+  if (gone.empty()) return;
+  std::sort(gone.begin(), gone.end());
+  std::size_t kept = gone.front();
+  auto next = gone.begin();
+  for (std::size_t i = kept; i < out_.entries.size(); ++i) {
+    if (next != gone.end() && *next == i) {
+      ++next;
+    } else {
+      out_.entries[kept++] = std::move(out_.entries[i]);
+    }
+  }
+  out_.entries.erase(out_.entries.begin() + static_cast<std::ptrdiff_t>(kept), out_.entries.end());
 }
 
 void Walker::add_directory(int directory) {
@@ -254,7 +275,8 @@ Result<> Walker::visit_directory(int parent, const Name& name, int depth, const 
   return walked;
 }
 
-Result<> Walker::visit(int parent, const Name& name, int depth, const IgnoreMatch& inherited) {
+Result<> Walker::visit(LookupBatch& here, const Name& name, int depth, const IgnoreMatch& inherited) {
+  const int parent = ::dirfd(here.directory.get());
   const bool is_directory = name.type == DT_DIR;
   const std::size_t before = path_.size();
   path_ += name.name;
@@ -267,7 +289,11 @@ Result<> Walker::visit(int parent, const Name& name, int depth, const IgnoreMatc
   }
   if (is_directory) return visit_directory(parent, name, depth, decision);
   if (!base::is_utf8(name.name)) ++odd_names_;
-  add(parent, name);
+  if (name.type != DT_REG && name.type != DT_LNK && name.type != DT_UNKNOWN) {
+    warn(base::to_utf8(shown() + name.name) + " is " + kind_of(name.type) + " and was left out");
+    return {};
+  }
+  add(here, name);
   return {};
 }
 
@@ -291,13 +317,17 @@ Result<> Walker::walk(Directory directory, int depth, const IgnoreMatch& inherit
   }
   const std::size_t entries = out_.entries.size();
   TRY(rules_.enter(fd, path_, has(*names, rules_.base_name()), has(*names, TreeRules::kOwnName)));
-  for (const Name& name : *names) TRY(visit(fd, name, depth, inherited));
+  LookupBatch here{.directory = std::move(directory)};
+  here.lookups.reserve(names->size());
+  for (const Name& name : *names) TRY(visit(here, name, depth, inherited));
   rules_.leave();
   if (depth > 0 && !inherited.decided() && out_.entries.size() == entries) add_directory(fd);
+  ahead_.add(std::move(here));
   return {};
 }
 
 Result<> Walker::finish() {
+  settle();
   if (!unreadable_.empty()) {
     Error error = system_error("read " + name_list(unreadable_, 50), unreadable_errno_);
     error.hint = "change the permissions, or leave them out with a line in .trainctlignore";

@@ -96,7 +96,7 @@ Result<std::string> Store::add_manifest(std::string_view text) const {
 }
 
 Result<base::UniqueFd> Store::use() const {
-  TRY_ASSIGN(base::UniqueFd fd, base::open_file(root_ / "gc.lock", O_RDWR | O_CREAT | O_NOFOLLOW));
+  TRY_ASSIGN(base::UniqueFd fd, base::open_file(root_ / "gc.lock", O_RDONLY | O_CREAT | O_NOFOLLOW));
   while (::flock(fd.get(), LOCK_SH) != 0) {
     if (errno != EINTR) return fail_errno("lock " + (root_ / "gc.lock").string(), errno);
   }

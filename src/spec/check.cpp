@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -91,7 +90,8 @@ class Checker {
     for (const Field& field : table.fields) {
       if (const auto given = in.find(field.name); given != in.end()) imply(field, *given, place, out);
       if (field.required && !out.contains(field.name)) {
-        complain(value_position(place), place.field, "\"" + std::string(field.name) + "\" is missing");
+        complain(value_position(place), place.child(std::string(field.name)).field,
+                 "\"" + std::string(field.name) + "\" is missing");
       }
     }
   }
@@ -384,7 +384,8 @@ class Checker {
     }
     const std::string written = place.field.empty() ? key : place.field + "." + key;
     if (const auto [other, fresh] = written_.emplace(inner.pointer, written); !fresh) {
-      return complain(key_position(inner), "", "\"" + written + "\" and \"" + other->second + "\" say the same thing",
+      return complain(key_position(inner), inner.field,
+                      "\"" + written + "\" and \"" + other->second + "\" say the same thing",
                       "keep only \"" + inner.field + "\"");
     }
     Json* slot = &out;
@@ -438,7 +439,7 @@ class Checker {
     } else {
       hint = known(table);
     }
-    complain(key_position(inner), place.field, std::move(message), std::move(hint));
+    complain(key_position(inner), place.child(key).field, std::move(message), std::move(hint));
     if (!near) return;
     const auto resolved = find_type(table, *near);
     if (!resolved) return;
@@ -503,36 +504,6 @@ Layer check_value(const Json& value, const Type& type, const std::string& field,
   base::LocatedJson document;
   document.value = value;
   return Checker(document, options, errors).run(type, field);
-}
-
-std::string found_text(const Json& value, std::string_view number_text) {
-  if (value.is_string()) {
-    std::string text = *value.get_ptr<const std::string*>();
-    if (text.size() > 60) {
-      std::size_t cut = 57;
-      while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0U) == 0x80U) --cut;
-      text = text.substr(0, cut) + "…";
-    }
-    return "text " + base::dump_json(Json(text));
-  }
-  if (value.is_number()) return "number " + (number_text.empty() ? base::dump_json(value) : std::string(number_text));
-  if (value.is_array()) return value.empty() ? "an empty list" : "a list";
-  if (value.is_object()) return "an object";
-  return base::dump_json(value);
-}
-
-std::string rebase_path(const std::string& path, const std::string& prefix) {
-  if (prefix.empty() || prefix == "." || path.empty()) return path;
-  if (path.front() == '/' || path.front() == '~' || path.starts_with("${{")) return path;
-  const std::size_t colon = path.find(':');
-  if (colon != std::string::npos && colon < path.find('/')) return path;
-  return (std::filesystem::path(prefix) / path).lexically_normal().string();
-}
-
-bool is_name(std::string_view text) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  if (text.empty() || text.size() > 63 || !letter(text.front())) return false;
-  return std::all_of(text.begin(), text.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9') || c == '_'; });
 }
 
 }  // namespace trainctl::spec

@@ -95,7 +95,7 @@ class Schema {
       case Type::Kind::text:
         return text(type);
       case Type::Kind::word:
-        return words_of(type);
+        return words(type);
       case Type::Kind::integer:
         return bounded("integer", type);
       case Type::Kind::number:
@@ -107,16 +107,10 @@ class Schema {
       case Type::Kind::size:
         return Json::object(
             {{"type", Json::array({"string", "integer"})}, {"examples", Json::array({"512MB", "4GiB"})}});
-      case Type::Kind::list: {
-        Json out = Json::object({{"type", "array"}, {"items", of(*type.element)}});
-        if (type.not_empty) out["minItems"] = 1;
-        return out;
-      }
-      case Type::Kind::map: {
-        Json out = Json::object({{"type", "object"}, {"additionalProperties", nullable(of(*type.element))}});
-        if (type.names) out["propertyNames"] = Json::object({{"pattern", kNamePattern}});
-        return out;
-      }
+      case Type::Kind::list:
+        return list(type);
+      case Type::Kind::map:
+        return map(type);
       case Type::Kind::object:
         return reference(type);
       case Type::Kind::command: {
@@ -136,13 +130,25 @@ class Schema {
     return Json::object();
   }
 
-  static Json words_of(const Type& type) {
+  static Json words(const Type& type) {
     Json words = Json::array();
     for (const std::string_view word : type.words) words.push_back(word);
     for (const WordAlias& alias : type.word_aliases) {
       if (alias.name != alias.word) words.push_back(alias.name);
     }
     return Json::object({{"enum", std::move(words)}});
+  }
+
+  Json list(const Type& type) {
+    Json out = Json::object({{"type", "array"}, {"items", of(*type.element)}});
+    if (type.not_empty) out["minItems"] = 1;
+    return out;
+  }
+
+  Json map(const Type& type) {
+    Json out = Json::object({{"type", "object"}, {"additionalProperties", nullable(of(*type.element))}});
+    if (type.names) out["propertyNames"] = Json::object({{"pattern", kNamePattern}});
+    return out;
   }
 
   static Json text(const Type& type) {

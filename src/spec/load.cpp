@@ -38,9 +38,9 @@ std::optional<Layer> choose_profile(const Layer& below, const LoadOptions& optio
 
 std::string clean_name(std::string_view text) {
   std::string name;
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
   for (const char c : text) {
-    const bool plain =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    const bool plain = kPlain.find(c) != std::string_view::npos;
     if (plain && !(name.empty() && (c == '_' || c == '.'))) {
       name.push_back(c);
     } else if (!name.empty() && name.back() != '-') {
@@ -99,6 +99,19 @@ Layer target_layer(const LoadOptions& options, const std::string& target) {
   return layer;
 }
 
+void check_patterns(const LoadOptions& options, const RunConfiguration& config, const Origins& origins,
+                    Errors& errors) {
+  if (!options.check_patterns) return;
+  for (Error& mistake : options.check_patterns(config.metrics.patterns)) {
+    std::string pointer = "/metrics/patterns";
+    const std::size_t open = mistake.field.find('[');
+    if (open != std::string::npos && mistake.field.ends_with(']'))
+      pointer += "/" + mistake.field.substr(open + 1, mistake.field.size() - open - 2);
+    if (const Origin* origin = find_origin(origins, pointer)) mistake.at = origin->at;
+    errors.push_back(std::move(mistake));
+  }
+}
+
 ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& options, Errors& errors) {
   Layer below = merge_below(stack, sources);
   const auto profile = choose_profile(below, options, errors);
@@ -128,6 +141,7 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
   read_run_configuration(merged.value, run.config);
   run.config.target = target;
   for (Error& error : validate(run.config, merged.origins, errors.empty())) errors.push_back(std::move(error));
+  check_patterns(options, run.config, merged.origins, errors);
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   run.merged = std::move(merged.value);
   run.origins = std::move(merged.origins);
@@ -225,7 +239,9 @@ bool is_run_name(std::string_view text) {
 }
 
 std::string describe(const Error& error) {
-  std::string text = error.field.empty() ? error.message : error.field + ": " + error.message;
+  const bool told = error.field.empty() || error.message.starts_with('-') ||
+                    error.message.find('"' + error.field + '"') != std::string::npos;
+  std::string text = told ? error.message : error.field + ": " + error.message;
   if (error.at) {
     text += "   --> " + error.at->file + ":" + std::to_string(error.at->line) + ":" + std::to_string(error.at->column);
   }

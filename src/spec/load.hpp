@@ -37,6 +37,8 @@ struct LoadOptions {
   std::optional<fs::path> user_config = {};  ///< see default_user_config(); a missing file is fine
   /// Defaults of a target, as a fragment in canonical spelling; an empty optional when it has none.
   std::function<std::optional<Json>(const std::string& target)> target_defaults = {};
+  /// Every mistake in metrics.patterns, with field metrics.patterns[i]: the layer that matches them knows.
+  std::function<Errors(const std::vector<std::string>& patterns)> check_patterns = {};
 };
 
 struct LoadedRun {

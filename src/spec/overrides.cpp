@@ -13,41 +13,32 @@ namespace {
 
 /// A flag's text as the JSON its type wants. Where it does not fit it stays text, and the check says what was expected.
 Json parse_by_type(const Type& type, const std::string& text) {
-  const auto json = [&]() -> std::optional<Json> {
+  const auto json = [&]() -> Json {
     auto located = base::parse_located(text, "");
-    if (!located) return std::nullopt;
-    return std::move(located->value);
+    return located ? std::move(located->value) : Json(text);
   };
+  using Kind = Type::Kind;
   if (text == "null") return nullptr;
   const bool bracket = text.starts_with('[') || text.starts_with('{');
   switch (type.kind) {
-    case Type::Kind::text:
-    case Type::Kind::word:
-    case Type::Kind::duration:
-    case Type::Kind::size:
+    case Kind::text:
+    case Kind::word:
+    case Kind::duration:
+    case Kind::size:
       return text;
-    case Type::Kind::integer:
-    case Type::Kind::number:
-    case Type::Kind::boolean:
-      return json().value_or(Json(text));
-    case Type::Kind::list:
-      if (bracket) return json().value_or(Json(text));
-      return Json::array({parse_by_type(*type.element, text)});
-    case Type::Kind::command:
-      return bracket ? json().value_or(Json(text)) : Json(text);
-    case Type::Kind::parameter:
-      if (bracket || text.starts_with('"')) return json().value_or(Json(text));
-      return json().value_or(Json(text));
-    case Type::Kind::map:
-    case Type::Kind::object:
-    case Type::Kind::any:
-      break;
+    case Kind::list:
+      return bracket ? json() : Json::array({parse_by_type(*type.element, text)});
+    case Kind::command:
+      return bracket ? json() : Json(text);
+    default:
+      return json();
   }
-  return json().value_or(Json(text));
 }
 
-void add_error(Errors& errors, const std::string& label, std::string message, std::string hint = {}) {
+void add_error(Errors& errors, const std::string& label, std::string message, std::string hint = {},
+               std::string field = {}) {
   Error error{.code = Errc::invalid, .message = label + ": " + std::move(message)};
+  error.field = std::move(field);
   error.hint = std::move(hint);
   errors.push_back(std::move(error));
 }
@@ -59,7 +50,7 @@ class Builder {
   void assign(const std::string& label, const std::string& dotted, const std::string& text) {
     auto found = find_type(fragment_table(), dotted);
     if (!found) {
-      return add_error(errors_, label, found.error().message, found.error().hint);
+      return add_error(errors_, label, found.error().message, found.error().hint, dotted);
     }
     put(label, *found, text);
   }
@@ -69,7 +60,7 @@ class Builder {
     const std::string label = flag + " " + written;
     const std::size_t equals = written.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return add_error(errors_, label, "expected KEY=VALUE", flag + " " + map_example(map));
+      return add_error(errors_, label, "expected KEY=VALUE", flag + " " + map_example(map), map);
     }
     const FoundType whole = *find_type(fragment_table(), map);
     put(label, {.type = whole.type->element, .path = {map, written.substr(0, equals)}}, written.substr(equals + 1));

@@ -179,12 +179,14 @@ const Table& table_of<Metrics>() {
   static const Table table{
       .name = "metrics",
       .doc = "What is measured.",
-      .fields = {field("primary", &T::primary, "The metric runs are compared by."),
-                 word_field("goal", &T::goal, {{"maximize", Goal::maximize}, {"minimize", Goal::minimize}},
-                            "Whether more or less of it is better; default maximize."),
-                 field("patterns", &T::patterns,
-                       "Metrics in the script's output: \"epoch {step}: loss {loss}\", or a PCRE with named groups."),
-                 field("system", &T::system, "Sampling of the machine; false turns it off.")},
+      .fields =
+          {field("primary", &T::primary, "The metric runs are compared by."),
+           word_field(
+               "goal", &T::goal, {{"maximize", Goal::maximize}, {"minimize", Goal::minimize}},
+               "Whether more or less of it is better; default by its name (loss, error: minimize), else maximize."),
+           field("patterns", &T::patterns,
+                 "Metrics in the script's output: \"epoch {step}: loss {loss}\", or a PCRE with named groups."),
+           field("system", &T::system, "Sampling of the machine; false turns it off.")},
       .aliases = {{"primary_metric", "primary"}}};
   return table;
 }

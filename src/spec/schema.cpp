@@ -106,6 +106,14 @@ std::string bounds(const Type& type) {
   if (low) return " of at least " + std::to_string(type.minimum);
   return high ? " of at most " + std::to_string(type.maximum) : "";
 }
+
+std::string words_text(const Type& type) {
+  std::string text = type.words.size() == 1 ? "" : "one of ";
+  for (std::size_t i = 0; i < type.words.size(); ++i) {
+    text += (i == 0 ? "\"" : ", \"") + std::string(type.words[i]) + "\"";
+  }
+  return text;
+}
 }  // namespace
 
 std::string expectation(const Type& type) {
@@ -125,7 +133,6 @@ std::string expectation(const Type& type) {
     case Type::Kind::list:
       return "a list";
     case Type::Kind::map:
-      return "an object";
     case Type::Kind::object:
       return "an object";
     case Type::Kind::command:
@@ -137,11 +144,7 @@ std::string expectation(const Type& type) {
     case Type::Kind::word:
       break;
   }
-  std::string text = type.words.size() == 1 ? "" : "one of ";
-  for (std::size_t i = 0; i < type.words.size(); ++i) {
-    text += (i == 0 ? "\"" : ", \"") + std::string(type.words[i]) + "\"";
-  }
-  return text;
+  return words_text(type);
 }
 
 }  // namespace trainctl::spec

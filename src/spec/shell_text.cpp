@@ -76,22 +76,16 @@ class Scanner {
     if (next_is("$((")) return enter(Mode::arithmetic, 3);
     if (next_is("$(")) return enter(Mode::substitution, 2);
     if (next_is("${") && top().mode != Mode::arithmetic) return enter(Mode::brace, 2);
-    switch (top().mode) {
-      case Mode::double_quotes:
-        return leave_or_copy("\"");
-      case Mode::arithmetic:
-        return arithmetic();
-      case Mode::brace:
-        if (c == '}') return leave(1);
-        break;
-      case Mode::substitution:
-        if (c == ')') return leave(1);
-        break;
-      case Mode::command:
-        break;
-    }
+    const Mode mode = top().mode;
+    if (mode == Mode::double_quotes) return leave_or_copy("\"");
+    if (mode == Mode::arithmetic) return arithmetic();
+    if (closes(mode, c)) return leave(1);
     if (top().quoted) return top().mode == Mode::brace && c == '"' ? enter(Mode::double_quotes, 1) : copy(1);
     unquoted(c);
+  }
+
+  static bool closes(Mode mode, char c) {
+    return (mode == Mode::brace && c == '}') || (mode == Mode::substitution && c == ')');
   }
 
   void unquoted(char c) {

@@ -6,6 +6,7 @@
 
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
+#include "base/text.hpp"
 #include "spec/run_tables.hpp"
 
 namespace trainctl::spec {
@@ -23,6 +24,16 @@ std::string prefix_between(const fs::path& folder, const fs::path& base) {
 
 fs::path parent_or_here(const fs::path& file) {
   return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+/// "/secrets/0/command" as people write it: secrets[0].command.
+std::string field_of(const std::string& pointer) {
+  std::string field;
+  for (const std::string& part : base::split(pointer.substr(1), '/')) {
+    const bool number = part.find_first_not_of("0123456789") == std::string::npos;
+    field += number ? "[" + part + "]" : (field.empty() ? "" : ".") + part;
+  }
+  return field;
 }
 
 /// Files of other kinds get one clear sentence instead of a list of unknown fields.
@@ -212,6 +223,7 @@ void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
   const auto refuse = [&](const std::string& pointer, const std::string& what) {
     Error error{.code = Errc::denied, .message = what + " in " + file.string() + " needs your trust"};
     if (const Origin* origin = find_origin(layer.origins, pointer)) error.at = origin->at;
+    error.field = field_of(pointer);
     error.hint =
         "a project's settings may not define commands: move it to the run configuration or to your own settings";
     errors_.push_back(std::move(error));

@@ -24,6 +24,24 @@ bool is_control_free(std::string_view text) {
                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
 }
 
+/// What fits only a program of the other kind: arguments, parameter_style and shell.
+void check_command_text(const RunConfiguration& config, bool any, Complaints& out) {
+  const bool text = config.command && std::holds_alternative<std::string>(*config.command);
+  if (!text) {
+    if (any && out.written("/shell"))
+      out.add("/shell", "shell", "only a command text is run by a shell", "write \"command\": \"…\", or remove it");
+    return;
+  }
+  if (!config.arguments.empty()) {
+    out.add("/arguments", "arguments", "a command text takes no arguments", "write them into the text");
+  }
+  if (out.written("/parameter_style") && config.parameter_style != ParameterStyle::env &&
+      config.parameter_style != ParameterStyle::none) {
+    out.add("/parameter_style", "parameter_style", "nothing is appended to a command text",
+            "use ${{parameters.x}} in the text");
+  }
+}
+
 void check_program(const RunConfiguration& config, bool complete, Complaints& out) {
   std::vector<std::string> given;
   if (config.script) given.emplace_back("script");
@@ -36,18 +54,7 @@ void check_program(const RunConfiguration& config, bool complete, Complaints& ou
     out.add("/" + given.back(), given.back(), "\"" + given[0] + "\" and \"" + given.back() + "\" exclude each other",
             "keep one of them");
   }
-  const bool text = config.command && std::holds_alternative<std::string>(*config.command);
-  if (text && !config.arguments.empty()) {
-    out.add("/arguments", "arguments", "a command text takes no arguments", "write them into the text");
-  }
-  if (text && out.written("/parameter_style") && config.parameter_style != ParameterStyle::env &&
-      config.parameter_style != ParameterStyle::none) {
-    out.add("/parameter_style", "parameter_style", "nothing is appended to a command text",
-            "use ${{parameters.x}} in the text");
-  }
-  if (!text && out.written("/shell") && !given.empty()) {
-    out.add("/shell", "shell", "only a command text is run by a shell", "write \"command\": \"…\", or remove it");
-  }
+  check_command_text(config, !given.empty(), out);
 }
 
 void check_script(const RunConfiguration& config, Complaints& out) {
@@ -82,6 +89,13 @@ void check_script(const RunConfiguration& config, Complaints& out) {
   }
 }
 
+void check_tags(const RunConfiguration& config, Complaints& out) {
+  for (const auto& [key, value] : config.tags) {
+    if (!key.empty() && key.find_first_of("= \t\n") == std::string::npos && is_control_free(key)) continue;
+    out.add(base::pointer_append("/tags", key), "tags", "\"" + key + "\" cannot be a tag", "no blanks and no =");
+  }
+}
+
 void check_names(const RunConfiguration& config, Complaints& out) {
   if (config.name && !is_run_name(*config.name)) {
     out.add("/name", "name", "\"" + *config.name + "\" cannot name a run",
@@ -100,10 +114,7 @@ void check_names(const RunConfiguration& config, Complaints& out) {
     out.add("/in_place", "in_place", "only a local run can use the source directory itself",
             "remove it, or use \"target\": \"local\"");
   }
-  for (const auto& [key, value] : config.tags) {
-    if (!key.empty() && key.find_first_of("= \t\n") == std::string::npos && is_control_free(key)) continue;
-    out.add(base::pointer_append("/tags", key), "tags", "\"" + key + "\" cannot be a tag", "no blanks and no =");
-  }
+  check_tags(config, out);
 }
 
 void check_parameters(const RunConfiguration& config, Complaints& out) {

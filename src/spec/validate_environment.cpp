@@ -83,46 +83,48 @@ void check_indexes(const PythonEnvironment& python, Complaints& out) {
   }
 }
 
+void check_torch_backend(const std::string& backend, Complaints& out) {
+  const bool numbered = backend.starts_with("cu") && backend.size() > 3 &&
+                        backend.find_first_not_of("0123456789", 2) == std::string::npos;
+  if (backend == "auto" || backend == "cpu" || numbered) return;
+  out.add(std::string(kPython) + "torch_backend", "environment.python.torch_backend",
+          "expected \"auto\", \"cpu\" or a CUDA version such as \"cu124\", found text \"" + backend + "\"");
+}
+
+void check_python(const PythonEnvironment& python, Complaints& out) {
+  check_sources(python, out);
+  check_packages(python, out);
+  check_indexes(python, out);
+  if (python.version && !is_version(*python.version)) {
+    out.add(std::string(kPython) + "version", "environment.python.version",
+            "\"" + *python.version + "\" is not a version of Python", "like \"3.11\" or \"3.11.7\"");
+  }
+  if (python.torch_backend) check_torch_backend(*python.torch_backend, out);
+}
+
+void check_container(const ContainerEnvironment& container, Complaints& out) {
+  const std::string pointer = "/environment/container";
+  if (container.image && container.dockerfile) {
+    out.add(pointer + "/dockerfile", "environment.container", "\"image\" and \"dockerfile\" exclude each other",
+            "keep one of them");
+  } else if (!container.image && !container.dockerfile) {
+    out.add(pointer, "environment.container", "there is no image", "write \"image\" or \"dockerfile\"");
+  }
+  if (container.context && !container.dockerfile) {
+    out.add(pointer + "/context", "environment.container.context", "only a Dockerfile has a context",
+            "add \"dockerfile\"");
+  }
+  if (container.image && (container.image->empty() || container.image->front() == '-')) {
+    out.add(pointer + "/image", "environment.container.image", "this cannot be an image's name");
+  }
+}
+
 }  // namespace
 
 void check_environment(const RunConfiguration& config, Complaints& out) {
   if (!config.environment) return;
-  if (config.environment->python) {
-    const PythonEnvironment& python = *config.environment->python;
-    check_sources(python, out);
-    check_packages(python, out);
-    check_indexes(python, out);
-    if (python.version && !is_version(*python.version)) {
-      out.add(std::string(kPython) + "version", "environment.python.version",
-              "\"" + *python.version + "\" is not a version of Python", "like \"3.11\" or \"3.11.7\"");
-    }
-    if (python.torch_backend) {
-      const std::string& backend = *python.torch_backend;
-      const bool numbered = backend.starts_with("cu") && backend.size() > 3 &&
-                            backend.find_first_not_of("0123456789", 2) == std::string::npos;
-      if (backend != "auto" && backend != "cpu" && !numbered) {
-        out.add(std::string(kPython) + "torch_backend", "environment.python.torch_backend",
-                "expected \"auto\", \"cpu\" or a CUDA version such as \"cu124\", found text \"" + backend + "\"");
-      }
-    }
-  }
-  if (config.environment->container) {
-    const ContainerEnvironment& container = *config.environment->container;
-    const std::string pointer = "/environment/container";
-    if (container.image && container.dockerfile) {
-      out.add(pointer + "/dockerfile", "environment.container", "\"image\" and \"dockerfile\" exclude each other",
-              "keep one of them");
-    } else if (!container.image && !container.dockerfile) {
-      out.add(pointer, "environment.container", "there is no image", "write \"image\" or \"dockerfile\"");
-    }
-    if (container.context && !container.dockerfile) {
-      out.add(pointer + "/context", "environment.container.context", "only a Dockerfile has a context",
-              "add \"dockerfile\"");
-    }
-    if (container.image && (container.image->empty() || container.image->front() == '-')) {
-      out.add(pointer + "/image", "environment.container.image", "this cannot be an image's name");
-    }
-  }
+  if (config.environment->python) check_python(*config.environment->python, out);
+  if (config.environment->container) check_container(*config.environment->container, out);
 }
 
 }  // namespace trainctl::spec

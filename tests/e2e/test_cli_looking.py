@@ -272,3 +272,35 @@ def test_stdout_on_a_full_device(trainctl):
                                    ["env", "ls"], ["store", "check"]])
 def test_commands_without_a_run(trainctl, words):
     assert trainctl.ok(*words).error == "" or words[0] in ("env", "store")
+
+
+def test_best_is_what_the_goal_says(trainctl, project):
+    project.script("import trainctl\nfor step, loss in enumerate([0.5, 0.2, 0.9]):\n"
+                   "    trainctl.log(loss=loss, accuracy=1 - loss, other=loss, step=step)\n")
+    project.spec(script="train.py", metrics={"primary": "other", "goal": "minimize"})
+    trainctl.ok("submit", "a.run.json")
+    wanted = {"loss": 0.2, "accuracy": 0.8, "other": 0.2}
+    for metrics in (trainctl.json("show", "@")["metrics"], trainctl.json("ls")["items"][0]["metrics"],
+                    {item["name"]: item for item in trainctl.json("metrics", "@")["items"]}):
+        assert {name: metrics[name]["best"] for name in wanted} == wanted, metrics
+    table = trainctl.ok("metrics", "@").text
+    assert re.search(r"^\* other .*0\.2 @ 1", table, re.M) and re.search(r"^accuracy .*0\.8 @ 1", table, re.M), table
+    project.spec(script="train.py", metrics={"primary": "loss"})  # no goal: its name says it
+    trainctl.ok("submit", "a.run.json")
+    assert trainctl.json("show", "--plan", "@")["metrics"]["goal"] == "minimize"
+    assert trainctl.json("show", "@")["metrics"]["loss"]["best"] == 0.2
+
+
+def test_a_run_that_a_run_started_knows_its_parent(trainctl, project):
+    project.script("import subprocess\nsubprocess.run(['trainctl', 'run', '--', 'true'], check=True)\n")
+    trainctl.ok("run", "train.py")
+    parent = next(item for item in trainctl.json("ls")["items"] if item["name"] == "train-1")
+    listed = trainctl.ok("ls", "--where", f"parent = {parent['id']}", "--columns", "name", "--csv").text
+    assert listed.splitlines() == ["name", "true-1"], listed
+
+
+def test_outputs_that_are_not_there(trainctl):
+    trainctl.ok("run", "--", "true")
+    done = trainctl.run("outputs", "@", "--copy", "out", code=4)
+    assert "no outputs to copy" in done.error and done.error.count("error:") == 1, done
+    assert "no outputs" in trainctl.ok("outputs", "@").error

@@ -261,3 +261,15 @@ def test_packages_that_do_not_exist(trainctl, project):
     assert trainctl.json("show", "@")["cause"] == "environment"
     assert trainctl.ok("logs", "--environment", "@").out
 
+
+
+def test_an_option_behind_the_script_is_the_scripts_and_is_said(trainctl, project):
+    project.script("import sys\nprint(sys.argv[1:])\n")
+    done = trainctl.ok("run", "train.py", "--detach")
+    assert done.out == b"['--detach']\n" and "trainctl run --detach train.py" in done.error, done
+    assert "goes to the script" not in trainctl.ok("run", "train.py", "--lr", "1").error
+
+
+def test_a_missing_argument_shows_the_usage(trainctl):
+    assert "usage: trainctl cancel [OPTIONS] run…" in trainctl.run("cancel", code=2).error
+    assert "usage: trainctl env show" in trainctl.run("env", "show", code=2).error

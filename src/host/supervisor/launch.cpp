@@ -34,9 +34,11 @@ void replace_all(std::string& text, std::string_view mark, const std::string& by
 /// What only the attempt knows, in place of its marks (see format::kOutputsMark and kResumeMark).
 struct Marks {
   std::string outputs;
+  std::string inputs;
   std::string resume;
   [[nodiscard]] std::string fill(std::string text) const {
     replace_all(text, format::kOutputsMark, outputs);
+    replace_all(text, format::kInputsMark, inputs);
     replace_all(text, format::kResumeMark, resume);
     return text;
   }
@@ -133,7 +135,8 @@ void set_run_variables(const format::Plan& plan, const format::RunPaths& run, in
   variables.set("TRAINCTL_OUTPUTS", paths.outputs());
   variables.set("TRAINCTL_METRICS", paths.metrics());
   for (const format::PlanInput& input : plan.inputs) {
-    variables.set(variable_name("TRAINCTL_INPUT_", input.name), input.path);
+    variables.set(variable_name("TRAINCTL_INPUT_", input.name),
+                  input.is_copied() ? (paths.inputs() / input.copy_path()).string() : input.path);
   }
   for (const format::PlanOutput& output : plan.outputs) {
     variables.set(variable_name("TRAINCTL_OUTPUT_", output.name), paths.outputs() / output.path);
@@ -244,7 +247,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   launch.log = paths.log(rank);
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));
-  const Marks marks{paths.outputs(), resume_path(plan, run, attempt)};
+  const Marks marks{paths.outputs(), paths.inputs(), resume_path(plan, run, attempt)};
   Variables variables = base_variables(plan, prepared, marks);
   TRY(set_secrets(plan, run, variables));
   set_run_variables(plan, run, attempt, variables);

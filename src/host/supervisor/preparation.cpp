@@ -76,6 +76,30 @@ Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int at
   return {};
 }
 
+/// The attempt's own copies of inputs, for scripts that write to them. Links inside stay links, a file that the input
+/// itself leads to is copied.
+Result<> copy_inputs(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  namespace fs = std::filesystem;
+  for (const format::PlanInput& input : plan.inputs) {
+    if (!input.is_copied()) continue;
+    const fs::path to = run.attempt(attempt).inputs() / input.copy_path();
+    TRY(base::remove_tree(to));  // half of it, when a supervisor was killed here
+    TRY(base::make_directories(to.parent_path()));
+    std::error_code problem;
+    const fs::path from = fs::canonical(input.path, problem);
+    if (!problem) fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, problem);
+    if (problem) {
+      return fail(problem == std::errc::no_space_on_device ? Errc::store : Errc::io,
+                  "cannot copy the input " + input.name + " from " + input.path + ": " + problem.message());
+    }
+  }
+  return {};
+}
+
+bool copies_inputs(const format::Plan& plan) {
+  return std::any_of(plan.inputs.begin(), plan.inputs.end(), [](const auto& input) { return input.is_copied(); });
+}
+
 /// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.
 Result<> prepare_work(const format::Plan& plan, const format::RunPaths& run, int attempt) {
   const format::AttemptPaths paths = run.attempt(attempt);
@@ -173,7 +197,7 @@ PreparationResult died(int status) {
 }  // namespace
 
 bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
-  if (!plan.environment.is_null() || resumes(plan, attempt) || uses_mpi(plan)) return false;
+  if (!plan.environment.is_null() || resumes(plan, attempt) || copies_inputs(plan) || uses_mpi(plan)) return false;
   if (!has_snapshot(plan)) return true;
   const auto files = plan.source.value("files", kNotQuick);
   const auto bytes = plan.source.value("bytes", kNotQuick);
@@ -181,15 +205,16 @@ bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
 }
 
 std::string preparation_message(const format::Plan& plan) {
-  return plan.environment.is_null() ? "copying the source" : "preparing the environment";
+  if (!plan.environment.is_null()) return "preparing the environment";
+  return copies_inputs(plan) ? "copying source and inputs" : "copying the source";
 }
 
 PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run,
                                   const PreparationOptions& options) {
   if (options.work) {
-    if (auto work = prepare_work(plan, run, options.attempt); !work) {
-      return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
-    }
+    auto work = copy_inputs(plan, run, options.attempt);
+    if (work) work = prepare_work(plan, run, options.attempt);
+    if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
   if (plan.environment.is_null()) return with_mpi(plan, Prepared{});
   const auto built = build_environment(plan, run, options.attempt);

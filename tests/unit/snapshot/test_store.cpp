@@ -95,8 +95,33 @@ TEST_CASE("store: damage is found") {
   std::fstream(pack, std::ios::in | std::ios::out | std::ios::binary).seekp(1000) << "damage";
   auto report = check(opened(tree));
   REQUIRE(report);
-  CHECK(report->problems.size() == 1);
+  REQUIRE(report->problems.size() == 2);  // the blob, and what it is part of
+  CHECK(report->problems[1] == "snapshot " + snapshot.digest + ": the content of a is damaged");
   CHECK_FALSE(materialise(opened(tree), snapshot.digest, tree.root() / "copy", {.verify = true}));
+}
+
+TEST_CASE("store: what is damaged is forgotten and stored anew") {
+  const Tree tree;
+  tree.write("a", noise(5000, 1));
+  tree.write("b", noise(5000, 3));
+  tree.write("big", noise(2U << 20U, 2));
+  const Snapshot snapshot = tree.taken();
+  std::fstream(tree.store() / "snapshots/packs/000001.pack", std::ios::in | std::ios::out | std::ios::binary)
+          .seekp(1000)
+      << "damage";
+  for (const auto& entry : fs::recursive_directory_iterator(tree.store() / "snapshots/objects")) {
+    if (entry.is_regular_file()) fs::resize_file(entry.path(), 1000);
+  }
+  const auto mended = mend(opened(tree));
+  REQUIRE(mended);
+  CHECK(mended->blobs == 1);
+  CHECK(mended->damaged_blobs == 2);
+  CHECK(mended->damaged_manifests == 1);
+  CHECK_FALSE(opened(tree).has(snapshot.digest));
+  const Snapshot again = tree.taken();
+  CHECK(again.digest == snapshot.digest);
+  CHECK(again.read_files == 2);
+  require_sound(tree);
 }
 
 TEST_CASE("store: a torn index record and a torn pack tail are passed over") {

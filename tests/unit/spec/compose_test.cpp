@@ -68,7 +68,7 @@ TEST_CASE("two words for one thing are an error", "[compose]") {
       problems_of(folder, R"({"script": "a.py", "node_count": 2, "resources": {"nodes": 2}})") ==
       "\"node_count\" and \"resources.nodes\" say the same thing   --> a.json:1:20   (keep only \"resources.nodes\")");
   CHECK(problems_of(folder, R"({"script": "a.py", "compute": "a", "compute_target": "b"})") ==
-        "\"compute_target\" and \"compute\" say the same thing   --> a.json:1:36   (keep only \"target\")");
+        "target: \"compute_target\" and \"compute\" say the same thing   --> a.json:1:36   (keep only \"target\")");
 }
 
 TEST_CASE("values merge in the documented order", "[compose]") {
@@ -143,7 +143,7 @@ TEST_CASE("extends that goes round is found", "[compose]") {
   folder.write("a.json", R"({"script": "a.py", "extends": "b.json"})");
   folder.write("b.json", R"({"extends": "a.json"})");
   CHECK(problems(load_run({.path = folder / "a.json"}), folder) ==
-        "extends: \"extends\" goes round in a circle: a.json   --> b.json:1:13");
+        "\"extends\" goes round in a circle: a.json   --> b.json:1:13");
   CHECK(problems_of(folder, R"({"script": "a.py", "extends": "no.json"})").find("--> a.json:1:31") !=
         std::string::npos);
 }
@@ -157,7 +157,8 @@ TEST_CASE("a project cannot run commands of its own", "[compose]") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error()[0].code == Errc::denied);
   CHECK(problems(refused, folder)
-            .starts_with("a secret's command in trainctl.json needs your trust   --> trainctl.json:1:39"));
+            .starts_with(
+                "secrets[0].command: a secret's command in trainctl.json needs your trust   --> trainctl.json:1:39"));
   options.project_trusted = true;
   CHECK(load_run(options));
   options = {.path = folder / "a.json", .use_project = false};

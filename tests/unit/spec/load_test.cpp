@@ -97,7 +97,7 @@ TEST_CASE("all mistakes of a file come in one go", "[load]") {
             "unknown field \"enviroment\", did you mean \"environment\"?   --> " + file + ":3:3",
             "environment.python.version: expected text, found number 3.11   --> " + file +
                 ":3:42   (write \"3.11\": as a number 3.10 would mean 3.1)",
-            "environment.python: unknown field \"pakages\", did you mean \"packages\"?   --> " + file + ":3:48",
+            "environment.python.pakages: unknown field \"pakages\", did you mean \"packages\"?   --> " + file + ":3:48",
             "limits.timeout: expected a duration such as \"90s\", \"20m\" or \"2h30m\", found number 7200   --> " +
                 file + ":4:26   (write \"7200s\" if seconds are meant)",
             "shell: expected one of \"bash\", \"sh\", found text \"bsh\"   --> " + file +

@@ -31,7 +31,7 @@ TEST_CASE("contradictions are named where they stand", "[validate]") {
       {"{}", "there is nothing to run   (write \"script\": \"train.py\", or \"module\", or \"command\")"},
       {"{\"scrpt\": \"a.py\"}", "unknown field \"scrpt\", did you mean \"script\"?   --> a.json:1:2"},
       {R"({"script": "a.py", "command": "b"})",
-       "command: \"script\" and \"command\" exclude each other   --> a.json:1:31   (keep one of them)"},
+       "\"script\" and \"command\" exclude each other   --> a.json:1:31   (keep one of them)"},
       {R"({"script": "../a.py"})",
        "script: the script has to be inside the source directory   --> a.json:1:12   (set \"source_directory\" to a "
        "folder "
