@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,7 @@
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/text.hpp"
+#include "cli/all_ranks.hpp"
 #include "cli/attach.hpp"
 #include "cli/commands.hpp"
 #include "cli/index_view.hpp"
@@ -30,6 +32,7 @@ struct LogsArguments {
   std::optional<std::uint64_t> tail;
   std::string since;
   bool timestamps = false;
+  std::string rank_text = "0";  ///< a number, or "all"
   int rank = 0;
   std::optional<int> attempt;
   bool verify = false;
@@ -187,6 +190,26 @@ int logs_action(Context& context, const LogsArguments& arguments) {
                           .from = *from});
 }
 
+int all_ranks_action(Context& context, const LogsArguments& arguments) {
+  if (arguments.tail || !arguments.since.empty() || arguments.timestamps || arguments.verify || arguments.environment) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "--rank all shows whole logs",
+                                 .hint = "for the other options name one rank"});
+  }
+  const auto store = archive::Store::open();
+  if (!store) return report(context, store.error());
+  const auto id = store->resolve(arguments.run);
+  if (!id) return report(context, id.error());
+  const format::RunPaths run = store->run(*id);
+  if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
+    return report(context, supervised.error());
+  const auto state = format::fold_run(run);
+  if (!state) return report(context, state.error());
+  std::optional<int> attempt = arguments.attempt;
+  if (!attempt && state->attempt > 0 && !arguments.follow) attempt = state->attempt;
+  return show_all_ranks(context, run, attempt, arguments.follow);
+}
+
 Action configure(Options& app) {
   const auto arguments = std::make_shared<LogsArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
@@ -195,11 +218,22 @@ Action configure(Options& app) {
   app.add_option("--since", arguments->since, "Only what was written since then: 10m, 2h, or a time")
       ->type_name("TIME");
   app.add_flag("-t,--timestamps", arguments->timestamps, "The time before each line");
-  app.add_option("--rank", arguments->rank, "This rank's log")->type_name("N")->non_negative();
+  app.add_option("--rank", arguments->rank_text, "This rank's log, or all: each line with its rank in front")
+      ->type_name("N|all");
   app.add_option("--attempt", arguments->attempt, "This attempt's log; the last one when left out")->type_name("N");
   app.add_flag("--verify", arguments->verify, "Print size and SHA-256 and compare with what the end recorded");
   app.add_flag("--environment", arguments->environment, "The log of building the environment");
-  return [arguments](Context& context) { return logs_action(context, *arguments); };
+  return [arguments](Context& context) {
+    if (arguments->rank_text == "all") return all_ranks_action(context, *arguments);
+    const std::string& text = arguments->rank_text;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), arguments->rank);
+    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || arguments->rank < 0) {
+      return report(context, Error{.code = Errc::invalid,
+                                   .message = "--rank: \"" + text + "\" is not a rank",
+                                   .hint = "a number from 0, or all"});
+    }
+    return logs_action(context, *arguments);
+  };
 }
 
 }  // namespace

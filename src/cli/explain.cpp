@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.hpp"
+#include "cli/explain_distribution.hpp"
 #include "cli/explain_script.hpp"
 #include "engine/prepare.hpp"
 #include "host/environment/environment.hpp"
@@ -81,7 +82,8 @@ void explain_command(Report& out, const format::Plan& plan, const std::vector<st
   for (const std::string& part : argv) line += (line.empty() ? "" : " ") + base::shell_quote(part);
   out.text(line);
   out.row("directory", plan.working_directory == "." ? "" : plan.working_directory);
-  if (plan.processes_per_node > 1) out.row("processes", std::to_string(plan.processes_per_node));
+  out.row("distribution", distribution_text(plan));
+  if (plan.resume_from) out.row("resume from", plan.resume_from->path);
   for (const auto& item : plan.parameters.items()) out.row("parameter", item.key() + " = " + word(item.value()));
   for (const auto& [key, value] : plan.variables) out.row("variable", key + "=" + value);
   for (const std::string& secret : plan.secrets) out.row("secret", secret);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/text.hpp"
+#include "cli/explain_distribution.hpp"
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
 
@@ -15,8 +16,9 @@ struct Mark {
   std::string_view mark;
   std::string_view variable;
 };
-constexpr std::array<Mark, 2> kMarks = {
-    {{format::kOutputsMark, "$TRAINCTL_OUTPUTS"}, {format::kInputsMark, "$work/inputs"}}};
+constexpr std::array<Mark, 3> kMarks = {{{format::kOutputsMark, "$TRAINCTL_OUTPUTS"},
+                                         {format::kInputsMark, "$work/inputs"},
+                                         {format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}};
 
 /// A word for a shell, with the attempt's folders as variables.
 std::string script_word(const std::string& word) {
@@ -53,6 +55,7 @@ std::string variable_lines(const format::Plan& plan) {
   std::string text = "export TRAINCTL_OUTPUTS=\"$work/outputs\"\nmkdir -p \"$TRAINCTL_OUTPUTS\"\n";
   if (!plan.in_place()) text += "ln -sfn \"$TRAINCTL_OUTPUTS\" outputs\n";
   text += "export PYTHONUNBUFFERED=1\n";
+  if (plan.resume_from) text += "export TRAINCTL_RESUME_FROM=" + base::shell_quote(plan.resume_from->path) + "\n";
   for (const format::PlanInput& input : plan.inputs) {
     std::string value = base::shell_quote(input.path);
     if (input.is_copied()) {
@@ -80,7 +83,7 @@ std::string command_line(const format::Plan& plan) {
   if (kind == Kind::python_module || kind == Kind::shell) text += " " + argv.at(1);
   for (std::size_t i = kind == Kind::exec ? 1 : 0; i < plan.command.argv.size(); ++i)
     text += " " + script_word(plan.command.argv[i]);
-  return text + "\n";
+  return text;
 }
 
 std::string environment_lines(const engine::Prepared& prepared) {
@@ -157,7 +160,7 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
       ".\nset -euo pipefail\n";
   text += "work=$(mktemp -d)\n" + source_lines(prepared) + environment_lines(prepared) + variable_lines(plan);
   if (plan.working_directory != ".") text += "cd " + base::shell_quote(plan.working_directory) + "\n";
-  text += command_line(plan);
+  text += by_hand(plan, command_line(plan)) + "\n";
   return text + "echo \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
 }
 

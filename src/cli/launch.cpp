@@ -35,6 +35,13 @@ std::string headline(const Context& context, const engine::Prepared& prepared) {
   return context.err.paint(Style::bold, plan.name) + "  " + context.err.paint(Style::dim, printable(text));
 }
 
+/// A path counts from here, not from the file.
+std::string resume_text(const std::string& given) {
+  std::error_code ignored;
+  const bool is_path = given.find('/') != std::string::npos && !given.starts_with("run:");
+  return is_path ? std::filesystem::absolute(given, ignored).string() : given;
+}
+
 int detached(Context& context, const format::RunPaths& run, const format::Plan& plan) {
   if (context.json) {
     const auto state = format::fold_run(run);
@@ -63,6 +70,8 @@ void add_launch_options(Options& app, LaunchArguments& arguments) {
       ->type_name("KEY=VALUE")
       ->one_value_each();
   app.add_option("--profile", arguments.profile, "Apply a profile of the file")->type_name("NAME");
+  app.add_option("--resume", arguments.resume, "Go on from the outputs of this run, or from this path")
+      ->type_name("RUN");
   app.add_flag("-d,--detach", arguments.detach, "Do not follow; print the run's name");
   app.add_flag("--in-place", arguments.in_place, "Run in the source directory itself, without a copy");
   app.add_flag("--require-clean", arguments.require_clean, "Refuse to run with uncommitted changes");
@@ -76,6 +85,7 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
   if (arguments.overrides.target)
     options.overrides.target = target::anchor_target(*arguments.overrides.target, std::filesystem::current_path());
   if (arguments.in_place) options.overrides.set.emplace_back("in_place=true");
+  if (!arguments.resume.empty()) options.overrides.set.push_back("resume_from=" + resume_text(arguments.resume));
   if (!arguments.profile.empty()) options.profile = arguments.profile;
   options.user_config = spec::default_user_config();
   options.check_patterns = [](const std::vector<std::string>& patterns) { return host::check_patterns(patterns); };

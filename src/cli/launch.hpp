@@ -15,6 +15,7 @@ namespace trainctl::cli {
 struct LaunchArguments {
   spec::Overrides overrides;
   std::string profile;
+  std::string resume;  ///< a run or a path to go on from
   bool detach = false;
   bool in_place = false;
   bool require_clean = false;

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -74,6 +75,39 @@ void map_data(const spec::LoadedRun& run, format::Plan& plan) {
   for (const spec::Secret& secret : run.config.secrets) plan.secrets.push_back(secret.name);
 }
 
+void map_distribution(const spec::RunConfiguration& config, format::Plan& plan) {
+  if (!config.distribution) return;
+  const spec::Distribution& from = *config.distribution;
+  const auto gpus = config.resources.gpus.value_or(0);
+  const std::int64_t per_node = from.processes_per_node.value_or(std::max<std::int64_t>(gpus, 1));
+  plan.processes_per_node = static_cast<int>(per_node);
+  format::PlanDistribution to;
+  switch (from.type) {
+    case spec::DistributionType::processes:
+      to.type = "processes";
+      break;
+    case spec::DistributionType::pytorch:
+      to.type = "pytorch";
+      to.backend = from.backend.value_or("");
+      break;
+    case spec::DistributionType::mpi:
+      to.type = "mpi";
+      break;
+    case spec::DistributionType::tensorflow:
+      to.type = "tensorflow";
+      to.parameter_servers = static_cast<int>(from.parameter_server_count.value_or(0));
+      to.chief = from.chief.value_or(to.parameter_servers > 0);
+      to.evaluator = from.evaluator;
+      // With parameter servers one worker is the usual size; without them the processes are the workers.
+      to.workers = static_cast<int>(from.worker_count.value_or(
+          to.parameter_servers > 0 && !from.processes_per_node ? 1 : per_node * config.resources.nodes));
+      const std::int64_t ranks = to.workers + to.parameter_servers + int{to.chief} + int{to.evaluator};
+      plan.processes_per_node = static_cast<int>((ranks + config.resources.nodes - 1) / config.resources.nodes);
+      break;
+  }
+  plan.distribution = to;
+}
+
 /// As written, else as the name of the primary metric says.
 std::string goal_of(const spec::LoadedRun& run) {
   const spec::Metrics& metrics = run.config.metrics;
@@ -89,7 +123,7 @@ void map_rules(const spec::LoadedRun& run, format::Plan& plan) {
   plan.resources.cpus = config.resources.cpus;
   if (config.resources.memory) plan.resources.memory = config.resources.memory->bytes;
   if (config.resources.gpus) plan.resources.gpus = static_cast<int>(*config.resources.gpus);
-  if (config.distribution) plan.processes_per_node = static_cast<int>(config.distribution->processes_per_node);
+  map_distribution(config, plan);
   plan.limits = {config.limits.timeout, config.limits.queue_timeout, config.limits.start_timeout, config.limits.idle};
   plan.retry = {static_cast<int>(config.retry.max), config.retry.on, config.retry.backoff, config.retry.resume};
   plan.stop = {config.stop.signal, config.stop.grace, config.stop.warn, config.stop.warn_signal};

@@ -15,6 +15,7 @@
 #include "base/ulid.hpp"
 #include "engine/inputs.hpp"
 #include "engine/plan_mapping.hpp"
+#include "engine/resume.hpp"
 #include "engine/secrets.hpp"
 #include "engine/supervision.hpp"
 #include "host/resources/capacity.hpp"
@@ -177,6 +178,7 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
+  if (auto added = add_resume(store, run, prepared); !added) errors.push_back(added.error());
   auto definition = target::resolve_target(run.config.target, run.base_directory);
   if (!definition) return tl::make_unexpected(std::move(definition).error());
   prepared.plan.target = std::move(*definition);
@@ -184,7 +186,7 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   if (secrets) {
     prepared.secrets = std::move(*secrets);
   } else {
-    errors = std::move(secrets).error();
+    errors.insert(errors.end(), secrets.error().begin(), secrets.error().end());
   }
   if (auto added = add_environment(run, options, prepared); !added) errors.push_back(added.error());
   if (errors.empty()) {

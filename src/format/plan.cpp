@@ -69,11 +69,44 @@ void read_data(const Json& json, Plan& plan) {
   plan.secrets = member(json, "secrets", Json::array()).get<std::vector<std::string>>();
 }
 
+Json to_json(const std::optional<PlanDistribution>& distribution) {
+  if (!distribution) return nullptr;
+  Json json = {{"type", distribution->type}};
+  if (!distribution->backend.empty()) json["backend"] = distribution->backend;
+  if (distribution->type != "tensorflow") return json;
+  json["chief"] = distribution->chief;
+  json["workers"] = distribution->workers;
+  json["parameter_servers"] = distribution->parameter_servers;
+  json["evaluator"] = distribution->evaluator;
+  return json;
+}
+
+Json to_json(const std::optional<PlanResume>& resume) {
+  if (!resume) return nullptr;
+  return {{"path", resume->path}, {"run", resume->run.empty() ? Json(nullptr) : Json(resume->run)}};
+}
+
+void read_distribution(const Json& json, Plan& plan) {
+  plan.processes_per_node = json.value("processes_per_node", 1);
+  if (const Json found = member(json, "distribution", nullptr); found.is_object()) {
+    plan.distribution = PlanDistribution{.type = found.at("type").get<std::string>(),
+                                         .backend = found.value("backend", ""),
+                                         .workers = found.value("workers", 0),
+                                         .parameter_servers = found.value("parameter_servers", 0),
+                                         .chief = found.value("chief", false),
+                                         .evaluator = found.value("evaluator", false)};
+  }
+  if (const Json found = member(json, "resume_from", nullptr); found.is_object()) {
+    const auto run = read_optional<std::string>(found, "run");
+    plan.resume_from = PlanResume{found.at("path").get<std::string>(), run.value_or("")};
+  }
+}
+
 void read_rules(const Json& json, Plan& plan) {
   const Json resources = member(json, "resources");
   plan.resources = {resources.value("nodes", 1), read_optional<double>(resources, "cpus"),
                     read_optional<std::uint64_t>(resources, "memory"), read_optional<int>(resources, "gpus")};
-  plan.processes_per_node = json.value("processes_per_node", 1);
+  read_distribution(json, plan);
   const Json limits = member(json, "limits");
   plan.limits = {read_ms(limits, "timeout_ms"), read_ms(limits, "queue_timeout_ms"),
                  read_ms(limits, "start_timeout_ms"), read_ms(limits, "idle_ms")};
@@ -161,6 +194,8 @@ Json to_json(const Plan& plan) {
             {"memory", optional_value(plan.resources.memory)},
             {"gpus", optional_value(plan.resources.gpus)}}},
           {"processes_per_node", plan.processes_per_node},
+          {"distribution", to_json(plan.distribution)},
+          {"resume_from", to_json(plan.resume_from)},
           {"limits",
            {{"timeout_ms", optional_ms(plan.limits.timeout)},
             {"queue_timeout_ms", optional_ms(plan.limits.queue_timeout)},

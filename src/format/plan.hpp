@@ -25,6 +25,9 @@ inline constexpr std::string_view kOutputsMark = "\x01outputs\x01";
 /// The same for the folder with the attempt's copies of inputs.
 inline constexpr std::string_view kInputsMark = "\x01inputs\x01";
 
+/// Stands for the folder to resume from: the earlier run's, or after a retry with `resume` the attempt's own outputs.
+inline constexpr std::string_view kResumeMark = "\x01resume\x01";
+
 enum class CommandKind {
   python_script,  // argv[0] is the script relative to the working directory; run by the environment's Python
   python_module,  // argv[0] is the module: python -m
@@ -60,6 +63,22 @@ struct PlanResources {
   std::optional<double> cpus;           // unstated reserves nothing
   std::optional<std::uint64_t> memory;  // bytes
   std::optional<int> gpus;              // unstated leaves CUDA_VISIBLE_DEVICES alone; 0 hides GPUs
+};
+
+/// How the processes of the run find each other. Host-neutral: addresses and ports are chosen when an attempt starts.
+struct PlanDistribution {
+  std::string type = "processes";  // processes | pytorch | mpi | tensorflow
+  std::string backend = {};        // pytorch: "" | gloo | nccl
+  int workers = 0;                 // tensorflow: over all nodes
+  int parameter_servers = 0;
+  bool chief = false;
+  bool evaluator = false;
+};
+
+/// Earlier outputs the script goes on from.
+struct PlanResume {
+  std::string path;      // absolute on the target's side of things
+  std::string run = {};  // ULID, when it is a run's
 };
 
 struct PlanLimits {
@@ -112,6 +131,8 @@ struct Plan {
   std::vector<std::string> keep;
   PlanResources resources;
   int processes_per_node = 1;
+  std::optional<PlanDistribution> distribution;  // unset: one process, or plain copies of it
+  std::optional<PlanResume> resume_from;
   PlanLimits limits;
   PlanRetry retry;
   PlanStop stop;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "host/distribution/mpi_rank.hpp"
 #include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/version.hpp"
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
   if (arguments.empty()) return say(2, kUsage, kUsageExit);
   if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
   if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
+  if (arguments[0] == "exec-rank") return trainctl::host::mpi_rank_main({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "stdio") return stdio({arguments.begin() + 1, arguments.end()});
   return say(2, kUsage, kUsageExit);
 }

@@ -88,11 +88,35 @@ class Checker {
       }
     }
     for (const Field& field : table.fields) {
+      if (const auto given = in.find(field.name); given != in.end()) imply(field, *given, place, out);
       if (field.required && !out.contains(field.name)) {
         complain(value_position(place), place.child(std::string(field.name)).field,
                  "\"" + std::string(field.name) + "\" is missing");
       }
     }
+  }
+
+  /// What a word says about its neighbours ("type": "nccl" is the backend, too).
+  void imply(const Field& field, const Json& given, const Place& place, Json& out) {
+    if (!given.is_string() || field.type->word_aliases.empty()) return;
+    const auto* text = given.get_ptr<const std::string*>();
+    const WordAlias* alias = find_word_alias(*field.type, *text);
+    if (alias == nullptr || alias->field.empty()) return;
+    const auto value = base::parse_json(alias->value);
+    if (!value) return;
+    Json& slot = out[std::string(alias->field)];
+    if (!slot.is_null()) {
+      if (!alias->only || slot == *value) return;
+      const std::string other = "\"" + std::string(alias->field) + "\": " + base::dump_json(slot);
+      return complain(value_position(place.child(std::string(field.name))), place.field,
+                      "\"" + *text + "\" and " + other + " contradict each other",
+                      "write \"" + std::string(field.name) + "\": \"" + std::string(alias->word) + "\"");
+    }
+    slot = *value;
+    Place inner = place.child(std::string(field.name));
+    if (!value_position(inner)) inner.source = place.source;  // the word stands for the whole object
+    inner.pointer = base::pointer_append(place.pointer, std::string(alias->field));
+    record(inner);
   }
 
   [[nodiscard]] std::optional<SourcePosition> value_position(const Place& place) const {
@@ -194,6 +218,10 @@ class Checker {
       const std::string& given = *in.get_ptr<const std::string*>();
       if (std::find(type.words.begin(), type.words.end(), given) != type.words.end()) {
         out = given;
+        return;
+      }
+      if (const WordAlias* alias = find_word_alias(type, given)) {
+        out = alias->word;
         return;
       }
       const auto near = base::suggest(given, type.words);
@@ -341,6 +369,7 @@ class Checker {
     inner.pointer = base::pointer_append(place.pointer, std::string(table.shorthand));
     written_.emplace(inner.pointer, place.field);
     value(*field->type, in, inner, out[std::string(table.shorthand)]);
+    imply(*field, in, place, out);
   }
 
   void alias(const Table& table, const Alias& found, const std::string& key, const Json& item, const Place& place,

@@ -36,7 +36,6 @@ struct Estimator {
   std::optional<std::string> custom_docker_image;
   std::optional<bool> use_docker;
   std::optional<ByteSize> shm_size;
-  std::optional<std::string> resume_from;
   std::optional<std::string> vm_size;
   std::optional<std::string> vm_priority;
   std::optional<std::string> source_directory_data_store;

@@ -102,8 +102,6 @@ const std::vector<Field>& estimator_fields() {
       field("custom_docker_image", &T::custom_docker_image, "Run in this container image.", not_empty),
       field("use_docker", &T::use_docker, "Whether to run in a container; default: when there is an image."),
       field("shm_size", &T::shm_size, "Size of /dev/shm in the container."),
-      field("resume_from", &T::resume_from,
-            "Earlier outputs to go on from, a path or \"run:NAME\": the script gets --resume-from PATH.", path),
       field("vm_size", &T::vm_size, "Kind of machine, where a target makes machines for a run."),
       field("vm_priority", &T::vm_priority, "dedicated or lowpriority, where a target makes machines for a run.",
             priority_words),

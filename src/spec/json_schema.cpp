@@ -133,6 +133,9 @@ class Schema {
   static Json words(const Type& type) {
     Json words = Json::array();
     for (const std::string_view word : type.words) words.push_back(word);
+    for (const WordAlias& alias : type.word_aliases) {
+      if (alias.name != alias.word) words.push_back(alias.name);
+    }
     return Json::object({{"enum", std::move(words)}});
   }
 

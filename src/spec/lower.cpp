@@ -38,21 +38,6 @@ void lower_metrics(LoweredRun& run) {
   for (const std::string& pattern : run.preset()->metric_patterns) run.append("/metrics/patterns", pattern, "");
 }
 
-/// As Azure does: an input, and --resume-from PATH for the script.
-void lower_resume(LoweredRun& run) {
-  if (!run.estimator.resume_from) return;
-  if (run.wrote("/inputs/resume_from")) {
-    run.complaints.add("/resume_from", "resume_from",
-                       "\"resume_from\" and the input of the same name exclude each other", "rename the input");
-    return;
-  }
-  run.set("/inputs/resume_from/source", *run.estimator.resume_from, "/resume_from");
-  const Json* command = run.value("/command");
-  if (command != nullptr && command->is_string()) return;  // it says itself where the path belongs
-  run.append("/arguments", "--resume-from", "/resume_from");
-  run.append("/arguments", "${{inputs.resume_from}}", "/resume_from");
-}
-
 void note_unused(LoweredRun& run) {
   for (const char* name : {"vm_size", "vm_priority", "source_directory_data_store"}) {
     if (!run.wrote(std::string("/") + name)) continue;
@@ -178,7 +163,6 @@ Lowered lower(const Layer& written, const LowerInput& input, Errors& errors) {
   lower_environment(run, facts);
   lower_variables(run, facts);
   lower_metrics(run);
-  lower_resume(run);
   note_unused(run);
   if (run.preset() != nullptr) apply_rules(run, facts);
   run.record.version = facts.version.asked;

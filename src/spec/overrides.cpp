@@ -91,7 +91,27 @@ class Builder {
       slot = &(*slot)[key];
     }
     *slot = std::move(checked.value);
+    imply(label, found, parsed);
     for (auto& [inner, origin] : checked.origins) layer_.origins.insert_or_assign(pointer + inner, std::move(origin));
+  }
+
+  /// A word that says something about its neighbour ("distribution.type=nccl").
+  void imply(const std::string& label, const FoundType& found, const Json& given) {
+    const auto* text = given.get_ptr<const std::string*>();
+    const WordAlias* alias = text == nullptr ? nullptr : find_word_alias(*found.type, *text);
+    if (alias == nullptr || alias->field.empty()) return;
+    const auto value = base::parse_json(alias->value);
+    Json* slot = &layer_.value;
+    std::string pointer;
+    for (std::size_t i = 0; i + 1 < found.path.size(); ++i) {
+      slot = &(*slot)[found.path[i]];
+      pointer = base::pointer_append(pointer, found.path[i]);
+    }
+    Json& neighbour = (*slot)[std::string(alias->field)];
+    if (!value || !neighbour.is_null()) return;
+    neighbour = *value;
+    layer_.origins.insert_or_assign(base::pointer_append(pointer, std::string(alias->field)),
+                                    Origin{.kind = Origin::Kind::flag, .label = label});
   }
 
   const Table& table_;

@@ -44,7 +44,7 @@ enum class InputMode { link, copy, download };
 enum class Goal { maximize, minimize };
 enum class LogVia { file, pipe, pty };
 enum class CollectWhen { always, on_success, never };
-enum class DistributionType { processes };
+enum class DistributionType { processes, pytorch, mpi, tensorflow };
 
 using CommandLine = std::variant<std::vector<std::string>, std::string>;  ///< argv, or text for the shell
 
@@ -114,7 +114,12 @@ struct Resources {
 
 struct Distribution {
   DistributionType type = DistributionType::processes;
-  std::int64_t processes_per_node = 1;
+  std::optional<std::int64_t> processes_per_node;  ///< unset: one for each GPU of `resources`, else one
+  std::optional<std::string> backend;              ///< pytorch: gloo, nccl
+  std::optional<std::int64_t> worker_count;        ///< tensorflow, over all nodes
+  std::optional<std::int64_t> parameter_server_count;
+  std::optional<bool> chief;  ///< tensorflow; unset: when there are parameter servers
+  bool evaluator = false;
 };
 
 struct Limits {
@@ -178,6 +183,7 @@ struct RunConfiguration {
   CollectWhen collect = CollectWhen::always;
   Resources resources;
   std::optional<Distribution> distribution;
+  std::optional<std::string> resume_from;  ///< a run, "run:NAME/path" or a path relative to the base directory
   Limits limits;
   Retry retry;
   Stop stop;

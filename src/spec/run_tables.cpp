@@ -9,10 +9,15 @@ namespace trainctl::spec {
 
 template <>
 const Table& table_of<Environment>();  // environment_tables.cpp
+template <>
+const Table& table_of<Distribution>();  // distribution_tables.cpp
 
 namespace {
 void path(Type& type) {
   type.path = true;
+}
+void path_or_name(Type& type) {
+  type.path = type.needs_slash = type.not_empty = true;
 }
 void not_empty(Type& type) {
   type.not_empty = true;
@@ -109,20 +114,6 @@ const Table& table_of<Resources>() {
 }
 
 template <>
-const Table& table_of<Distribution>() {
-  using T = Distribution;
-  static const Table table{.name = "distribution",
-                           .doc = "Several processes of the same command.",
-                           .fields = {word_field("type", &T::type, {{"processes", DistributionType::processes}},
-                                                 "processes: the same command several times, with rank variables."),
-                                      field("processes_per_node", &T::processes_per_node,
-                                            "Processes on each node; default 1.", range(1, 10000))},
-                           .aliases = {{"process_count_per_node", "processes_per_node"},
-                                       {"process_count_per_instance", "processes_per_node"}}};
-  return table;
-}
-
-template <>
 const Table& table_of<Limits>() {
   using T = Limits;
   static const Table table{
@@ -151,7 +142,8 @@ const Table& table_of<Retry>() {
                     "\"signal:SIGKILL\"."),
               field("backoff", &T::backoff, "Wait before the next attempt, doubled each time; default 30s."),
               field("resume", &T::resume,
-                    "Keep outputs/ of the last attempt, so that the script can go on; default false."),
+                    "Start each further attempt with the outputs/ of the last one, so that the script can go on; "
+                    "TRAINCTL_RESUME_FROM names them then; default false."),
           },
       .aliases = {{"max_retries", "max"}}};
   return table;
@@ -166,7 +158,7 @@ const Table& table_of<Stop>() {
       .fields = {
           field("signal", &T::signal, "First signal to each process group; default SIGINT."),
           field("grace", &T::grace, "Time until the whole tree is killed; SIGTERM comes at half of it; default 30s."),
-          field("warn", &T::warn, "Send warn_signal this long before the time limit."),
+          field("warn", &T::warn, "Send warn_signal this long before limits.timeout."),
           field("warn_signal", &T::warn_signal, "Sent only to processes that handle it; default SIGUSR2.")}};
   return table;
 }
@@ -258,7 +250,11 @@ std::vector<Field> surroundings_fields() {
           {{"always", CollectWhen::always}, {"on_success", CollectWhen::on_success}, {"never", CollectWhen::never}},
           "When outputs are copied home; default always."),
       field("resources", &T::resources, "What it needs, per node."),
-      field("distribution", &T::distribution, "Several processes."),
+      field("distribution", &T::distribution, "Several processes that train together; a text is the type."),
+      field("resume_from", &T::resume_from,
+            "Earlier outputs to go on from, seen as TRAINCTL_RESUME_FROM: a run (\"digits-42\", "
+            "\"run:digits-42/checkpoints\") or a path (\"./checkpoints\").",
+            path_or_name),
       field("limits", &T::limits, "When it is ended."),
       field("retry", &T::retry, "Trying again."),
       field("stop", &T::stop, "How it is ended early."),
@@ -281,6 +277,8 @@ std::vector<Alias> run_aliases() {
           {"node_count", "resources.nodes"},
           {"instance_count", "resources.nodes"},
           {"process_count_per_node", "distribution.processes_per_node"},
+          {"distributed_training", "distribution"},
+          {"distributed_job_config", "distribution"},
           {"max_run_duration_seconds", "limits.timeout", Conversion::seconds},
           {"timeout", "limits.timeout"},
           {"pip_packages", "environment.python.packages"},

@@ -21,6 +21,12 @@ const Alias* find_alias(const Table& table, std::string_view name) {
 
 namespace {
 
+std::string folded(std::string_view word) {
+  std::string text = base::to_lower(word);
+  std::erase_if(text, [](char c) { return c == '-' || c == '_'; });
+  return text;
+}
+
 std::string known_fields(const Table& table) {
   std::string text;
   for (const Field& field : table.fields) {
@@ -45,6 +51,14 @@ Error unknown_path(const Table& table, const std::string& word, std::string_view
 }
 
 }  // namespace
+
+const WordAlias* find_word_alias(const Type& type, std::string_view given) {
+  const std::string wanted = folded(given);
+  for (const WordAlias& alias : type.word_aliases) {
+    if (folded(alias.name) == wanted) return &alias;
+  }
+  return nullptr;
+}
 
 Result<FoundType> find_type(const Table& table, std::string_view dotted_path) {
   FoundType found{.type = std::make_shared<Type>(Type{.kind = Type::Kind::object}), .path = {}};

@@ -16,6 +16,16 @@ namespace trainctl::spec {
 
 struct Table;
 
+/// Another spelling of one of a type's words, compared without case, "-" and "_". It may say something about a
+/// neighbour, too: the type "nccl" is "pytorch" with the backend "nccl".
+struct WordAlias {
+  std::string_view name;
+  std::string_view word;
+  std::string_view field = {};  ///< the neighbour, in the same object
+  std::string_view value = {};  ///< its value as JSON
+  bool only = false;            ///< another value of the neighbour contradicts; else it is a default
+};
+
 struct Type {
   enum class Kind { text, integer, number, boolean, duration, size, word, list, map, object, command, parameter, any };
   Kind kind = Kind::text;
@@ -29,6 +39,7 @@ struct Type {
   bool needs_slash = false;   ///< with path: a word without a slash is a name, not a path ("python3")
   bool from_integer = false;  ///< text: an integer is taken as its digits
   bool not_empty = false;     ///< text, list
+  std::vector<WordAlias> word_aliases = {};  ///< word
 };
 using TypeRef = std::shared_ptr<const Type>;
 
@@ -70,6 +81,9 @@ struct FoundType {
   Conversion conversion = Conversion::none;
 };
 Result<FoundType> find_type(const Table& table, std::string_view dotted_path);
+
+/// The alias `given` is, for a type with words. Null when it is none.
+const WordAlias* find_word_alias(const Type& type, std::string_view given);
 
 /// What a person should have written there: "text", "a duration such as \"90s\" or \"2h\"", "one of \"bash\", \"sh\"".
 std::string expectation(const Type& type);

@@ -215,6 +215,7 @@ Errors validate(const RunConfiguration& config, const Origins& origins, bool com
   check_secrets(config, out);
   check_data(config, out);
   check_environment(config, out);
+  check_distribution(config, out);
   check_running(config, out);
   Errors errors = out.take();
   for (Error& error : check_references(config, origins, complete)) errors.push_back(std::move(error));

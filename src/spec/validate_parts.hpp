@@ -8,6 +8,7 @@
 namespace trainctl::spec {
 
 void check_environment(const RunConfiguration& config, Complaints& out);
+void check_distribution(const RunConfiguration& config, Complaints& out);
 /// Resources, limits, retry, stop, metrics.
 void check_running(const RunConfiguration& config, Complaints& out);
 

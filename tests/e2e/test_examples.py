@@ -4,6 +4,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,26 @@ def test_hello_without_a_file(trainctl, example):
     run = finished(trainctl)
     assert run["name"].startswith("hello-")
     assert (trainctl.last_run() / "outputs" / "greeting.txt").read_text() == "hello, you\n"
+
+
+def test_processes(trainctl, example):
+    folder = example("processes")
+    trainctl.ok("submit", "processes.run.json", cwd=folder)
+    finished(trainctl)
+    assert trainctl.ok("logs", "@", "--rank", "all").text.count("of 3") == 3
+    assert (trainctl.last_run() / "outputs" / "total.txt").read_text() == "500000500000\n"
+
+
+@pytest.mark.skipif(subprocess.run(["/usr/bin/python3", "-c", "import torch"], capture_output=True).returncode != 0,
+                    reason="apt install python3-torch")
+def test_pytorch_ddp(trainctl, example):
+    folder = example("pytorch-ddp")
+    trainctl.ok("submit", "ddp.run.json", cwd=folder, timeout=300)
+    loss = finished(trainctl)["metrics"]["loss"]
+    assert loss["step"] == 20 and loss["last"] < 0.05, loss
+    trainctl.ok("submit", "ddp.run.json", "--resume", "@", cwd=folder, timeout=300)
+    again = finished(trainctl)["metrics"]["loss"]
+    assert again["step"] == 40 and again["last"] < loss["last"], again
 
 
 def test_hello_from_its_file(trainctl, example):

@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "host/distribution/mpi_rank.hpp"
 #include "host/supervisor/helper_module.hpp"
 
 namespace trainctl::host {
@@ -23,17 +25,24 @@ std::string variable_name(const std::string& prefix, std::string name) {
   return prefix + base::to_upper(name);
 }
 
-void replace_mark(std::string& text, std::string_view mark, const std::string& folder) {
-  for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + folder.size()))
-    text.replace(at, mark.size(), folder);
+void replace_all(std::string& text, std::string_view mark, const std::string& by) {
+  for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + by.size())) {
+    text.replace(at, mark.size(), by);
+  }
 }
 
-/// The attempt's folders in place of their marks (see format::kOutputsMark).
-std::string with_folders(std::string text, const format::AttemptPaths& attempt) {
-  replace_mark(text, format::kOutputsMark, attempt.outputs());
-  replace_mark(text, format::kInputsMark, attempt.inputs());
-  return text;
-}
+/// What only the attempt knows, in place of its marks (see format::kOutputsMark and kResumeMark).
+struct Marks {
+  std::string outputs;
+  std::string inputs;
+  std::string resume;
+  [[nodiscard]] std::string fill(std::string text) const {
+    replace_all(text, format::kOutputsMark, outputs);
+    replace_all(text, format::kInputsMark, inputs);
+    replace_all(text, format::kResumeMark, resume);
+    return text;
+  }
+};
 
 std::vector<std::string> command_line(const format::Plan& plan, const std::string& python) {
   std::vector<std::string> argv;
@@ -55,20 +64,51 @@ std::vector<std::string> command_line(const format::Plan& plan, const std::strin
   return argv;
 }
 
-void set_rank_variables(const format::Plan& plan, int rank, Variables& variables) {
+/// A port or an address the spec names wins over what was chosen.
+Rendezvous chosen_rendezvous(const Rendezvous& found, const Variables& variables) {
+  Rendezvous made = found;
+  const std::string* port = variables.find("MASTER_PORT");
+  if (port != nullptr && !port->empty()) made.master_port = std::atoi(port->c_str());
+  const std::string* address = variables.find("MASTER_ADDR");
+  if (address != nullptr && !address->empty() && !made.addresses.empty()) made.addresses[0] = *address;
+  return made;
+}
+
+void set_gpus(const Prepared& prepared, const std::vector<int>& gpus, Variables& variables) {
+  if (!prepared.hide_gpus) return;
+  std::string list;
+  for (const int gpu : gpus) list += (list.empty() ? "" : ",") + std::to_string(gpu);
+  variables.set("CUDA_VISIBLE_DEVICES", list);
+  variables.set("CUDA_DEVICE_ORDER", "PCI_BUS_ID");  // the order in which nvidia-smi counts
+}
+
+void set_rank_variables(const format::Plan& plan, int rank, const Prepared& prepared, Variables& variables) {
   variables.set("TRAINCTL_RANK", std::to_string(rank));
-  const int ranks = plan.processes_per_node;
   // Alone, a script is not distributed: libraries take a LOCAL_RANK as the order to look for a rendezvous.
-  if (ranks <= 1) return;
-  const std::string count = std::to_string(ranks);
-  variables.set("RANK", std::to_string(rank));
-  variables.set("LOCAL_RANK", std::to_string(rank));
-  variables.set("WORLD_SIZE", count);
-  variables.set("LOCAL_WORLD_SIZE", count);
-  variables.set("NODE_RANK", "0");
+  if (!is_distributed(plan)) return set_gpus(prepared, prepared.gpus, variables);
+  const std::vector<RankPlace> places = layout(plan);
+  const RankPlace& place = places.at(static_cast<std::size_t>(rank));
+  const Rendezvous meeting = chosen_rendezvous(prepared.rendezvous, variables);
+  for (const auto& [name, value] : shared_variables(plan, meeting)) {
+    const bool preset = name == "MASTER_ADDR" || name == "MASTER_PORT" || name.ends_with("_IFNAME");
+    preset ? variables.set_default(name, value) : variables.set(name, value);
+  }
   const double cpus = plan.resources.cpus.value_or(static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN)));
-  const int threads = std::max(1, static_cast<int>(cpus) / ranks);
+  const int threads = threads_per_rank(cpus, place.local_size);
   variables.set_default("OMP_NUM_THREADS", std::to_string(threads));
+  set_gpus(prepared, gpus_of_rank(places, place, plan, prepared.gpus), variables);
+  if (uses_mpi(plan)) {
+    variables.remove("TRAINCTL_RANK");  // this is mpiexec; each rank gets its own from exec-rank
+    if (!prepared.mpi) return;
+    for (const auto& [name, value] : mpi_variables(*prepared.mpi, ::geteuid() == 0, plan.resources.nodes <= 1)) {
+      variables.set_default(name, value);
+    }
+    return;
+  }
+  for (const auto& [name, value] : own_variables(plan, place)) variables.set(name, value);
+  if (plan.distribution && plan.distribution->type == "tensorflow") {
+    variables.set("TF_CONFIG", tf_config(places, place, meeting));
+  }
 }
 
 Result<> set_secrets(const format::Plan& plan, const format::RunPaths& run, Variables& variables) {
@@ -103,12 +143,20 @@ void set_run_variables(const format::Plan& plan, const format::RunPaths& run, in
   }
 }
 
-void set_gpus(const Prepared& prepared, Variables& variables) {
-  if (!prepared.hide_gpus) return;
-  std::string list;
-  for (const int gpu : prepared.gpus) list += (list.empty() ? "" : ",") + std::to_string(gpu);
-  variables.set("CUDA_VISIBLE_DEVICES", list);
-  variables.set("CUDA_DEVICE_ORDER", "PCI_BUS_ID");  // the order in which nvidia-smi counts
+/// Ours, what the environment changes, and what the spec sets.
+Variables base_variables(const format::Plan& plan, const Prepared& prepared, const Marks& marks) {
+  Variables variables = Variables::inherited();
+  if (is_distributed(plan)) variables.remove_if(is_foreign_rank_variable);
+  for (const auto& [name, value] : prepared.variables) {
+    value ? variables.set(name, *value) : variables.remove(name);
+  }
+  for (const auto& [name, value] : plan.variables) variables.set(name, marks.fill(value));
+  return variables;
+}
+
+std::string search_path(const Variables& variables) {
+  const std::string* path = variables.find("PATH");
+  return path != nullptr && !path->empty() ? *path : kDefaultPath;
 }
 
 Result<> check_script(const format::Plan& plan, const std::filesystem::path& directory) {
@@ -147,6 +195,10 @@ void Variables::remove(const std::string& name) {
   values_.erase(name);
 }
 
+void Variables::remove_if(bool (*unwanted)(std::string_view name)) {
+  std::erase_if(values_, [&](const auto& entry) { return unwanted(entry.first); });
+}
+
 void Variables::prepend_path(const std::string& name, const std::string& folder) {
   const std::string* old = find(name);
   set(name, old == nullptr || old->empty() ? folder : folder + ":" + *old);
@@ -170,6 +222,22 @@ std::filesystem::path rank_directory(const format::Plan& plan, const format::Att
   return (root / plan.working_directory).lexically_normal();
 }
 
+std::string resume_path(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  std::error_code ignored;
+  const bool own = plan.retry.resume && attempt > 1 && !std::filesystem::is_empty(paths.outputs(), ignored) && !ignored;
+  if (own) return paths.outputs();
+  return plan.resume_from ? plan.resume_from->path : std::string();
+}
+
+Result<MpiLauncher> find_mpi(const format::Plan& plan, const Prepared& prepared) {
+  Variables variables = base_variables(plan, prepared, {});
+  for (const auto& [name, value] : mpi_variables({.path = {}, .kind = MpiKind::open_mpi}, ::geteuid() == 0, false)) {
+    variables.set_default(name, value);
+  }
+  return find_mpi(search_path(variables), variables.assignments());
+}
+
 Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
                                const Prepared& prepared) {
   const format::AttemptPaths paths = run.attempt(attempt);
@@ -179,24 +247,24 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   launch.log = paths.log(rank);
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));
-  Variables variables = Variables::inherited();
-  for (const auto& [name, value] : prepared.variables) {
-    value ? variables.set(name, *value) : variables.remove(name);
-  }
-  for (const auto& [name, value] : plan.variables) variables.set(name, with_folders(value, paths));
+  const Marks marks{paths.outputs(), paths.inputs(), resume_path(plan, run, attempt)};
+  Variables variables = base_variables(plan, prepared, marks);
   TRY(set_secrets(plan, run, variables));
-  set_gpus(prepared, variables);
   set_run_variables(plan, run, attempt, variables);
-  set_rank_variables(plan, rank, variables);
+  if (!marks.resume.empty()) variables.set("TRAINCTL_RESUME_FROM", marks.resume);
+  set_rank_variables(plan, rank, prepared, variables);
   variables.set("PWD", launch.directory);
   // Only Python reads it, and writing the module once a store is not worth failing a run.
   if (const auto folder = provide_helper_module(format::StorePaths{run.store()})) {
     variables.prepend_path("PYTHONPATH", folder->string());
   }
-  launch.argv = command_line(plan, prepared.python);
-  for (std::string& word : launch.argv) word = with_folders(std::move(word), paths);
-  const std::string* path = variables.find("PATH");
-  launch.search_path = path != nullptr && !path->empty() ? *path : kDefaultPath;
+  if (uses_mpi(plan)) {
+    if (!prepared.mpi) return fail(Errc::cannot_start, "mpiexec was not looked for");
+    launch.argv = mpi_command(*prepared.mpi, plan, {});
+    for (std::string& word : mpi_rank_command(paths, launch.node)) launch.argv.push_back(std::move(word));
+  }
+  for (std::string& word : command_line(plan, prepared.python)) launch.argv.push_back(marks.fill(std::move(word)));
+  launch.search_path = search_path(variables);
   launch.environment = variables.assignments();
   launch.via = plan.logs_via;
   return launch;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/file.hpp"
+#include "host/distribution/layout.hpp"
 #include "host/linux/process.hpp"
 #include "host/metrics/tailer.hpp"
 
@@ -36,7 +37,9 @@ constexpr std::uint64_t kPatience = 5000 * kMillisecond;
     ::_exit(1);
   }
   PatternTailerOptions options;
-  for (int r = 0; r < plan.processes_per_node; ++r) options.logs.push_back({attempt.log(r), r});
+  for (const RankPlace& place : layout(plan)) {
+    if (place.node == 0) options.logs.push_back({attempt.log(place.rank), place.rank});
+  }
   options.patterns = std::move(*patterns);
   options.metrics_directory = attempt.metrics();
   options.control_fd = control;

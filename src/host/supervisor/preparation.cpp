@@ -42,6 +42,18 @@ bool resumes(const format::Plan& plan, int attempt) {
   return plan.retry.resume && attempt > 1;
 }
 
+/// Scripts choose the newest checkpoint by its time. What cannot be set is left.
+void keep_times(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code problem;
+  for (std::filesystem::recursive_directory_iterator it(from, problem), end; !problem && it != end;
+       it.increment(problem)) {
+    std::error_code ignored;
+    if (!it->is_regular_file(ignored) || it->is_symlink(ignored)) continue;
+    const auto written = it->last_write_time(ignored);
+    if (!ignored) std::filesystem::last_write_time(to / it->path().lexically_relative(from), written, ignored);
+  }
+}
+
 Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPaths& to) {
   if (!base::exists(from.outputs())) return {};
   std::error_code problem;
@@ -49,6 +61,7 @@ Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPat
   std::filesystem::copy(from.outputs(), to.outputs(),
                         Option::recursive | Option::copy_symlinks | Option::overwrite_existing, problem);
   if (problem) return fail(Errc::store, "cannot copy the outputs of the last attempt: " + problem.message());
+  keep_times(from.outputs(), to.outputs());
   return {};
 }
 
@@ -128,10 +141,15 @@ Json to_json(const PreparationResult& result) {
   if (!result) {
     return {{"cause", to_string(result.error().cause)}, {"message", result.error().message}};
   }
-  return {{"environment", result->environment.empty() ? Json(nullptr) : Json(result->environment)}};
+  Json json = {{"environment", result->environment.empty() ? Json(nullptr) : Json(result->environment)}};
+  if (result->mpi) {
+    json["mpi"] = {
+        {"path", result->mpi->path}, {"kind", static_cast<int>(result->mpi->kind)}, {"version", result->mpi->version}};
+  }
+  return json;
 }
 
-PreparationResult with_environment(const BuiltEnvironment& built) {
+Prepared with_environment(const BuiltEnvironment& built) {
   Prepared prepared;
   prepared.python = built.python;
   prepared.variables = built.variables;
@@ -146,13 +164,30 @@ PreparationResult from_json(const Json& json) {
   if (const auto cause = json.find("cause"); cause != json.end()) {
     return failed(format::parse_cause(cause->get<std::string>()).value_or(Cause::start), json.value("message", ""));
   }
-  const auto text = json.find("environment");
-  if (text == json.end() || !text->is_string()) return Prepared{};
-  const auto environment = base::parse_json(text->get<std::string>());
-  const auto built = environment ? built_environment_from_json(*environment)
-                                 : Result<BuiltEnvironment>(tl::make_unexpected(environment.error()));
-  if (!built) return failed(Cause::environment, built.error().message);
-  return with_environment(*built);
+  Prepared prepared;
+  if (const auto text = json.find("environment"); text != json.end() && text->is_string()) {
+    const auto environment = base::parse_json(text->get<std::string>());
+    const auto built = environment ? built_environment_from_json(*environment)
+                                   : Result<BuiltEnvironment>(tl::make_unexpected(environment.error()));
+    if (!built) return failed(Cause::environment, built.error().message);
+    prepared = with_environment(*built);
+  }
+  if (const auto mpi = json.find("mpi"); mpi != json.end()) {
+    prepared.mpi =
+        MpiLauncher{mpi->value("path", ""), static_cast<MpiKind>(mpi->value("kind", 0)), mpi->value("version", "")};
+  }
+  return prepared;
+}
+
+/// mpiexec comes from the environment that was built, or from the machine: so it is looked for last.
+PreparationResult with_mpi(const format::Plan& plan, Prepared prepared) {
+  if (!uses_mpi(plan)) return prepared;
+  auto found = find_mpi(plan, prepared);
+  if (!found) {
+    return tl::make_unexpected(PreparationError{Cause::start, found.error().message + ": " + found.error().hint});
+  }
+  prepared.mpi = std::move(*found);
+  return prepared;
 }
 
 PreparationResult died(int status) {
@@ -164,7 +199,7 @@ PreparationResult died(int status) {
 }  // namespace
 
 bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
-  if (!plan.environment.is_null() || resumes(plan, attempt) || copies_inputs(plan)) return false;
+  if (!plan.environment.is_null() || resumes(plan, attempt) || copies_inputs(plan) || uses_mpi(plan)) return false;
   if (!has_snapshot(plan)) return true;
   const auto files = plan.source.value("files", kNotQuick);
   const auto bytes = plan.source.value("bytes", kNotQuick);
@@ -183,9 +218,9 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
     if (work) work = prepare_work(plan, run, options);
     if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
-  if (plan.environment.is_null()) return Prepared{};
+  if (plan.environment.is_null()) return with_mpi(plan, Prepared{});
   const auto built = build_environment(plan, run, options.attempt);
-  if (built) return with_environment(*built);
+  if (built) return with_mpi(plan, with_environment(*built));
   const Error& error = built.error();
   return tl::make_unexpected(PreparationError{
       Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
+#include "host/distribution/layout.hpp"
 #include "host/linux/process_tree.hpp"
 #include "host/supervisor/run_supervision.hpp"
 
@@ -65,7 +66,7 @@ void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
   const auto number = signal_number(request.signal);
   if (!number) return journal_->acknowledge(request.id, "refused: no such signal");
   if (phase_ != Phase::active || ranks_->settled()) return journal_->acknowledge(request.id, "refused: nothing runs");
-  for (const Rank& rank : ranks_->ranks()) signal_rank(rank, *number);
+  for (const Rank& rank : ranks_->ranks()) stopper_->send(rank, *number);
   journal_->acknowledge(request.id, "accepted");
 }
 
@@ -129,9 +130,15 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
   const auto number = signal_number(plan_.stop.warn_signal);
   if (!number) return;
   int told = 0;
+  const pid_t launcher = uses_mpi(plan_) ? ranks_->ranks().front().record.process.pid : 0;
   for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) {
+    if (pid == launcher) continue;  // it would pass the signal on to those that do not handle it
     // To a process without a handler the signal would be the end.
     if (handles_signal(pid, *number) && ::kill(pid, *number) == 0) ++told;
+  }
+  if (told == 0) {
+    return journal_->warn("the time limit is near: " + plan_.stop.warn_signal +
+                          " was not sent, because no process handles it");
   }
   journal_->warn("the time limit is near: " + plan_.stop.warn_signal + " was sent to " + std::to_string(told) +
                  (told == 1 ? " process that handles it" : " processes that handle it"));

@@ -12,6 +12,8 @@
 #include "base/clock.hpp"
 #include "base/process.hpp"
 #include "base/ulid.hpp"
+#include "host/distribution/group.hpp"
+#include "host/distribution/layout.hpp"
 #include "host/linux/kernel_log.hpp"
 #include "host/supervisor/garbage.hpp"
 #include "host/supervisor/list_outputs.hpp"
@@ -23,6 +25,7 @@ using format::Cause;
 using format::State;
 
 constexpr std::uint64_t kDiskFullBelow = 64U << 10U;
+constexpr std::uint64_t kGroupInterval = 500 * kMillisecond;
 
 std::string text_of(const Json& line, const char* key) {
   const auto found = line.find(key);
@@ -98,6 +101,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   preparing_since_ = kNever;
   warned_ = false;
   next_sample_ = kNever;
+  next_group_look_ = kNever;
   gpus_.clear();
   memory_watch_.reset();
   attempt_since_ = base::mono_ns();
@@ -112,9 +116,10 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   if (!options_.start_unstarted && !adopt && number == 1) {
     return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = "was never started"});
   }
-  stopper_ = std::make_unique<Stopper>(TreeFinder(plan_.id, number));
-  ranks_ = std::make_unique<RankSet>(reactor_, paths, plan_.processes_per_node);
-  logs_ = std::make_unique<LogWatch>(reactor_, paths, plan_.processes_per_node);
+  ports_.reset();
+  stopper_ = make_stopper(plan_, paths);
+  ranks_ = std::make_unique<RankSet>(reactor_, paths, waiter_count(plan_));
+  logs_ = std::make_unique<LogWatch>(reactor_, paths, world_size(plan_));
   watch_control();
   if (adopt) {
     remove_drafts(run_, attempt_);
@@ -197,11 +202,15 @@ void RunSupervision::launch(const Prepared& prepared) {
       TRY(base::make_directory(folder));
     }
     std::vector<RankLaunch> launches;
-    for (int r = 0; r < plan_.processes_per_node; ++r) {
-      TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, prepared));
+    TRY_ASSIGN(ports_, reserve_ports(plan_));
+    Prepared met = prepared;
+    if (ports_) met.rendezvous = rendezvous_at(ports_->ports());
+    for (int r = 0; r < waiter_count(plan_); ++r) {
+      TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, met));
       one.mask = options_.user_mask;
       if (memory_limit_) one.cgroup_files.push_back(memory_limit_->procs_file());
       if (ticket_) one.kept_fds.push_back(ticket_->slot_fd());
+      if (ports_) one.kept_fds.push_back(ports_->claim_fd());
       if (environment_use_) one.kept_fds.push_back(environment_use_->fd());
       launches.push_back(std::move(one));
     }
@@ -222,6 +231,7 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
     journal_->enter(State::running);
     logs_->begin();
   }
+  follow_group(now);
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
     if (failed && !stopper_->stopping() && !ranks_->settled()) stop_others(rank.number, now);
@@ -229,6 +239,28 @@ void RunSupervision::follow_ranks(std::uint64_t now) {
   if (!ranks_->settled()) return;
   phase_ = Phase::draining;
   drain(now);
+}
+
+/// What is to be known of the ranks together: they have all started; one below mpiexec failed; or the training is over,
+/// and servers, which would run for ever, are stopped: that is success.
+void RunSupervision::follow_group(std::uint64_t now) {
+  const auto& ranks = ranks_->ranks();
+  if (ports_ && std::all_of(ranks.begin(), ranks.end(), [](const Rank& rank) { return rank.running; }))
+    ports_->release();
+  if (stopper_->stopping() || ranks_->settled()) {
+    next_group_look_ = kNever;
+    return;
+  }
+  if (uses_mpi(plan_)) {
+    if (next_group_look_ != kNever && now < next_group_look_) return;
+    next_group_look_ = now + kGroupInterval;
+    if (const auto failed = failed_mpi_rank(plan_, run_.attempt(attempt_))) stop_others(*failed, now);
+    return;
+  }
+  if (!training_is_over(plan_, ranks)) return;
+  journal_->enter(State::stopping, "the training is over, its servers are stopped");
+  const StopPlan how = server_stop(plan_);
+  stopper_->begin(how.signal, how.grace, now);
 }
 
 void RunSupervision::drain(std::uint64_t now) {
@@ -284,25 +316,28 @@ Outcome RunSupervision::outcome() const {
   bool stop_counts = false;
   std::uint64_t first = kNever;
   for (const Rank& rank : ranks_->ranks()) {
-    result.ranks.push_back(rank.record.exit);
-    if (rank.lost && !result.lost_rank) {
-      result.lost_rank = rank.number;
-      result.lost_why = *rank.lost;
-    }
-    const auto& exit = rank.record.exit;
+    if (!rank.lost || result.lost_rank) continue;
+    result.lost_rank = rank.number;
+    result.lost_why = *rank.lost;
+  }
+  const std::vector<JudgedRank> ranks = judged_ranks(plan_, run_.attempt(attempt_), ranks_->ranks());
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    const auto& exit = ranks[r].exit;
+    result.ranks.push_back(exit);
     if (!exit || exit->mono_ns >= stop_since_) {
       stop_counts = true;
       continue;
     }
     if (exit->code == 0 || exit->mono_ns >= first) continue;
     first = exit->mono_ns;
-    result.deciding = rank.number;
+    result.deciding = static_cast<int>(r);
   }
   if (stop_cause_ && stop_counts) result.stopped_for = stop_cause_;
   result.stop_message = stop_message_;
   if (result.deciding) {
     const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
-    const pid_t pid = ranks_->ranks()[static_cast<std::size_t>(*result.deciding)].record.process.pid;
+    const pid_t pid = ranks[static_cast<std::size_t>(*result.deciding)].pid;
+    if (ports_) result.port_taken = port_taken(plan_, run_.attempt(attempt_), *ports_);
     result.memory_limit_hit = memory_limit_ && memory_limit_->oom_kills() > 0;
     result.oom_killed = exit.signal == SIGKILL && kernel_killed_for_memory(pid);
     result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
@@ -351,6 +386,7 @@ void RunSupervision::sync_logs(const std::map<std::string, std::uint64_t>& sizes
 void RunSupervision::forget_attempt() {
   leave_host();
   sampler_.reset();
+  ports_.reset();
   ranks_.reset();
   stopper_.reset();
   logs_.reset();
@@ -414,7 +450,8 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min({next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_});
+  next = std::min(
+      {next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_, next_group_look_});
   if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
   return std::min(next, limit_deadline());
 }

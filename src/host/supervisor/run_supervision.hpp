@@ -14,6 +14,7 @@
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "host/admission/admission.hpp"
+#include "host/distribution/ports.hpp"
 #include "host/environment/environment.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
@@ -61,6 +62,7 @@ class RunSupervision final : public Supervised {
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
+  void follow_group(std::uint64_t now);
   void drain(std::uint64_t now);
   void conclude(AttemptEnd end);
   [[nodiscard]] bool may_retry(const AttemptEnd& end) const;
@@ -122,6 +124,7 @@ class RunSupervision final : public Supervised {
   std::string queue_key_;
   int queue_fd_ = -1;
   std::optional<EnvironmentUse> environment_use_;
+  std::optional<PortReservation> ports_;
   std::optional<MemoryLimit> memory_limit_;
   std::optional<Sampler> sampler_;
   std::optional<format::Cause> stop_cause_;
@@ -134,6 +137,7 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_memory_ = 0;
   std::uint64_t next_admission_ = kNever;
   std::uint64_t next_sample_ = kNever;
+  std::uint64_t next_group_look_ = kNever;  ///< at the records of the ranks below mpiexec
   std::uint64_t kill_preparation_at_ = kNever;
   std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
   bool control_watched_ = false;

@@ -129,7 +129,7 @@ std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {
   if (now < next_) return 0;
   std::size_t terminated = 0;
   if (stage_ == Stage::signal) {
-    for (const Rank& rank : ranks) signal_rank(rank, signal_);
+    for (const Rank& rank : ranks) send_(rank, signal_);
     stage_ = Stage::terminate;
     next_ = terminate_at_;
   }
@@ -142,7 +142,7 @@ std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {
         ::kill(pid, SIGCONT);
       }
     } else {
-      for (const Rank& rank : ranks) signal_rank(rank, SIGTERM);
+      for (const Rank& rank : ranks) send_(rank, SIGTERM);
     }
     stage_ = Stage::kill;
     next_ = kill_at_;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,14 @@ class TreeFinder {
   std::string attempt_marker_;
 };
 
+/// To a rank's process group, with SIGCONT so that a stopped one hears it.
+void signal_rank(const Rank& rank, int signal);
+
 class Stopper {
  public:
-  explicit Stopper(TreeFinder finder) : finder_(std::move(finder)) {}
+  using Signal = std::function<void(const Rank& rank, int number)>;
+  /// `send` reaches the processes of a rank where that is not its process group (the ranks below mpiexec).
+  explicit Stopper(TreeFinder finder, Signal send = signal_rank) : finder_(std::move(finder)), send_(std::move(send)) {}
 
   /// A second call is ignored.
   void begin(int signal, std::chrono::milliseconds grace, std::uint64_t now);
@@ -41,6 +47,7 @@ class Stopper {
   /// Does what is due. Returns how many processes of the tree got a first SIGTERM as leftovers (for the warning).
   std::size_t tick(std::uint64_t now, const std::vector<Rank>& ranks);
   [[nodiscard]] std::uint64_t next_deadline() const { return next_; }
+  void send(const Rank& rank, int number) const { send_(rank, number); }
   [[nodiscard]] bool tree_empty(const std::vector<Rank>& ranks) const { return finder_.members(ranks).empty(); }
   [[nodiscard]] const TreeFinder& finder() const { return finder_; }
 
@@ -48,6 +55,7 @@ class Stopper {
   enum class Stage { idle, signal, terminate, kill };
   void kill_tree(const std::vector<Rank>& ranks) const;
   TreeFinder finder_;
+  Signal send_;
   Stage stage_ = Stage::idle;
   bool leftovers_ = false;
   int signal_ = 0;
@@ -55,8 +63,5 @@ class Stopper {
   std::uint64_t terminate_at_ = kNever;
   std::uint64_t kill_at_ = kNever;
 };
-
-/// To a rank's process group, with SIGCONT so that a stopped one hears it.
-void signal_rank(const Rank& rank, int signal);
 
 }  // namespace trainctl::host

@@ -67,6 +67,12 @@ AttemptEnd judge_exit(const Outcome& outcome, int rank) {
     if (end.cause == Cause::exit) end.cause = Cause::disk_full;
     end.message += "; the disk is full";
   }
+  if (outcome.port_taken > 0 && end.cause == Cause::exit) {
+    end.cause = Cause::start;
+    end.message = "port " + std::to_string(outcome.port_taken) +
+                  ", chosen for the processes to meet at, was taken by " + "another program before " +
+                  (outcome.ranks.size() > 1 ? who : "it ") + "listened there";
+  }
   return end;
 }
 

@@ -23,6 +23,7 @@ struct Outcome {
   bool memory_limit_hit = false;               ///< its memory group killed processes
   bool oom_killed = false;
   bool disk_full = false;
+  int port_taken = 0;  ///< a port we chose, that another program had taken before a rank could listen there
 };
 
 /// state, cause, exit code and message; `retry` is left false.

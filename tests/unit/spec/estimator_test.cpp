@@ -237,9 +237,6 @@ TEST_CASE("contradictions of estimators are named where they stand", "[estimator
  "process_count_per_node": 3})",
        "distributed_training.process_count_per_node: \"distribution.processes_per_node\" is 3, here it is 2   --> "
        "a.json:1:110   (keep one of them)"},
-      {R"({"framework": "generic", "script": "a.py", "resume_from": "x", "inputs": {"resume_from": "y"}})",
-       "resume_from: \"resume_from\" and the input of the same name exclude each other   --> a.json:1:59   (rename the "
-       "input)"},
   };
   Folder folder;
   for (const auto& [text, expected] : cases) {
@@ -277,14 +274,12 @@ TEST_CASE("ten mistakes of an estimator come in one go", "[estimator]") {
   }
 }
 
-TEST_CASE("resume_from is an input and an argument", "[estimator]") {
-  Folder folder;
-  const LoadedRun run = load_estimator(folder, R"({"framework": "generic", "script": "a.py", "resume_from": "old",
-                                                   "arguments": ["x"]})");
-  REQUIRE(run.config.inputs.size() == 1);
-  CHECK(run.config.inputs[0].name == "resume_from");
-  CHECK(run.config.inputs[0].source == "old");
-  CHECK(run.config.arguments == Words{"x", "--resume-from", "${{inputs.resume_from}}"});
+TEST_CASE("resume_from is the run configuration's own field", "[estimator]") {
+  const Folder folder;
+  const LoadedRun run = load_estimator(folder, R"({"framework": "generic", "script": "a.py", "resume_from": "old"})");
+  CHECK(run.config.resume_from == "old");
+  CHECK(run.config.inputs.empty());
+  CHECK(run.config.arguments.empty());
 }
 
 TEST_CASE("hints become notes", "[estimator]") {

@@ -59,8 +59,27 @@ TEST_CASE("contradictions are named where they stand", "[validate]") {
        "resources.memory: only 4 bytes: too little for any script   --> a.json:1:44   (write the unit: \"4GiB\")"},
       {R"({"script": "a.py", "resources": {"gpus": 1.5}})",
        "resources.gpus: expected a whole number from 0 to 1024, found number 1.5   --> a.json:1:42"},
-      {R"({"script": "a.py", "distribution": {"type": "pytorch"}})",
-       "distribution.type: expected \"processes\", found text \"pytorch\"   --> a.json:1:45"},
+      {R"({"script": "a.py", "distribution": {"type": "pytroch"}})",
+       "distribution.type: expected one of \"processes\", \"pytorch\", \"mpi\", \"tensorflow\", found text "
+       "\"pytroch\"   --> a.json:1:45   (did you mean \"pytorch\"?)"},
+      {R"({"script": "a.py", "distribution": {"type": "mpi", "backend": "gloo"}})",
+       "distribution.backend: \"backend\" is for the type \"pytorch\", this is \"mpi\"   --> a.json:1:63   "
+       "(remove it)"},
+      {R"({"script": "a.py", "distribution": {"worker_count": 2}})",
+       "distribution.worker_count: \"worker_count\" is for the type \"tensorflow\", and \"type\" is missing   --> "
+       "a.json:1:53   (add \"type\": \"tensorflow\")"},
+      {R"({"script": "a.py", "distribution": {"type": "nccl", "backend": "gloo"}})",
+       "distribution: \"nccl\" and \"backend\": \"gloo\" contradict each other   --> a.json:1:45   (write \"type\": "
+       "\"pytorch\")"},
+      {R"({"script": "a.py", "distribution": "nccl", "resources": {"gpus": 0}})",
+       "distribution.backend: nccl needs GPUs, and resources.gpus is 0   --> a.json:1:36   (write \"gloo\", or ask for "
+       "GPUs)"},
+      {R"({"script": "a.py", "distribution": {"type": "ps", "worker_count": 2, "processes_per_node": 3}})",
+       "distribution.worker_count: \"worker_count\" and \"processes_per_node\" both say how many processes there are   "
+       "--> a.json:1:67   (keep worker_count)"},
+      {R"({"script": "a.py", "distribution": "mpi", "logs": "pty"})",
+       "logs.via: processes started by mpiexec write their logs themselves   --> a.json:1:51   (remove it: \"file\" is "
+       "the only way)"},
       {R"({"script": "a.py", "inputs": {"1x": "a"}})",
        "inputs: \"1x\" is not a name   --> a.json:1:31   (a letter, then letters, digits and _, at most 63)"},
       {R"({"script": "a.py", "outputs": {"m": {}, "M": {}}})",
