@@ -148,6 +148,11 @@ void Variables::prepend_path(const std::string& name, const std::string& folder)
   set(name, old == nullptr || old->empty() ? folder : folder + ":" + *old);
 }
 
+void Variables::append_path(const std::string& name, const std::string& folder) {
+  const std::string* old = find(name);
+  set(name, old == nullptr || old->empty() ? folder : *old + ":" + folder);
+}
+
 const std::string* Variables::find(const std::string& name) const {
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second;
@@ -185,9 +190,10 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   set_run_variables(plan, run, attempt, variables);
   set_rank_variables(plan, rank, variables);
   variables.set("PWD", launch.directory);
-  // Only Python reads it, and writing the module once a store is not worth failing a run.
-  if (const auto folder = provide_helper_module(format::StorePaths{run.store()})) {
-    variables.prepend_path("PYTHONPATH", folder->string());
+  // Only Python reads them, and writing the modules once a store is not worth failing a run.
+  if (const auto modules = provide_helper_modules(format::StorePaths{run.store()})) {
+    variables.prepend_path("PYTHONPATH", modules->own.string());
+    variables.append_path("PYTHONPATH", modules->shared.string());
   }
   launch.argv = command_line(plan, prepared.python);
   for (std::string& word : launch.argv) word = with_outputs(std::move(word), paths.outputs());

@@ -24,6 +24,7 @@ class Variables {
   void set_default(const std::string& name, const std::string& value);
   void remove(const std::string& name);
   void prepend_path(const std::string& name, const std::string& folder);
+  void append_path(const std::string& name, const std::string& folder);
   [[nodiscard]] const std::string* find(const std::string& name) const;
   [[nodiscard]] std::vector<std::string> assignments() const;  ///< "K=V"
 
