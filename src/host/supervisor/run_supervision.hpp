@@ -19,7 +19,7 @@
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_clock.hpp"
-#include "host/supervisor/pattern_process.hpp"
+#include "host/supervisor/metric_sources.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
 #include "host/supervisor/reactor.hpp"
@@ -103,7 +103,7 @@ class RunSupervision final : public Supervised {
   std::unique_ptr<Stopper> stopper_;
   std::unique_ptr<LogClock> clock_;
   Preparation preparation_;
-  PatternProcess patterns_;
+  MetricSources metrics_;
   std::unique_ptr<Admission> admission_;
   std::optional<Ticket> ticket_;
   std::vector<int> gpus_;
