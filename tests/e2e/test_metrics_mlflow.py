@@ -85,7 +85,7 @@ def test_the_token_is_needed_and_garbage_is_refused(trainctl, script):
 
 
 def test_artifacts_go_to_the_outputs(trainctl, script):
-    script("data = os.urandom(20_000_000)\n"
+    script("data = b'\\0' + os.urandom(19_999_999)\n"
            "print(call('PUT', 'big/a%20b.bin', raw=data, base=ARTIFACTS)[0], call('PUT', '../../x', raw=b'x', base=ARTIFACTS)[0])\n"
            "connection.close()\n"
            "print(call('GET', 'big/a%20b.bin', base=ARTIFACTS)[1] == data)\n"
@@ -183,3 +183,12 @@ def test_the_real_client(trainctl, project, scratch):
     outputs = run / "outputs"
     assert (outputs / "notes/a.txt").read_text() == "hello" and json.loads((outputs / "a.json").read_text()) == {"a": 1}
     assert list(outputs.rglob("MLmodel"))
+
+
+def test_a_run_inside_a_run_has_an_endpoint_of_its_own(trainctl, project, script):
+    project.write("inner.py", "from client import *\nmetric('inner', 1.0)\n")
+    script("import subprocess\nmetric('outer', 1.0)\n"
+           "subprocess.run([sys.argv[1], 'run', 'inner.py'], check=True)\n")
+    trainctl.ok("run", "train.py", str(trainctl.binary))
+    outer, inner = trainctl.runs()
+    assert [p["name"] for p in lines(outer)] == ["outer"] and [p["name"] for p in lines(inner)] == ["inner"]

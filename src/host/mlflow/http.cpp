@@ -61,29 +61,34 @@ int read_request_line(std::string_view line, HttpHead& head) {
   return 0;
 }
 
+int read_framing(const std::string& name, const std::string& value, HttpHead& head) {
+  if (name == "transfer-encoding") {
+    if (head.chunked || base::to_lower(value) != "chunked") return 501;
+    head.chunked = true;
+    return 0;
+  }
+  const auto length = whole_number(value, 10);
+  if (!length || (head.content_length && head.content_length != length)) return 400;
+  head.content_length = length;
+  return 0;
+}
+
 int read_header(std::string_view line, HttpHead& head) {
   const auto colon = line.find(':');
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return 400;
   const std::string name = base::to_lower(line.substr(0, colon));
   const std::string value(base::trim(line.substr(colon + 1)));
   if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) return 400;
+  if (name == "content-length" || name == "transfer-encoding") return read_framing(name, value, head);
   if (name == "authorization") {
     if (!head.authorization.empty()) return 400;
     head.authorization = value;
-  } else if (name == "content-length") {
-    const auto length = whole_number(value, 10);
-    if (!length || (head.content_length && head.content_length != length)) return 400;
-    head.content_length = length;
-  } else if (name == "transfer-encoding") {
-    if (head.chunked || base::to_lower(value) != "chunked") return 501;
-    head.chunked = true;
   } else if (name == "connection") {
     const std::string word = base::to_lower(value);
-    if (word == "close") head.keep_alive = false;
-    if (word == "keep-alive") head.keep_alive = true;
+    head.keep_alive = word == "keep-alive" || (head.keep_alive && word != "close");
   } else if (name == "expect") {
-    if (base::to_lower(value) != "100-continue") return 417;
-    head.expects_continue = true;
+    head.expects_continue = base::to_lower(value) == "100-continue";
+    return head.expects_continue ? 0 : 417;
   }
   return 0;
 }

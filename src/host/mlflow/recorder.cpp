@@ -53,13 +53,13 @@ void Recorder::record_file(const std::string& name, std::uint64_t bytes, base::W
 }
 
 void Recorder::write(const std::string& lines) {
-  if (!file_) {
-    (void)base::make_directories(path_.parent_path());
-    auto opened = base::open_file(path_, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW);
-    if (opened) file_ = std::move(*opened);
-  }
-  const std::string data = torn_ ? "\n" + lines : lines;
-  const auto written = base::write_all(file_.get(), data);
+  const auto written = [&]() -> Result<> {
+    if (!file_) {
+      TRY(base::make_directories(path_.parent_path()));
+      TRY_ASSIGN(file_, base::open_file(path_, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW));
+    }
+    return base::write_all(file_.get(), torn_ ? "\n" + lines : lines);
+  }();
   torn_ = !written;
   if (written || said_) return;
   said_ = true;

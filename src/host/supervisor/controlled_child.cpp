@@ -14,7 +14,7 @@
 namespace trainctl::host {
 
 ControlledChild::~ControlledChild() {
-  if (busy()) ::kill(child_, SIGKILL);
+  if (busy()) ::kill(*child_, SIGKILL);
 }
 
 bool ControlledChild::start(const char* name, const std::function<int(int control)>& life, std::vector<int> keep,
@@ -34,10 +34,12 @@ bool ControlledChild::start(const char* name, const std::function<int(int contro
     ::_exit(life(read_end.get()));
   }
   if (pid < 0) return false;
-  child_ = pid;
+  *child_ = pid;
   kill_at_ = kNever;
-  reactor_.on_child(pid, [this, ended = std::move(ended)](int, std::uint64_t) {
-    child_ = 0;
+  reactor_.on_child(pid, [child = std::weak_ptr(child_), ended = std::move(ended)](int, std::uint64_t) {
+    const auto owned = child.lock();
+    if (!owned) return;
+    *owned = 0;
     if (ended) ended();
   });
   return true;
@@ -51,7 +53,7 @@ void ControlledChild::finish(std::uint64_t now) {
 
 void ControlledChild::tick(std::uint64_t now) {
   if (!busy() || now < kill_at_) return;
-  ::kill(child_, SIGKILL);
+  ::kill(*child_, SIGKILL);
   kill_at_ = now + patience_;
 }
 

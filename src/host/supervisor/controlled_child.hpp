@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -28,13 +29,13 @@ class ControlledChild {
   /// Closes the pipe; busy() until the child has ended.
   void finish(std::uint64_t now);
   void tick(std::uint64_t now);
-  [[nodiscard]] bool busy() const { return child_ != 0; }
+  [[nodiscard]] bool busy() const { return *child_ != 0; }
   [[nodiscard]] std::uint64_t next_deadline() const { return busy() ? kill_at_ : kNever; }
 
  private:
   Reactor& reactor_;
   std::uint64_t patience_;
-  pid_t child_ = 0;
+  std::shared_ptr<pid_t> child_ = std::make_shared<pid_t>(0);  ///< the reactor may outlive us and reaps it then
   base::UniqueFd control_;
   std::uint64_t kill_at_ = kNever;
 };

@@ -54,7 +54,7 @@ class MetricSources {
 
  private:
   std::uint64_t again_at_ = kNever;  ///< when to look whether there is something to read after all
-  bool finishing_ = true;  ///< also before the first start
+  bool finishing_ = true;            ///< also before the first start
   PatternProcess patterns_;
   MetricFilesProcess files_;
   MlflowEndpoint mlflow_;

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
@@ -34,11 +35,19 @@ bool is_set(const char* name) {
   return value != nullptr && *value != '\0';
 }
 
+/// A run that was started inside a run inherits the other one's endpoint, which is not its own.
+bool is_of_another_run() {
+  const char* run = ::getenv("MLFLOW_RUN_ID");
+  const char* outer = ::getenv("TRAINCTL_RUN_ID");
+  return run != nullptr && outer != nullptr && std::string_view(run) == outer;
+}
+
 bool has_own_server(const format::Plan& plan, const Prepared& prepared) {
   const auto is_uri = [](const auto& variable) { return variable.first == kUri; };
   return std::any_of(plan.variables.begin(), plan.variables.end(), is_uri) ||
          std::any_of(prepared.variables.begin(), prepared.variables.end(), is_uri) ||
-         std::find(plan.secrets.begin(), plan.secrets.end(), kUri) != plan.secrets.end() || is_set(kUri);
+         std::find(plan.secrets.begin(), plan.secrets.end(), kUri) != plan.secrets.end() ||
+         (is_set(kUri) && !is_of_another_run());
 }
 
 std::string new_token() {

@@ -69,22 +69,51 @@ std::optional<double> read_content(std::uint64_t type, std::string_view content)
   }
 }
 
-/// The first number of a repeated field (packed or not) that fits the type: float_val = 5, double_val = 6, int_val = 7,
-/// int64_val = 10, half_val = 13.
-std::optional<double> read_repeated(std::uint64_t type, const ProtoField& field) {
-  ProtoField one = field;
-  if (field.type == Type::bytes) {
-    if (field.number == 5 && field.bytes.size() >= 4) return to_double(load_exact<float>(field.bytes.substr(0, 4)));
-    if (field.number == 6 && field.bytes.size() >= 8) return load_exact<double>(field.bytes.substr(0, 8));
-    if (field.number == 5 || field.number == 6 || !ProtoReader(field.bytes).varint(one.value)) return std::nullopt;
+/// The first element of a repeated field of numbers, packed or not, as the bits it has on the wire.
+std::optional<std::uint64_t> first_element(const ProtoField& field) {
+  if (field.type != Type::bytes) return field.value;
+  std::uint64_t bits = 0;
+  if (field.number == 5) {
+    const auto value = load_exact<std::uint32_t>(field.bytes.substr(0, sizeof(std::uint32_t)));
+    return value ? std::optional<std::uint64_t>(*value) : std::nullopt;
   }
-  if (field.number == 5 && type == kFloat) return static_cast<double>(one.as_float());
-  if (field.number == 6 && type == kDouble) return one.as_double();
-  if (field.number == 7 && type == kInt32) return static_cast<double>(static_cast<std::int32_t>(one.value));
-  if (field.number == 10 && type == kInt64) return static_cast<double>(static_cast<std::int64_t>(one.value));
-  if (field.number == 13 && (type == kHalf || type == kBfloat16))
-    return small_float(type, static_cast<std::uint16_t>(one.value));
-  return std::nullopt;
+  if (field.number == 6) return load_exact<std::uint64_t>(field.bytes.substr(0, sizeof bits));
+  return ProtoReader(field.bytes).varint(bits) ? std::optional(bits) : std::nullopt;
+}
+
+/// The field that holds the numbers of a type: float_val = 5, double_val = 6, int_val = 7, int64_val = 10,
+/// half_val = 13; 0 for other types.
+std::uint32_t field_of(std::uint64_t type) {
+  switch (type) {
+    case kFloat:
+      return 5;
+    case kDouble:
+      return 6;
+    case kInt32:
+      return 7;
+    case kInt64:
+      return 10;
+    case kHalf:
+    case kBfloat16:
+      return 13;
+    default:
+      return 0;
+  }
+}
+
+double number_of(std::uint64_t type, std::uint64_t bits) {
+  switch (type) {
+    case kFloat:
+      return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+    case kDouble:
+      return std::bit_cast<double>(bits);
+    case kInt32:
+      return static_cast<double>(static_cast<std::int32_t>(bits));
+    case kInt64:
+      return static_cast<double>(static_cast<std::int64_t>(bits));
+    default:
+      return small_float(type, static_cast<std::uint16_t>(bits));
+  }
 }
 
 /// TensorShapeProto: true when it holds exactly one number.
@@ -92,7 +121,7 @@ bool is_single(std::string_view shape) {
   ProtoReader reader(shape);
   for (ProtoField field; reader.next(field);) {
     if (field.number == 3 && field.value != 0) return false;  // unknown rank
-    if (field.number != 2 || field.type != Type::bytes) continue;
+    if (!field.is(2, Type::bytes)) continue;
     std::uint64_t size = 0;
     ProtoReader dimension(field.bytes);
     for (ProtoField part; dimension.next(part);)
@@ -104,34 +133,35 @@ bool is_single(std::string_view shape) {
 
 std::optional<double> read_tensor(std::string_view tensor) {
   std::uint64_t type = 0;
-  std::optional<double> repeated;
   std::string_view content;
+  bool single = true;
   // Fields may come in any order; the type decides about the others.
   ProtoReader first(tensor);
   for (ProtoField field; first.next(field);) {
-    if (field.number == 1 && field.type == Type::varint) type = field.value;
-    if (field.number == 2 && field.type == Type::bytes && !is_single(field.bytes)) return std::nullopt;
-    if (field.number == 4 && field.type == Type::bytes) content = field.bytes;
+    if (field.is(1, Type::varint)) type = field.value;
+    if (field.is(2, Type::bytes)) single = is_single(field.bytes);
+    if (field.is(4, Type::bytes)) content = field.bytes;
   }
-  if (first.malformed()) return std::nullopt;
+  const std::uint32_t wanted = field_of(type);
+  if (first.malformed() || !single || wanted == 0) return std::nullopt;
   if (!content.empty()) return read_content(type, content);
   ProtoReader second(tensor);
-  for (ProtoField field; second.next(field) && !repeated;)
-    if (field.number >= 5) repeated = read_repeated(type, field);
-  // proto3 writes no zeros: a tensor of one number without any value is a zero.
-  const bool number = type == kFloat || type == kDouble || type == kInt32 || type == kInt64;
-  if (!repeated && number) return 0.0;
-  return repeated;
+  for (ProtoField field; second.next(field);) {
+    if (field.number != wanted) continue;
+    const auto bits = first_element(field);
+    return bits ? std::optional(number_of(type, *bits)) : std::nullopt;
+  }
+  return 0.0;  // proto3 writes no zeros
 }
 
 /// SummaryMetadata.plugin_data.plugin_name
 std::string_view plugin_name(std::string_view metadata) {
   ProtoReader reader(metadata);
   for (ProtoField field; reader.next(field);) {
-    if (field.number != 1 || field.type != Type::bytes) continue;
+    if (!field.is(1, Type::bytes)) continue;
     ProtoReader plugin(field.bytes);
     for (ProtoField part; plugin.next(part);)
-      if (part.number == 1 && part.type == Type::bytes) return part.bytes;
+      if (part.is(1, Type::bytes)) return part.bytes;
   }
   return {};
 }
@@ -143,13 +173,14 @@ bool read_value(std::string_view bytes, SummaryEvent& event) {
   std::string_view plugin;
   ProtoReader reader(bytes);
   for (ProtoField field; reader.next(field);) {
-    if (field.number == 1 && field.type == Type::bytes) scalar.tag = field.bytes;
-    if (field.number == 2 && field.type == Type::fixed32) value = static_cast<double>(field.as_float());
-    if (field.number == 8 && field.type == Type::bytes) tensor = field.bytes;
-    if (field.number == 9 && field.type == Type::bytes) plugin = plugin_name(field.bytes);
+    if (field.is(1, Type::bytes)) scalar.tag = field.bytes;
+    if (field.is(2, Type::fixed32)) value = static_cast<double>(field.as_float());
+    if (field.is(8, Type::bytes)) tensor = field.bytes;
+    if (field.is(9, Type::bytes)) plugin = plugin_name(field.bytes);
   }
   if (reader.malformed()) return false;
-  if (!value && !tensor.empty() && (plugin.empty() || plugin == "scalars")) value = read_tensor(tensor);
+  const bool scalar_plugin = plugin.empty() || plugin == "scalars";
+  if (!value && !tensor.empty() && scalar_plugin) value = read_tensor(tensor);
   if (!value || scalar.tag.empty()) return true;
   scalar.value = *value;
   event.scalars.push_back(scalar);
@@ -164,12 +195,12 @@ bool decode_event(std::string_view payload, SummaryEvent& event) {
   event.scalars.clear();
   ProtoReader reader(payload);
   for (ProtoField field; reader.next(field);) {
-    if (field.number == 1 && field.type == Type::fixed64) event.wall_time = field.as_double();
-    if (field.number == 2 && field.type == Type::varint) event.step = static_cast<std::int64_t>(field.value);
-    if (field.number != 5 || field.type != Type::bytes) continue;
+    if (field.is(1, Type::fixed64)) event.wall_time = field.as_double();
+    if (field.is(2, Type::varint)) event.step = static_cast<std::int64_t>(field.value);
+    if (!field.is(5, Type::bytes)) continue;
     ProtoReader summary(field.bytes);
     for (ProtoField value; summary.next(value);)
-      if (value.number == 1 && value.type == Type::bytes && !read_value(value.bytes, event)) return false;
+      if (value.is(1, Type::bytes) && !read_value(value.bytes, event)) return false;
     if (summary.malformed()) return false;
   }
   return !reader.malformed();

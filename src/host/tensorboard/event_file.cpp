@@ -15,6 +15,7 @@
 namespace trainctl::host {
 namespace {
 
+constexpr const char* kDamaged = "is damaged in places: some of its records were passed over";
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 20U;
 
 base::WallTime time_of(double seconds) {
@@ -60,28 +61,33 @@ bool EventFile::read_piece(int fd, std::uint64_t size, SourcePoints& points) {
     if (cut.kind == CutKind::partial) {
       return offset_ > start || (piece.size() < wanted_ && offset_ + wanted_ <= size);
     }
-    if (cut.kind == CutKind::too_long) {
-      if (cut.used > size - offset_) {
-        wanted_ = cut.used;
-        return false;
-      }
-      say_damage("has a record over 64 MiB, which was passed over");
-    }
-    if (cut.kind == CutKind::damaged || cut.kind == CutKind::lost) {
-      given_up_ = offset_ == 0 && cut.kind == CutKind::lost;
-      say_damage(given_up_ ? "is no TensorBoard event file"
-                           : "is damaged in places: some of its records were passed over");
-      if (given_up_) return false;
-    }
-    if (cut.kind == CutKind::record) take_record(cut.payload, points);
-    offset_ += cut.used;
+    if (!take(cut, size, points)) return false;
     if (cut.used >= rest.size()) return true;
     rest.remove_prefix(static_cast<std::size_t>(cut.used));
   }
 }
 
+/// Moves behind what was cut; false when there is nothing more to read for now.
+bool EventFile::take(const RecordCut& cut, std::uint64_t size, SourcePoints& points) {
+  if (cut.kind == CutKind::too_long) {
+    if (cut.used > size - offset_) {
+      wanted_ = cut.used;
+      return false;
+    }
+    say_damage("has a record over 64 MiB, which was passed over");
+  } else if (cut.kind == CutKind::record) {
+    take_record(cut.payload, points);
+  } else {
+    given_up_ = offset_ == 0 && cut.kind == CutKind::lost;
+    say_damage(given_up_ ? "is no TensorBoard event file" : kDamaged);
+    if (given_up_) return false;
+  }
+  offset_ += cut.used;
+  return true;
+}
+
 void EventFile::take_record(std::string_view payload, SourcePoints& points) {
-  if (!decode_event(payload, event_)) return say_damage("is damaged in places: some of its records were passed over");
+  if (!decode_event(payload, event_)) return say_damage(kDamaged);
   format::MetricPoint point;
   for (const SummaryScalar& scalar : event_.scalars) {
     point.t = time_of(event_.wall_time);

@@ -9,6 +9,7 @@
 
 #include "host/metrics/source_points.hpp"
 #include "host/tensorboard/event.hpp"
+#include "host/tensorboard/record.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host {
@@ -26,6 +27,7 @@ class EventFile {
 
  private:
   bool read_piece(int fd, std::uint64_t size, SourcePoints& points);
+  bool take(const RecordCut& cut, std::uint64_t size, SourcePoints& points);
   void take_record(std::string_view payload, SourcePoints& points);
   void say_damage(const char* what);
 

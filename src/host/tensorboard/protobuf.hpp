@@ -15,6 +15,9 @@ struct ProtoField {
   std::uint64_t value = 0;      ///< of varint, fixed64 and fixed32
   std::string_view bytes = {};  ///< of bytes
 
+  [[nodiscard]] bool is(std::uint32_t wanted, Type wanted_type) const {
+    return number == wanted && type == wanted_type;
+  }
   [[nodiscard]] double as_double() const { return std::bit_cast<double>(value); }
   [[nodiscard]] float as_float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(value)); }
 };
