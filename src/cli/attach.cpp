@@ -20,6 +20,7 @@
 #include "cli/signals.hpp"
 #include "cli/status_line.hpp"
 #include "engine/follow.hpp"
+#include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
 #include "host/linux/process.hpp"
 
@@ -27,7 +28,6 @@ namespace trainctl::cli {
 namespace {
 
 constexpr std::uint64_t kChunk = 256U << 10U;
-constexpr int kPollMs = 1000;
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
 
@@ -285,7 +285,7 @@ void Session::wait() {
   if (follower_->more()) return;
   status_.draw();
   std::array<pollfd, 2> waits = {pollfd{follower_->fd(), POLLIN, 0}, pollfd{signals_->fd(), POLLIN, 0}};
-  ::poll(waits.data(), waits.size(), kPollMs);
+  ::poll(waits.data(), waits.size(), follower_->wait_ms());
 }
 
 int Session::run() {
@@ -294,6 +294,9 @@ int Session::run() {
   if (!opened) return report(context_, opened.error());
   follower_.emplace(std::move(*opened));
   signals_.emplace();
+  // A thread of its own: after the launch, which forks, and with the signals already ours.
+  auto mirroring = engine::Mirroring::begin(run_);
+  if (!mirroring) return report(context_, mirroring.error());
   last_adoption_ = options_.may_start ? base::mono_ns() : 0;
   Outcome outcome = Outcome::going_on;
   while (outcome == Outcome::going_on) {

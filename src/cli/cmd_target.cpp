@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "cli/commands.hpp"
 #include "host/admission/admission.hpp"
+#include "target/registry.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -72,13 +73,18 @@ void print_slots(Context& context, const host::HostSlots& slots) {
   }
 }
 
+void list_targets(Context& context) {
+  Json items = Json::array();
+  for (const target::TargetKind& kind : target::target_kinds()) {
+    items.push_back({{"name", kind.form}, {"type", kind.type}, {"summary", kind.summary}});
+    if (!context.json) context.out.line(std::string(kind.form) + "  " + std::string(kind.summary));
+  }
+  if (context.json) context.print({{"items", std::move(items)}});
+}
+
 int target_action(Context& context, const TargetArguments& arguments) {
   if (arguments.sub == "ls") {
-    if (context.json) {
-      context.print({{"items", Json::array({{{"name", "local"}, {"type", "local"}}})}});
-    } else {
-      context.out.line("local  this machine");
-    }
+    list_targets(context);
     return 0;
   }
   if (arguments.name != "local") {

@@ -9,6 +9,7 @@
 #include "cli/explain.hpp"
 #include "cli/run_summary.hpp"
 #include "engine/prepare.hpp"
+#include "target/registry.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -71,6 +72,8 @@ void add_launch_options(Options& app, LaunchArguments& arguments) {
 spec::LoadOptions load_options(const LaunchArguments& arguments) {
   spec::LoadOptions options;
   options.overrides = arguments.overrides;
+  if (arguments.overrides.target)
+    options.overrides.target = target::anchor_target(*arguments.overrides.target, std::filesystem::current_path());
   if (arguments.in_place) options.overrides.set.emplace_back("in_place=true");
   if (!arguments.profile.empty()) options.profile = arguments.profile;
   options.user_config = spec::default_user_config();
@@ -88,7 +91,7 @@ int report_not_started(Context& context, const Errors& errors, bool bare_command
 
 int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& arguments) {
   if (auto fits = engine::check_target(run); !fits)
-    return report_not_started(context, {fits.error()}, arguments.bare_command);
+    return report_not_started(context, fits.error(), arguments.bare_command);
   const auto store = archive::Store::open();
   if (!store) return report_not_started(context, {store.error()}, arguments.bare_command);
   if (arguments.dry_run) return explain(context, *store, run, {});

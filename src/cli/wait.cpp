@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "cli/signals.hpp"
 #include "engine/follow.hpp"
+#include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
 
 namespace trainctl::cli {
@@ -16,6 +17,7 @@ namespace trainctl::cli {
 Result<format::RunState> wait_for_end(const format::RunPaths& run, std::optional<std::chrono::milliseconds> timeout) {
   TRY_ASSIGN(auto follower, engine::Follower::open(run, {.logs = false}));
   const SignalInbox signals;
+  TRY_ASSIGN(const auto mirroring, engine::Mirroring::begin(run));
   const std::uint64_t began = base::mono_ns();
   std::uint64_t last_adoption = 0;
   for (;;) {
@@ -26,7 +28,7 @@ Result<format::RunState> wait_for_end(const format::RunPaths& run, std::optional
       last_adoption = now;
       TRY(engine::ensure_supervised(run, engine::Start::adopt_only));
     }
-    int wait_ms = 1000;
+    int wait_ms = follower.wait_ms();
     if (timeout) {
       const auto left = timeout->count() - static_cast<std::int64_t>((now - began) / 1'000'000U);
       if (left <= 0)

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "format/event.hpp"
 
@@ -19,6 +20,11 @@ namespace trainctl::engine {
 namespace {
 
 constexpr std::uint64_t kMostAtOnce = 8U << 20U;
+// Giving inotify back costs a process 4 to 8 ms at its end (the kernel waits for its marks to go): a run that is over
+// sooner than this is better looked at every millisecond.
+constexpr std::uint64_t kYoungNs = 100'000'000;
+constexpr int kYoungWaitMs = 1;
+constexpr int kWaitMs = 1000;
 
 std::string log_name(int rank) {
   return rank == 0 ? "std.log" : "rank-" + std::to_string(rank) + ".log";
@@ -28,16 +34,26 @@ std::string log_name(int rank) {
 
 Result<Follower> Follower::open(const format::RunPaths& run, const FollowOptions& options) {
   Follower follower(run, options);
-  follower.inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  // Without inotify (its instances are limited per user) following still works, by the caller's one-second polls.
-  follower.watch();
+  follower.opened_ns_ = base::mono_ns();
   follower.log_attempt_ = options.attempt.value_or(0);
   follower.log_offset_ = options.from;
   return follower;
 }
 
-void Follower::watch() {
-  if (!inotify_) return;
+int Follower::wait_ms() const {
+  return young_ ? kYoungWaitMs : kWaitMs;
+}
+
+void Follower::grow_up() {
+  if (!young_ || base::mono_ns() - opened_ns_ < kYoungNs) return;
+  young_ = false;
+  // Without inotify (its instances are limited per user) following still works, by looking every second.
+  inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+}
+
+bool Follower::watch() {
+  if (!inotify_) return false;
+  const std::size_t before = watched_.size();
   std::vector<std::filesystem::path> wanted = {run_.root, run_.attempts(), run_.control()};
   for (const int attempt : {lines_.attempt, log_attempt_}) {
     if (attempt == 0) continue;
@@ -50,6 +66,7 @@ void Follower::watch() {
       watched_.push_back(path.string());
     }
   }
+  return watched_.size() != before;
 }
 
 void Follower::drain_notifications() {
@@ -76,6 +93,11 @@ Result<bool> Follower::read_state() {
       changed = changed || consumed != events_offset_;
       events_offset_ = consumed;
     }
+  }
+  if (lines_.events.empty()) {  // no lead to be heard yet: what clients saw counts
+    TRY_ASSIGN(format::RunLines fresh, format::read_run_lines(run_));
+    changed = changed || fresh.clients != lines_.clients;
+    lines_.clients = std::move(fresh.clients);
   }
   TRY_ASSIGN(const auto requests, base::list_directory(run_.control()));
   if (requests.size() != requests_seen_) {
@@ -144,10 +166,14 @@ Result<> Follower::read_log(Growth& growth) {
 }
 
 Result<Growth> Follower::poll_growth() {
+  grow_up();
   drain_notifications();
   Growth growth;
   TRY_ASSIGN(growth.state_changed, read_state());
-  watch();
+  if (watch()) {  // what came between the look and the watch would not be told
+    TRY_ASSIGN(const bool changed, read_state());
+    growth.state_changed = growth.state_changed || changed;
+  }
   if (options_.logs) TRY(read_log(growth));
   const bool other_attempt = options_.attempt && *options_.attempt < lines_.attempt;
   growth.finished = !more_ && (format::is_terminal(state_.state) || other_attempt);

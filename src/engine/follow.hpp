@@ -35,8 +35,8 @@ struct Growth {
   bool finished = false;       ///< the run ended and everything was handed out
 };
 
-/// Follows one run folder. Single-threaded; wait for `fd()` to become readable (or for a second to pass: network file
-/// systems have no inotify), then call `poll_growth`.
+/// Follows one run folder. Single-threaded; wait for `fd()` to become readable or for `wait_ms()` to pass (network file
+/// systems have no inotify, and it is not worth its cost for the shortest runs), then call `poll_growth`.
 class Follower {
  public:
   static Result<Follower> open(const format::RunPaths& run, const FollowOptions& options);
@@ -44,13 +44,15 @@ class Follower {
   /// Reads what grew since the last call. Hands out at most 8 MiB of log a call.
   Result<Growth> poll_growth();
   [[nodiscard]] const format::RunState& state() const { return state_; }
-  [[nodiscard]] int fd() const { return inotify_.get(); }
+  [[nodiscard]] int fd() const { return inotify_.get(); }  ///< -1 = none: poll(2) ignores it
+  [[nodiscard]] int wait_ms() const;
   /// True when the last call left log bytes unread: call again without waiting.
   [[nodiscard]] bool more() const { return more_; }
 
  private:
   Follower(format::RunPaths run, FollowOptions options) : run_(std::move(run)), options_(options) {}
-  void watch();
+  void grow_up();
+  bool watch();
   void drain_notifications();
   Result<bool> read_state();
   Result<> read_log(Growth& growth);
@@ -59,6 +61,8 @@ class Follower {
   format::RunPaths run_;
   FollowOptions options_;
   base::UniqueFd inotify_;
+  bool young_ = true;
+  std::uint64_t opened_ns_ = 0;
   std::vector<std::string> watched_;
   format::RunLines lines_;
   std::uint64_t events_offset_ = 0;  ///< consumed bytes of the last attempt's events.jsonl

@@ -13,10 +13,11 @@
 #include "base/ulid.hpp"
 #include "engine/plan_mapping.hpp"
 #include "engine/secrets.hpp"
+#include "engine/supervision.hpp"
 #include "host/resources/capacity.hpp"
-#include "host/supervise.hpp"
 #include "snapshot/git_state.hpp"
 #include "spec/validate.hpp"
+#include "target/registry.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::engine {
@@ -156,6 +157,9 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
+  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  if (!definition) return tl::make_unexpected(std::move(definition).error());
+  prepared.plan.target = std::move(*definition);
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {
     prepared.secrets = std::move(*secrets);
@@ -186,15 +190,19 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
 
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
   TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
-  auto spawned = host::spawn_supervisor(run.root);
-  if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + prepared.plan.name));
+  TRY_ASSIGN(auto target, target_of(run, prepared.plan));
+  if (auto launched = launch(run, *target); !launched)
+    return fail(std::move(launched).error().with_context("launch " + prepared.plan.name));
   return run;
 }
 
-Result<> check_target(const spec::LoadedRun& run) {
-  if (run.config.target == "local") return check_host(run.config.resources);
-  return fail(Errc::invalid, "there is no target \"" + run.config.target + "\"",
-              "this version runs on the target local");
+ResultAll<> check_target(const spec::LoadedRun& run) {
+  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  if (!definition) return tl::make_unexpected(std::move(definition).error());
+  if (definition->value("type", "") != "local") return {};
+  auto fits = check_host(run.config.resources);
+  if (!fits) return tl::make_unexpected(Errors{std::move(fits).error()});
+  return {};
 }
 
 }  // namespace trainctl::engine

@@ -43,10 +43,10 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
 /// Claims a name, writes the run folder (durable: intent before effect) and the secrets. The run exists after this.
 Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared);
 
-/// create + the supervisor. The run goes on whatever happens to this process.
+/// create + launch on the plan's target. The run goes on whatever happens to this process.
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared);
 
-/// A local target refuses at once what the machine can never give.
-Result<> check_target(const spec::LoadedRun& run);
+/// A target that does not exist, and what the local one can never give, is refused at once.
+ResultAll<> check_target(const spec::LoadedRun& run);
 
 }  // namespace trainctl::engine

@@ -1,84 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/supervision.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <chrono>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "base/clock.hpp"
-#include "base/file.hpp"
 #include "base/json.hpp"
-#include "base/process.hpp"
 #include "base/ulid.hpp"
-#include "format/plan.hpp"
-#include "host/supervise.hpp"
+#include "format/event.hpp"
+#include "format/fold.hpp"
+#include "host/adoption.hpp"
+#include "target/registry.hpp"
 
 namespace trainctl::engine {
 namespace {
 
-constexpr std::int64_t kNeverStartedMs = 60'000;
+struct Opened {
+  std::unique_ptr<target::Target> target;
+  target::RunRef ref;
+};
 
-/// Time enough for the command that created the run to begin it.
-bool was_abandoned(const std::string& id) {
-  const auto made = base::ulid_time_ms(id);
-  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count();
-  return made && now - *made >= kNeverStartedMs;
-}
-
-/// Does the process of the last `attempt` event live? A supervisor that has not written one yet is not seen: then
-/// another is started, finds the lock held and leaves.
-bool lead_is_alive(const format::RunState& state) {
-  if (!state.lead.is_object()) return false;
-  const Json& lead = state.lead;
-  if (lead.value("machine", "") != base::machine_id() || lead.value("boot", "") != base::boot_id()) return false;
-  if (lead.value("pidns", "") != base::pid_namespace()) return false;
-  const auto started = base::process_start_time(lead.value("pid", 0));
-  return started && *started == lead.value("starttime", std::uint64_t{0});
-}
-
-Result<std::string> write_request(const format::RunPaths& run, Json body) {
-  const std::string id = base::new_ulid();
-  body["v"] = 1;
-  body["t"] = base::format_utc(base::wall_now());
-  body["user"] = base::user_name();
-  body["host"] = base::host_name();
-  TRY(base::make_directories(run.control()));
-  TRY(base::write_file_durable(run.request(id), base::dump_json(body) + "\n"));
-  return id;
+Result<Opened> open_run(const format::RunPaths& run) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  Opened opened;
+  TRY_ASSIGN(opened.target, target_of(run, plan));
+  TRY_ASSIGN(opened.ref, reference(run));
+  return opened;
 }
 
 }  // namespace
 
-Result<base::FileLock> lock_ended(const format::RunPaths& run) {
-  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
-  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
-  if (lock && (format::is_terminal(state.state) || state.attempt == 0)) return std::move(*lock);
-  const auto plan = format::read_plan(run.plan());
-  const std::string name = plan ? plan->name : run.id();
-  return fail(Errc::invalid, name + " has not ended (" + std::string(format::to_string(state.state)) + ")",
-              "trainctl cancel " + name);
+Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, const format::Plan& plan) {
+  return target::open_target(plan.target, run.store());
+}
+
+Result<target::RunRef> reference(const format::RunPaths& run) {
+  target::RunRef ref{.run = run.id(), .folder = run.root};
+  TRY_ASSIGN(const auto clients, base::list_directory(run.clients()));
+  for (const std::string& name : clients) {
+    if (!std::string_view(name).ends_with(".jsonl")) continue;
+    TRY_ASSIGN(const auto lines, format::read_lines(run.clients() / name));
+    for (const Json& line : lines) {
+      if (line.value("type", "") == "handle" && line.contains("handle")) ref.handle = line["handle"];
+    }
+  }
+  return ref;
+}
+
+Result<> launch(const format::RunPaths& run, target::Target& target) {
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  const target::RunRef ref{.run = run.id(), .folder = run.root};
+  TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
+  if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
+  TRY_ASSIGN(const target::RunRef known, reference(run));
+  if (known.handle == handle) return {};
+  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(base::new_ulid())));
+  return writer.append_durable("handle", {{"handle", handle}});
 }
 
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
-  if (format::is_terminal(state.state)) return {};
-  if (lead_is_alive(state)) return {};
-  const bool may_start = start == Start::allowed;
-  if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
-  auto spawned = host::spawn_supervisor(run.root, state.attempt > 0 || may_start);
-  if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
+  if (format::is_terminal(state.state) || host::lead_is_alive(state)) return {};
+  TRY_ASSIGN(auto opened, open_run(run));
+  if (start == Start::allowed) return launch(run, *opened.target);
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  return opened.target->adopt(opened.ref, cancel);
+}
+
+Result<base::FileLock> lock_ended(const format::RunPaths& run) {
+  TRY_ASSIGN(auto lock, host::lock_ended(run));
+  const auto plan = format::read_plan(run.plan());
+  if (!plan) return lock;  // a damaged run can be removed too
+  TRY_ASSIGN(auto target, target_of(run, *plan));
+  if (target->capabilities().in_place) return lock;
+  TRY_ASSIGN(const auto ref, reference(run));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  TRY(target->remove(ref, cancel));
+  return lock;
+}
+
+Result<> request_cancel(const format::RunPaths& run, const std::string& reason) {
+  TRY_ASSIGN(const std::string request, host::write_request(run, {{"type", "cancel"}, {"reason", reason}}));
+  TRY_ASSIGN(auto opened, open_run(run));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  return opened.target->stop(opened.ref, {.request = request, .reason = reason}, cancel);
+}
+
+Result<> request_signal(const format::RunPaths& run, const std::string& signal) {
+  TRY_ASSIGN(auto opened, open_run(run));
+  if (!opened.target->capabilities().in_place)
+    return fail(Errc::invalid, "the target of this run cannot send signals", "trainctl cancel without --signal");
+  TRY(host::write_request(run, {{"type", "signal"}, {"signal", signal}}));
   return {};
-}
-
-Result<std::string> request_cancel(const format::RunPaths& run, const std::string& reason) {
-  return write_request(run, {{"type", "cancel"}, {"reason", reason}});
-}
-
-Result<std::string> request_signal(const format::RunPaths& run, const std::string& signal) {
-  return write_request(run, {{"type", "signal"}, {"signal", signal}});
 }
 
 }  // namespace trainctl::engine

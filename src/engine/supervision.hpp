@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the supervisor of a run, and the care that there is one.
+// The care that a run goes on where its target has it, and requests to it.
 #pragma once
 
+#include <memory>
 #include <string>
 
-#include "archive/store.hpp"
 #include "base/file.hpp"
-#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "target/target.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::engine {
@@ -16,16 +18,26 @@ enum class Start {
   allowed,     ///< the command that created the run, or one that names it: may begin it
 };
 
-/// Makes sure that a run that has not ended has a supervisor (design: "Adoption"): any client command may do so. A run
+/// The target of a run, as its plan says it.
+Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, const format::Plan& plan);
+
+/// What the target calls this run: the handle of its launch is read from the client's files.
+Result<target::RunRef> reference(const format::RunPaths& run);
+
+/// Launches the run (idempotent) and stores the handle at once.
+Result<> launch(const format::RunPaths& run, target::Target& target);
+
+/// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine is left alone.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
 
-/// Keeps supervisors away from a run that has ended or never began, so that it may be removed. Errc::invalid with the
-/// run's name while it goes on.
+/// Keeps supervisors away from a run that has ended or never began, so that it may be removed, and removes what its
+/// target still has of it. Errc::invalid with the run's name while it goes on.
 Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
-/// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events.
-Result<std::string> request_cancel(const format::RunPaths& run, const std::string& reason);
-Result<std::string> request_signal(const format::RunPaths& run, const std::string& signal);
+/// Writes a control request, durable, and hands it to the target. The lead acknowledges it in its events.
+Result<> request_cancel(const format::RunPaths& run, const std::string& reason);
+/// Errc::invalid where the target cannot signal its runs.
+Result<> request_signal(const format::RunPaths& run, const std::string& signal);
 
 }  // namespace trainctl::engine

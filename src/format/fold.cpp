@@ -56,16 +56,22 @@ void fold_event(const Json& line, bool last_attempt, RunState& view, std::set<st
   if (type == "end") fold_end(line, view);
 }
 
-std::optional<State> observed_state(const std::vector<std::vector<Json>>& clients) {
-  std::optional<State> state;
+/// What an engine said last of a run that has no lead of ours.
+void fold_observed(const std::vector<std::vector<Json>>& clients, RunState& view) {
   for (const auto& client : clients) {
     for (const Json& line : client) {
-      if (text_of(line, "type") == "observed") {
-        if (const auto seen = parse_state(text_of(line, "state"))) state = seen;
-      }
+      if (text_of(line, "type") != "observed") continue;
+      const auto state = parse_state(text_of(line, "state"));
+      if (!state) continue;
+      view.state = *state;
+      view.message = text_of(line, "message");
+      if (*state == State::running && view.started.empty()) view.started = text_of(line, "t");
+      if (!is_terminal(*state)) continue;
+      view.cause = parse_cause(text_of(line, "cause"));
+      view.exit_code = number_of(line, "exit_code");
+      view.ended = text_of(line, "t");
     }
   }
-  return state;
 }
 
 }  // namespace
@@ -78,7 +84,7 @@ RunState fold(const RunLines& lines) {
   for (const Json& line : lines.events) fold_event(line, true, view, acknowledged);
   if (lines.events.empty() && view.state == State::created) {
     if (lines.attempt > 1) view.state = State::retrying;
-    if (const auto observed = observed_state(lines.clients)) view.state = *observed;
+    fold_observed(lines.clients, view);
   }
   bool cancel_open = false;
   for (const auto& [id, request] : lines.requests) {

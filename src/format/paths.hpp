@@ -38,6 +38,9 @@ struct RunPaths {
   [[nodiscard]] fs::path plan() const { return root / "plan.json"; }
   [[nodiscard]] fs::path clients() const { return root / "client"; }
   [[nodiscard]] fs::path client(std::string_view ulid) const { return clients() / (std::string(ulid) + ".jsonl"); }
+  /// Held by the one process that copies this run from its target, and where its copy ends (Mirror).
+  [[nodiscard]] fs::path mirror_lock() const { return clients() / "mirror.lock"; }
+  [[nodiscard]] fs::path mirror_cursors() const { return clients() / "cursors.jsonl"; }
   [[nodiscard]] fs::path control() const { return root / "control"; }
   [[nodiscard]] fs::path request(std::string_view ulid) const { return control() / (std::string(ulid) + ".json"); }
   [[nodiscard]] fs::path supervisor_lock() const { return root / "supervisor.lock"; }

@@ -104,6 +104,7 @@ Plan read_all(const Json& json) {
   plan.experiment = json.value("experiment", "");
   plan.created = json.value("created", "");
   plan.priority = json.value("priority", 0);
+  if (json.contains("target") && json["target"].is_object()) plan.target = json["target"];
   plan.who = member(json, "who");
   plan.spec = member(json, "spec");
   plan.origins = member(json, "origins");
@@ -136,6 +137,7 @@ Json to_json(const Plan& plan) {
           {"experiment", plan.experiment},
           {"created", plan.created},
           {"priority", plan.priority},
+          {"target", plan.target},
           {"who", plan.who},
           {"spec", plan.spec},
           {"origins", plan.origins},

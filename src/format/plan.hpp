@@ -89,9 +89,10 @@ struct Plan {
   std::string experiment;  // may be empty
   std::string created;     // UTC
   int priority = 0;
-  Json who = Json::object();         // user, host, machine, client (version), directory, argv
-  Json spec = Json::object();        // as written, merged, canonical spelling
-  Json origins = Json::object();     // JSON pointer -> where it came from
+  Json target = {{"name", "local"}, {"type", "local"}};  // the definition of where it runs (target::resolve_target)
+  Json who = Json::object();                             // user, host, machine, client (version), directory, argv
+  Json spec = Json::object();                            // as written, merged, canonical spelling
+  Json origins = Json::object();                         // JSON pointer -> where it came from
   Json source = Json::object();      // {kind: snapshot|in_place|none, digest, files, bytes, directory, git{}}
   Json parameters = Json::object();  // recorded, compared, filtered
   Json tags = Json::object();

@@ -197,9 +197,10 @@ def test_signal_request(run):
     r = run(*sh("trap 'echo got; exit 0' USR1; echo up; while :; do sleep 0.05; done"))
     p = r.start()
     r.logged(b"up")
-    ok = r.request(type="signal", signal="SIGUSR1")
     bad = r.request(type="signal", signal="SIGNOPE")
     odd = r.request(type="dance")
+    wait_until(lambda: len([e for e in r.events() if e["type"] == "control"]) == 2, "both are answered")
+    ok = r.request(type="signal", signal="SIGUSR1")  # ends the script
     p.wait(20)
     results = {e["request"]: e["result"] for e in r.events() if e["type"] == "control"}
     assert results[ok] == "accepted" and results[bad].startswith("refused") and results[odd].startswith("refused")

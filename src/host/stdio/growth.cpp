@@ -37,6 +37,11 @@ void collect(const std::filesystem::path& root, const std::string& relative, int
   }
 }
 
+/// attempts/<n>/events.jsonl
+bool is_lead_file(std::string_view name) {
+  return name.ends_with("/events.jsonl") && std::count(name.begin(), name.end(), '/') == 2;
+}
+
 }  // namespace
 
 std::vector<std::string> mirrored_files(const format::RunPaths& run) {
@@ -170,25 +175,45 @@ std::optional<Growth> GrowthWatcher::take(Run& run, const std::string& name, Fil
   return growth;
 }
 
+/// The files of a run take turns. What the lead says comes behind all that had grown when it was looked at, so that a
+/// copy that shows the end has everything before it.
+std::optional<Growth> GrowthWatcher::take_next(Run& run, std::size_t max_bytes) {
+  for (const bool lead : {false, true}) {
+    auto file = run.files.upper_bound(run.last_file);
+    for (std::size_t looked = 0; looked < run.files.size(); ++looked, ++file) {
+      if (file == run.files.end()) file = run.files.begin();
+      if (is_lead_file(file->first) != lead) continue;
+      auto growth = take(run, file->first, file->second, max_bytes);
+      if (!growth) continue;
+      run.last_file = file->first;
+      return growth;
+    }
+  }
+  return std::nullopt;
+}
+
 Result<std::optional<Growth>> GrowthWatcher::next(std::size_t max_bytes) {
   // Runs take turns, and the files of a run: a flooding log must not keep the metrics back.
   for (std::size_t tried = 0; tried < runs_.size(); ++tried) {
     Run& run = runs_[turn_ % runs_.size()];
     ++turn_;
     if (run.told) continue;
-    auto file = run.files.upper_bound(run.last_file);
-    for (std::size_t looked = 0; looked < run.files.size(); ++looked, ++file) {
-      if (file == run.files.end()) file = run.files.begin();
-      auto growth = take(run, file->first, file->second, max_bytes);
-      if (!growth) continue;
-      run.last_file = file->first;
-      return growth;
-    }
+    if (auto growth = take_next(run, max_bytes)) return growth;
     if (!run.ended || run.dirty) continue;
     run.told = true;
     return Growth{run.paths.id(), {}, 0, {}, run.end};
   }
   return std::optional<Growth>{};
+}
+
+void GrowthWatcher::resume(const std::string& run, const std::string& file, const FileCursor& cursor) {
+  const auto found = std::find_if(runs_.begin(), runs_.end(), [&run](const Run& one) { return one.paths.id() == run; });
+  if (found == runs_.end()) return;
+  File& resumed = found->files[file];
+  resumed.have = cursor.have;
+  resumed.tail = cursor.tail;
+  resumed.checked = false;
+  resumed.broken = false;
 }
 
 bool GrowthWatcher::done() const {

@@ -51,6 +51,9 @@ class GrowthWatcher {
   /// bytes; a run that has ended gives {"run","ended":true,"state":…,"cause":…} after its last byte.
   Result<std::optional<Growth>> next(std::size_t max_bytes);
 
+  /// After a mismatch: goes on with the file from `cursor`.
+  void resume(const std::string& run, const std::string& file, const FileCursor& cursor);
+
   /// All runs have ended and everything was given.
   [[nodiscard]] bool done() const;
   /// Readable when something grew; -1 = only look every wait_ms().
@@ -82,7 +85,8 @@ class GrowthWatcher {
   void watch_folders(std::size_t index);
   void scan(std::size_t index);
   static std::optional<format::RunState> fold_if_grown(Run& run);
-  std::optional<Growth> take(Run& run, const std::string& name, File& file, std::size_t max_bytes);
+  static std::optional<Growth> take_next(Run& run, std::size_t max_bytes);
+  static std::optional<Growth> take(Run& run, const std::string& name, File& file, std::size_t max_bytes);
   static std::optional<Growth> check(const Run& run, const std::string& name, File& file);
 
   std::vector<Run> runs_;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/adoption.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "base/process.hpp"
+#include "base/ulid.hpp"
+#include "format/plan.hpp"
+#include "host/supervise.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::int64_t kNeverStartedMs = 60'000;
+constexpr int kLeavingMs = 5000;
+
+/// Time enough for the command that created the run to begin it.
+bool was_abandoned(const std::string& id) {
+  const auto made = base::ulid_time_ms(id);
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count();
+  return made && now - *made >= kNeverStartedMs;
+}
+
+}  // namespace
+
+bool lead_is_alive(const format::RunState& state) {
+  if (!state.lead.is_object()) return false;
+  const Json& lead = state.lead;
+  if (lead.value("machine", "") != base::machine_id() || lead.value("boot", "") != base::boot_id()) return false;
+  if (lead.value("pidns", "") != base::pid_namespace()) return false;
+  const auto started = base::process_start_time(lead.value("pid", 0));
+  return started && *started == lead.value("starttime", std::uint64_t{0});
+}
+
+Result<base::FileLock> lock_ended(const format::RunPaths& run) {
+  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  const bool ended = format::is_terminal(state.state);
+  if (lock && (ended || state.attempt == 0)) return std::move(*lock);
+  // Its supervisor has written the end and is about to go.
+  if (ended) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
+  const auto plan = format::read_plan(run.plan());
+  const std::string name = plan ? plan->name : run.id();
+  return fail(Errc::invalid, name + " has not ended (" + std::string(format::to_string(state.state)) + ")",
+              "trainctl cancel " + name);
+}
+
+Result<> ensure_supervised(const format::RunPaths& run, Start start) {
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (format::is_terminal(state.state)) return {};
+  if (lead_is_alive(state)) return {};
+  const bool may_start = start == Start::allowed;
+  if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
+  auto spawned = spawn_supervisor(run.root, state.attempt > 0 || may_start);
+  if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
+  return {};
+}
+
+Result<std::string> write_request(const format::RunPaths& run, Json body, std::string id) {
+  if (id.empty()) id = base::new_ulid();
+  body["v"] = 1;
+  body["t"] = base::format_utc(base::wall_now());
+  body["user"] = base::user_name();
+  body["host"] = base::host_name();
+  TRY(base::make_directories(run.control()));
+  TRY(base::write_file_durable(run.request(id), base::dump_json(body) + "\n"));
+  return id;
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/local.hpp"
+
+#include <poll.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "format/fold.hpp"
+#include "host/adoption.hpp"
+#include "host/stdio/growth.hpp"
+#include "host/stdio/operations.hpp"
+
+namespace trainctl::target {
+namespace {
+
+constexpr std::size_t kPieceBytes = 256U << 10U;
+
+format::RunPaths paths_of(const RunRef& ref) {
+  return format::RunPaths{ref.folder};
+}
+
+Result<host::GrowthWatcher> open_watcher(std::span<const Watched> runs) {
+  std::vector<host::WatchedRun> watched;
+  for (const Watched& one : runs) {
+    auto& run = watched.emplace_back(host::WatchedRun{.run = one.ref.run, .cursors = {}});
+    for (const auto& [file, cursor] : one.cursors) run.cursors[file] = {.have = cursor.have, .tail = cursor.tail};
+  }
+  return host::GrowthWatcher::open(paths_of(runs.front().ref).store(), std::move(watched));
+}
+
+Result<> hand_over(host::GrowthWatcher& watcher, const format::StorePaths& store, const host::Growth& growth,
+                   EventSink& sink) {
+  if (growth.notice.is_null()) {
+    return sink.append({.run = growth.run, .file = growth.file, .offset = growth.offset, .bytes = growth.bytes});
+  }
+  if (growth.notice.contains("ended")) return sink.ended(growth.run);
+  const auto path = store.run(growth.run).root / growth.file;
+  const SourceHash hash = [&path](std::uint64_t offset, std::uint64_t count) -> Result<std::string> {
+    TRY_ASSIGN(const std::string bytes, base::read_range(path, offset, count));
+    return base::sha256_hex(bytes);
+  };
+  TRY_ASSIGN(const Cursor cursor,
+             sink.mismatch(growth.run, growth.file, growth.notice.value("size", std::uint64_t{0}), hash));
+  watcher.resume(growth.run, growth.file, {.have = cursor.have, .tail = cursor.tail});
+  return {};
+}
+
+void wait_for_growth(const host::GrowthWatcher& watcher, const Cancel& cancel) {
+  std::array<pollfd, 2> waits = {pollfd{cancel.fd(), POLLIN, 0}, pollfd{watcher.fd(), POLLIN, 0}};
+  ::poll(waits.data(), watcher.fd() >= 0 ? 2 : 1, watcher.wait_ms());
+}
+
+}  // namespace
+
+Capabilities LocalTarget::capabilities() const {
+  return {
+      .log_fidelity = LogFidelity::byte_exact, .in_place = true, .reattach = true, .multi_node = false, .gpus = true};
+}
+
+Result<Json> LocalTarget::probe(const Cancel&) {
+  host::StdioContext context;
+  context.store = "/";
+  return host::operate_probe(context, Json::object());
+}
+
+Result<Handle> LocalTarget::launch(const RunRef& ref, const Cancel&) {
+  TRY(host::ensure_supervised(paths_of(ref), host::Start::allowed));
+  return Handle::object();
+}
+
+Result<> LocalTarget::adopt(const RunRef& ref, const Cancel&) {
+  return host::ensure_supervised(paths_of(ref), host::Start::adopt_only);
+}
+
+Result<std::optional<Handle>> LocalTarget::find(const RunRef& ref, const Cancel&) {
+  if (format::last_attempt(paths_of(ref)) == 0) return std::nullopt;
+  return Handle::object();
+}
+
+Result<> LocalTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
+  if (runs.empty()) return {};
+  const format::StorePaths store{paths_of(runs.front().ref).store()};
+  TRY_ASSIGN(auto watcher, open_watcher(runs));
+  while (!cancel.requested() && !watcher.done()) {
+    TRY_ASSIGN(const auto growth, watcher.next(kPieceBytes));
+    if (growth) {
+      TRY(hand_over(watcher, store, *growth, sink));
+    } else {
+      wait_for_growth(watcher, cancel);
+      watcher.look();
+    }
+  }
+  return {};
+}
+
+Result<> LocalTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&) {
+  const format::RunPaths run = paths_of(ref);
+  TRY_ASSIGN(const auto state, format::fold_run(run));
+  if (format::is_terminal(state.state)) return {};
+  if (!base::exists(run.request(plan.request)))
+    TRY(host::write_request(run, {{"type", "cancel"}, {"reason", plan.reason}}, plan.request));
+  // A run whose supervisor died hears the request only when somebody adopts it.
+  return host::ensure_supervised(run, host::Start::adopt_only);
+}
+
+Result<> LocalTarget::collect(const RunRef&, const Cancel&) {
+  return {};
+}
+
+Result<> LocalTarget::remove(const RunRef&, const Cancel&) {
+  return {};
+}
+
+}  // namespace trainctl::target

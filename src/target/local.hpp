@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// This machine: run folders grow in the store itself, beside a detached supervisor.
+#pragma once
+
+#include "target/target.hpp"
+
+namespace trainctl::target {
+
+class LocalTarget final : public Target {
+ public:
+  [[nodiscard]] Capabilities capabilities() const override;
+  Result<Json> probe(const Cancel& cancel) override;
+  Result<Handle> launch(const RunRef& ref, const Cancel& cancel) override;
+  Result<> adopt(const RunRef& ref, const Cancel& cancel) override;
+  Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
+  Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) override;
+  Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
+  Result<> collect(const RunRef& ref, const Cancel& cancel) override;
+  Result<> remove(const RunRef& ref, const Cancel& cancel) override;
+};
+
+}  // namespace trainctl::target

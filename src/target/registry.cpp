@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/registry.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "base/file.hpp"
+#include "base/json_locate.hpp"
+#include "base/text.hpp"
+#include "target/local.hpp"
+#include "target/scripted/scripted.hpp"
+
+namespace trainctl::target {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kScripted = "scripted:";
+
+struct Kind {
+  TargetKind shown;
+  bool (*matches)(std::string_view name);
+  ResultAll<Json> (*resolve)(std::string_view name, const fs::path& directory);
+  Result<std::unique_ptr<Target>> (*open)(const Json& definition, const fs::path& store);
+};
+
+ResultAll<Json> resolve_local(std::string_view name, const fs::path&) {
+  return Json{{"name", name}, {"type", "local"}};
+}
+
+Result<std::unique_ptr<Target>> open_local(const Json&, const fs::path&) {
+  return std::make_unique<LocalTarget>();
+}
+
+ResultAll<Json> resolve_scripted(std::string_view name, const fs::path& directory) {
+  const fs::path file = directory / name.substr(kScripted.size());
+  auto text = base::read_file(file, base::kMaxJsonBytes);
+  if (!text) return tl::make_unexpected(Errors{std::move(text).error()});
+  // The scenario goes into the plan: what a run was must not depend on a file that changes.
+  if (auto scenario = parse_scenario(*text, file.string()); !scenario)
+    return tl::make_unexpected(std::move(scenario).error());
+  auto document = base::parse_located(*text, file.string());
+  if (!document) return tl::make_unexpected(std::move(document).error());
+  return Json{{"name", name}, {"type", "scripted"}, {"scenario", std::move(document->value)}};
+}
+
+Result<std::unique_ptr<Target>> open_scripted(const Json& definition, const fs::path& store) {
+  const Json document = definition.value("scenario", Json::object());
+  TRY_ASSIGN(auto scenario, scenario_from_json(document));
+  return std::make_unique<ScriptedTarget>(document, std::move(scenario), store / "scripted");
+}
+
+constexpr std::array kKinds = {
+    Kind{{"local", "local", "this machine"},
+         [](std::string_view name) { return name == "local"; },
+         resolve_local,
+         open_local},
+    Kind{{"scripted", "scripted:FILE", "plays a scenario, runs nothing (tests and demos)"},
+         [](std::string_view name) { return name.starts_with(kScripted); },
+         resolve_scripted,
+         open_scripted},
+};
+
+}  // namespace
+
+std::span<const TargetKind> target_kinds() {
+  static const std::array<TargetKind, kKinds.size()> shown = [] {
+    std::array<TargetKind, kKinds.size()> all{};
+    std::transform(kKinds.begin(), kKinds.end(), all.begin(), [](const Kind& kind) { return kind.shown; });
+    return all;
+  }();
+  return shown;
+}
+
+ResultAll<Json> resolve_target(std::string_view name, const fs::path& directory) {
+  for (const Kind& kind : kKinds) {
+    if (kind.matches(name)) return kind.resolve(name, directory);
+  }
+  Error unknown{.code = Errc::invalid, .message = "there is no target \"" + std::string(name) + "\""};
+  std::string there;
+  for (const Kind& kind : kKinds) there += (there.empty() ? "" : ", ") + std::string(kind.shown.form);
+  unknown.field = "target";
+  unknown.hint = "this version knows: " + there;
+  return tl::make_unexpected(Errors{std::move(unknown)});
+}
+
+std::string anchor_target(std::string_view name, const fs::path& directory) {
+  if (!name.starts_with(kScripted)) return std::string(name);
+  return std::string(kScripted) + (directory / name.substr(kScripted.size())).lexically_normal().string();
+}
+
+Result<std::unique_ptr<Target>> open_target(const Json& definition, const fs::path& store) {
+  // Plans of the first version had no definition: they were all local.
+  const std::string type = definition.is_object() ? definition.value("type", "local") : "local";
+  for (const Kind& kind : kKinds) {
+    if (kind.shown.type == type) return kind.open(definition, store);
+  }
+  return fail(Errc::store, "this version does not know targets of type \"" + type + "\"", "upgrade trainctl");
+}
+
+}  // namespace trainctl::target

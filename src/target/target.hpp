@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam between what trainctl remembers and the places where runs happen. A target grows a run folder; watching it
+// is copying that growth. Every implementation passes tests/unit/target/conformance.cpp. Retries, deadlines and traces
+// are decorators, never inside.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/json.hpp"
+#include "format/state.hpp"
+#include "target/cancel.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+enum class LogFidelity {
+  byte_exact,   ///< offsets are those of the source; a copy equals it
+  best_effort,  ///< an engine's log service: lines may be missing, and that is told
+};
+
+struct Capabilities {
+  LogFidelity log_fidelity = LogFidelity::byte_exact;
+  bool in_place = false;  ///< the run folder lies in the store itself: nothing has to be copied or collected
+  bool reattach = true;   ///< a run goes on without this process, and is found again
+  bool multi_node = false;
+  bool gpus = false;
+  std::optional<int> max_concurrency = {};  ///< runs at once; unset = as many as fit
+};
+
+/// What a launch gives back; opaque to everyone else. Stored as soon as it is known.
+using Handle = Json;
+
+/// One run as its target knows it. The ULID is the key of everything: the same key twice is the same run.
+struct RunRef {
+  std::string run;                 ///< ULID
+  std::filesystem::path folder;    ///< its folder in the store
+  Handle handle = Json::object();  ///< of the launch, when it is known
+};
+
+/// What the copy of a file holds.
+struct Cursor {
+  std::uint64_t have = 0;  ///< bytes of the current epoch
+  std::string tail = {};   ///< SHA-256 (hex) of the last min(have, 64 KiB) of them; empty = not to be compared
+  std::string token = {};  ///< where to go on, in the words of a best_effort target
+};
+
+struct Watched {
+  RunRef ref;
+  std::map<std::string, Cursor> cursors =
+      {};  ///< by path relative to the run folder; a file without one from its start
+};
+
+/// A piece of a file: `bytes` stand at `offset`, and `next_token` is where to go on behind them (best_effort).
+struct Piece {
+  std::string_view run;
+  std::string_view file;  ///< relative to the run folder, one of the mirrored kinds
+  std::uint64_t offset = 0;
+  std::string_view bytes;
+  std::string_view next_token = {};
+};
+
+/// SHA-256 (hex) of [offset, offset + count) of the source's file.
+using SourceHash = std::function<Result<std::string>(std::uint64_t offset, std::uint64_t count)>;
+
+/// Takes what watching brings. An error ends the watch with it.
+class EventSink {
+ public:
+  EventSink() = default;
+  EventSink(const EventSink&) = delete;
+  EventSink& operator=(const EventSink&) = delete;
+  virtual ~EventSink() = default;
+
+  virtual Result<> append(const Piece& piece) = 0;
+  /// The source does not hold what the copy holds (it was truncated, or the machine lost its last writes): `size`
+  /// bytes are there. Returns from where to go on.
+  virtual Result<Cursor> mismatch(std::string_view run, std::string_view file, std::uint64_t size,
+                                  const SourceHash& hash) = 0;
+  /// `lines` of a best_effort log are lost behind what was appended last.
+  virtual Result<> gap(std::string_view run, std::string_view file, std::uint64_t lines) = 0;
+  /// What an engine says of a run without a lead of ours: {"state", "cause"?, "message"?}. Again only when it changes.
+  virtual Result<> observed(std::string_view run, const Json& observation) = 0;
+  /// The run has ended and everything of it was appended.
+  virtual Result<> ended(std::string_view run) = 0;
+};
+
+struct StopPlan {
+  std::string request;  ///< ULID: the key of the wish, as in the folder's control/<ulid>.json
+  std::string reason;
+};
+
+class Target {
+ public:
+  Target() = default;
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+  virtual ~Target() = default;
+
+  [[nodiscard]] virtual Capabilities capabilities() const = 0;
+
+  /// What is there and whether it can be used; no side effects.
+  virtual Result<Json> probe(const Cancel& cancel) = 0;
+
+  /// Starts the run whose plan lies in `ref.folder`. The same run twice is started once: the second call returns the
+  /// same handle, and takes the run up again where nothing supervises it any more. An ended run is left alone.
+  virtual Result<Handle> launch(const RunRef& ref, const Cancel& cancel) = 0;
+
+  /// Takes a launched run up again where nothing supervises it any more; one that was never launched is left alone.
+  virtual Result<> adopt(const RunRef& ref, const Cancel& cancel) = 0;
+
+  /// The handle of a run that was launched here, after a crash; empty when it never was. Starts nothing.
+  virtual Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) = 0;
+
+  /// Hands the growth of many runs to `sink` until all have ended or `cancel` is requested (both are success).
+  /// Errc::unavailable (retryable) when the connection broke: nothing about the runs is known then.
+  virtual Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) = 0;
+
+  /// Asks for the end of a run; returns when the wish is durable there. Twice is once; a run that has ended is fine.
+  virtual Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) = 0;
+
+  /// Copies the outputs home; nothing to do in place.
+  virtual Result<> collect(const RunRef& ref, const Cancel& cancel) = 0;
+
+  /// Removes every trace of an ended run from the target; a run that is not there is fine.
+  virtual Result<> remove(const RunRef& ref, const Cancel& cancel) = 0;
+};
+
+}  // namespace trainctl::target
