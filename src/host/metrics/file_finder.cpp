@@ -71,22 +71,29 @@ bool is_metric_file(std::string_view base_name, FoundKind& kind) {
   return true;
 }
 
-bool may_have_metric_files(const std::vector<FinderRoot>& roots, int budget) {
-  std::vector<std::pair<std::filesystem::path, int>> pending;
-  for (const FinderRoot& root : roots) pending.emplace_back(root.path, 0);
-  bool found = false;
-  while (!pending.empty() && !found) {
-    const auto [path, depth] = std::move(pending.back());
-    pending.pop_back();
-    const bool deeper = depth < kMaxDepth;
-    list(path, [&, &path = path, &depth = depth](std::string_view name, EntryType type) {
-      FoundKind kind{};
-      found = --budget < 0 || (type == EntryType::file && is_metric_file(name, kind));
-      if (type == EntryType::folder && deeper && !is_skipped_folder(name)) pending.emplace_back(path / name, depth + 1);
-      return !found;
-    });
+QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, int budget) {
+  std::vector<std::filesystem::path> level;
+  for (const FinderRoot& root : roots) level.push_back(root.path);
+  const auto is_new = [since](const std::filesystem::path& path) {
+    struct stat status{};
+    return ::stat(path.c_str(), &status) == 0 && changed_ns(status) / 1000 >= since.time_since_epoch().count();
+  };
+  QuickLook result = QuickLook::none;
+  for (int depth = 0; depth <= kMaxDepth && !level.empty(); ++depth) {  // what scripts write lies near the top
+    std::vector<std::filesystem::path> next;
+    for (const auto& path : level) {
+      list(path, [&](std::string_view name, EntryType type) {
+        FoundKind kind{};
+        if (--budget < 0) result = QuickLook::unknown;
+        if (type == EntryType::file && is_metric_file(name, kind) && is_new(path / name)) result = QuickLook::found;
+        if (type == EntryType::folder && !is_skipped_folder(name)) next.push_back(path / name);
+        return result == QuickLook::none;
+      });
+      if (result != QuickLook::none) return result;
+    }
+    level = std::move(next);
   }
-  return found;
+  return result;
 }
 
 std::vector<FoundFile> FileFinder::look() {

@@ -64,8 +64,13 @@ class FileFinder {
 /// What a file's name says; true when `kind` is set.
 bool is_metric_file(std::string_view base_name, FoundKind& kind);
 
-/// Whether a file worth a FileFinder lies below one of the roots. Looks at `budget` entries at most, and says yes when
-/// that is not enough.
-bool may_have_metric_files(const std::vector<FinderRoot>& roots, int budget);
+enum class QuickLook {
+  none,     ///< no such file
+  found,    ///< there is one
+  unknown,  ///< too many entries to say
+};
+
+/// Whether a metric file written since then lies below one of the roots, in at most `budget` entries of folders.
+QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, int budget);
 
 }  // namespace trainctl::host

@@ -163,7 +163,7 @@ class FileTailer {
       const Result<> outcome = look();
       if (!outcome) say("metric files: " + outcome.error().message);
       if (stop) return outcome;
-      stop = wait((base::mono_ns() - began) * 50);
+      stop = wait((base::mono_ns() - began) * 200);
     }
   }
 

@@ -25,7 +25,7 @@ struct FileTailerOptions {
 
 /// Main loop of the process that reads metric files which scripts write (FoundKind), until told to stop. Writes
 /// metrics/tensorboard-r0.jsonl, chainer-r0.jsonl and lightning-r0.jsonl with their cursors (source_points.hpp); killed
-/// and started again it goes on there. A look takes 2 % of the time at most: in large trees they become rarer.
+/// and started again it goes on there. A look takes 0.5 % of the time at most: in large trees they become rarer.
 Result<> run_file_tailer(const FileTailerOptions& options);
 
 }  // namespace trainctl::host

@@ -13,7 +13,9 @@ namespace trainctl::host {
 namespace {
 
 constexpr std::uint64_t kDelay = 1000 * kMillisecond;
-constexpr int kQuickLook = 2000;  ///< entries of folders: below a millisecond
+constexpr int kQuickLook = 2000;  ///< entries of folders: some milliseconds at most
+constexpr int kVeryQuickLook = 300;
+constexpr std::uint64_t kVeryShort = 100 * kMillisecond;  ///< no training is done in that time
 
 /// When rank 0 started. The file system's clock runs up to a tick (10 ms) behind ours.
 base::WallTime start_time(const format::AttemptPaths& attempt) {
@@ -36,6 +38,7 @@ void MetricFilesProcess::start(const format::Plan& plan, const format::AttemptPa
   } else {
     roots_.push_back({.path = attempt.work(), .name = ""});
   }
+  started_ = now;
   start_at_ = now + kDelay;
 }
 
@@ -57,7 +60,11 @@ void MetricFilesProcess::launch() {
 void MetricFilesProcess::finish(std::uint64_t now) {
   if (!busy() && start_at_ != kNever) {
     start_at_ = kNever;
-    if (may_have_metric_files(roots_, kQuickLook)) launch();
+    const bool very_short = now - started_ < kVeryShort;
+    const auto since = base::wall_now() - std::chrono::nanoseconds(now - started_) - std::chrono::seconds(1);
+    const QuickLook look = look_for_metric_files(roots_, std::chrono::floor<std::chrono::microseconds>(since),
+                                                 very_short ? kVeryQuickLook : kQuickLook);
+    if (look == QuickLook::found || (look == QuickLook::unknown && !very_short)) launch();
   }
   child_.finish(now);
 }
