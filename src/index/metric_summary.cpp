@@ -2,6 +2,7 @@
 #include "index/metric_summary.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/file.hpp"
@@ -10,6 +11,22 @@ namespace trainctl::index {
 namespace {
 
 constexpr std::uint64_t kBlock = 1U << 20U;
+
+/// What a script says itself comes before what is read from its files, and that before what it prints.
+std::size_t precedence(std::string_view source) {
+  constexpr std::array<std::string_view, 7> kOrder = {"script",    "mlflow",  "azureml", "tensorboard",
+                                                      "lightning", "chainer", "pattern"};
+  return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), source) - kOrder.begin());
+}
+
+/// Whether a point of `source` counts. A source that comes before the present one replaces all it had.
+bool take_over(MetricSummary& summary, std::string_view source) {
+  if (summary.source == source) return true;
+  if (summary.points > 0 && precedence(source) >= precedence(summary.source)) return false;
+  summary = {};
+  summary.source = source;
+  return true;
+}
 
 }  // namespace
 
@@ -53,7 +70,10 @@ Result<bool> MetricSummaries::read_file_growth(const std::filesystem::path& path
     TRY_ASSIGN(const std::string text, base::read_range(path, begin, std::min(kBlock, size - begin)));
     points_.clear();
     std::size_t consumed = format::decode_metrics(text, source, points_);
-    for (const format::MetricPoint& point : points_) metrics[point.name].add(point);
+    for (const format::MetricPoint& point : points_) {
+      MetricSummary& summary = metrics[point.name];
+      if (take_over(summary, source)) summary.add(point);
+    }
     grew = grew || consumed > 0;
     // A whole block without a newline is no metric line (they are at most 4,096 bytes): go past it.
     if (consumed == 0 && text.size() >= kBlock) consumed = text.size();

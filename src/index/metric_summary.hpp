@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Last, lowest and highest value of each metric of an attempt, kept up by reading only what the files grew by. The
-// points themselves stay in the files.
+// points themselves stay in the files. What one name gets from several sources (mlflow and tensorboard, say, of one
+// training) is the same value twice: only the first source in the order of precedence counts.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,8 @@ struct MetricSummary {
   std::optional<std::int64_t> step = {};  ///< of the last point that has one
   std::uint64_t points = 0;
   std::int64_t last_at = std::numeric_limits<std::int64_t>::min();  ///< us since 1970: the newest point is the last one
+
+  std::string source = {};  ///< whose points these are
 
   void add(const format::MetricPoint& point);
   /// The best value for a goal ("maximize", "minimize"); the last one when there is no goal.

@@ -17,10 +17,10 @@ constexpr const char* kRun =
 constexpr const char* kDetails = "INSERT OR REPLACE INTO details VALUES(?1,?2,?3,?4,?5,?6)";
 constexpr const char* kFindName = "SELECT key FROM names WHERE name=?1";
 constexpr const char* kAddName = "INSERT INTO names(name) VALUES(?1) RETURNING key";
-constexpr const char* kMetric = "INSERT OR REPLACE INTO metrics VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)";
+constexpr const char* kMetric = "INSERT OR REPLACE INTO metrics VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)";
 constexpr const char* kLoadMetrics =
-    "SELECT n.name,m.last,m.lowest,m.highest,m.step,m.points,m.last_at FROM metrics m JOIN names n ON n.key=m.name "
-    "WHERE m.run=?1";
+    "SELECT n.name,m.last,m.lowest,m.highest,m.step,m.points,m.last_at,m.source FROM metrics m "
+    "JOIN names n ON n.key=m.name WHERE m.run=?1";
 constexpr const char* kLoadFiles = "SELECT path,ingested FROM files WHERE run=?1";
 constexpr const char* kFile = "INSERT OR REPLACE INTO files VALUES(?1,?2,?3)";
 constexpr const char* kParameter = "INSERT OR REPLACE INTO parameters VALUES(?1,?2,?3,?4)";
@@ -216,6 +216,7 @@ Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
     if (!metrics->is_null(4)) summary.step = metrics->integer(4);
     summary.points = static_cast<std::uint64_t>(metrics->integer(5));
     summary.last_at = metrics->integer(6);
+    summary.source = metrics->text(7);
   }
   return {};
 }
@@ -229,6 +230,7 @@ Result<> RunWriter::write_metrics(std::int64_t key, const MetricSummaries& summa
     row->bind(3, summary.last).bind(4, best).bind(5, summary.lowest).bind(6, summary.highest);
     bind_number(*row, 7, summary.step);
     row->bind(8, static_cast<std::int64_t>(summary.points)).bind(9, summary.last_at);
+    row->bind(10, std::string_view(summary.source));
     TRY(row->run());
   }
   for (const auto& [path, offset] : summaries.offsets) {

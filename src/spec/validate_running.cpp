@@ -104,6 +104,7 @@ void check_retry(const Retry& retry, Complaints& out) {
 
 /// "{loss}" or "(?P<loss>…)" or "(?<loss>…)".
 bool captures_something(std::string_view pattern) {
+  if (pattern.starts_with("preset:")) return true;  // the host knows which there are
   if (pattern.find("(?P<") != std::string_view::npos || pattern.find("(?<") != std::string_view::npos) return true;
   const std::size_t open = pattern.find('{');
   return open != std::string_view::npos && pattern.find('}', open) != std::string_view::npos;

@@ -27,6 +27,7 @@ from runner import Run  # noqa: E402
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: runs in scripts/test --nightly only (give --slow)")
     config.addinivalue_line("markers", "network: needs a package registry")
+    config.addinivalue_line("markers", "frameworks: builds the environment of a framework and trains in it")
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     if not (BIN_DIR / "trainctl").exists():

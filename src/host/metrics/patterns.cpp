@@ -9,6 +9,7 @@
 
 #include "base/text.hpp"
 #include "format/metric.hpp"
+#include "host/metrics/presets.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -149,6 +150,7 @@ std::vector<Group> named_groups(const pcre2_code* code) {
 
 struct Pattern::Impl {
   std::string text;
+  const Preset* preset = nullptr;
   std::vector<Group> groups;
   Code code;
   JitStack stack;  // before the context that refers to it
@@ -196,10 +198,29 @@ const std::string& Pattern::text() const {
   return impl_->text;
 }
 
+const Preset* Pattern::preset() const {
+  return impl_->preset;
+}
+
+Result<Pattern> Pattern::compile_preset(std::string_view text) {
+  const std::string_view name = text.substr(kPresetMark.size());
+  auto impl = std::make_unique<Impl>();
+  impl->text = text;
+  impl->preset = find_preset(name);
+  if (impl->preset != nullptr) return Pattern(std::move(impl));
+  const auto names = preset_names();
+  std::string message = "there is no preset \"" + std::string(name) + "\"";
+  if (const auto near = base::suggest(name, names)) message += ", did you mean \"" + *near + "\"?";
+  std::string all;
+  for (const std::string_view one : names) all += (all.empty() ? "" : ", ") + std::string(one);
+  return fail(Errc::invalid, message, "presets: " + all);
+}
+
 Result<Pattern> Pattern::compile(std::string_view text) {
   if (text.empty()) return mistake(text, 0, "an empty pattern");
   if (text.size() > kMaxPatternBytes) return mistake(text, kMaxPatternBytes, "a pattern of more than 4,096 bytes");
   if (!base::is_utf8(text)) return mistake(text, 0, "malformed UTF-8");
+  if (text.starts_with(kPresetMark)) return compile_preset(text);
   Expression expression{.regex = std::string(text), .groups = {}};
   if (!has_named_group(text)) {
     if (!has_place(text)) return mistake(text, 0, "no {name} and no named group");
@@ -211,8 +232,10 @@ Result<Pattern> Pattern::compile(std::string_view text) {
   return Pattern(std::move(impl));
 }
 
-MatchOutcome Pattern::match(std::string_view line, PatternMatch& match) const {
+MatchOutcome Pattern::match(std::string_view line, PatternMatch& match, std::string_view previous) const {
   match.clear();
+  if (impl_->preset != nullptr)
+    return impl_->preset->find(line, previous, match) ? MatchOutcome::found : MatchOutcome::none;
   const int count = pcre2_match(impl_->code.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0, 0,
                                 impl_->data.get(), impl_->context.get());
   if (count == PCRE2_ERROR_NOMATCH) return MatchOutcome::none;

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <utility>
 
+#include "base/text.hpp"
+#include "host/metrics/presets.hpp"
+
 namespace trainctl::host {
 namespace {
 
@@ -38,6 +41,13 @@ std::size_t skip_escape(std::string_view line, std::size_t at) {
   return at;
 }
 
+/// LightGBM's "training's auc" is training/auc.
+std::string preset_metric_name(std::string_view name) {
+  std::string plain(base::trim(name));
+  if (const auto at = plain.find("'s "); at != std::string::npos) plain.replace(at, 3, "/");
+  return plain;
+}
+
 std::size_t find_line_end(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size(); ++i)
     if (bytes[i] <= '\r' && (bytes[i] == '\n' || bytes[i] == '\r' || bytes[i] == '\b')) return i;
@@ -60,13 +70,19 @@ void strip_escapes(std::string_view line, std::string& out) {
 }
 
 PatternScanner::PatternScanner(const PatternSet& patterns, int rank)
-    : patterns_(patterns), rank_(rank), limits_hit_(patterns.size(), 0) {}
+    : patterns_(patterns), rank_(rank), limits_hit_(patterns.size(), 0) {
+  keeps_previous_ = std::any_of(patterns.begin(), patterns.end(), [](const Pattern& pattern) {
+    return pattern.preset() != nullptr && pattern.preset()->needs_previous;
+  });
+}
 
 void PatternScanner::resume(std::uint64_t consumed, std::optional<std::int64_t> step) {
   consumed_ = consumed;
   step_ = step;
   pending_ = 0;
   line_.clear();
+  previous_.clear();
+  seen_.clear();
   too_long_ = false;
 }
 
@@ -86,7 +102,7 @@ void PatternScanner::feed(std::string_view bytes, base::WallTime now, std::vecto
       add_to_line(part);
       end_line(now, points);
     }
-    consumed_ += std::exchange(pending_, 0);
+    if (previous_.empty()) consumed_ += std::exchange(pending_, 0);
     bytes.remove_prefix(end + 1);
   }
 }
@@ -132,28 +148,31 @@ void PatternScanner::scan_line(std::string_view line, base::WallTime now, std::v
   const std::size_t first = points.size();
   for (std::size_t i = 0; i < patterns_.size(); ++i) {
     if (limits_hit_[i] >= kGiveUpAfter) continue;
-    const MatchOutcome outcome = patterns_[i].match(line, match_);
+    const MatchOutcome outcome = patterns_[i].match(line, match_, previous_);
     if (outcome == MatchOutcome::limit) count_limit(i);
-    if (outcome == MatchOutcome::found) add_points(now, points);
+    if (outcome == MatchOutcome::found) add_points(patterns_[i].preset(), now, points);
   }
+  if (keeps_previous_) previous_ = begins_azureml_metric(line) ? std::string(line) : std::string();
   // Whichever pattern found the step of this line: values without a step of their own get it.
   for (std::size_t i = first; i < points.size(); ++i)
     if (!points[i].step) points[i].step = step_;
 }
 
-void PatternScanner::add_points(base::WallTime now, std::vector<format::MetricPoint>& points) {
+void PatternScanner::add_points(const Preset* preset, base::WallTime now, std::vector<format::MetricPoint>& points) {
   std::optional<std::int64_t> own_step;
   for (const auto& [name, text] : match_)
     if (name == "step") own_step = to_step(parse_captured_number(text));
+  if (own_step && own_step != step_) seen_.clear();
   if (own_step) step_ = own_step;
   for (const auto& [name, text] : match_) {
     if (name == "step") continue;
     const auto value = parse_captured_number(text);
     if (!value) continue;
+    if (preset != nullptr && preset->once_a_step && !seen_.emplace(name).second) continue;
     format::MetricPoint& point = points.emplace_back();
     point.t = now;
     point.step = own_step;
-    point.name = name;
+    point.name = preset == nullptr ? std::string(name) : preset_metric_name(name);
     point.value = *value;
     point.rank = rank_;
     point.source = "pattern";

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,7 +43,7 @@ class PatternScanner {
  private:
   void end_line(base::WallTime now, std::vector<format::MetricPoint>& points);
   void scan_line(std::string_view line, base::WallTime now, std::vector<format::MetricPoint>& points);
-  void add_points(base::WallTime now, std::vector<format::MetricPoint>& points);
+  void add_points(const Preset* preset, base::WallTime now, std::vector<format::MetricPoint>& points);
   void add_to_line(std::string_view part);
   void count_limit(std::size_t pattern);
 
@@ -57,6 +58,9 @@ class PatternScanner {
   std::optional<std::int64_t> step_ = {};
   std::string clean_;
   PatternMatch match_;
+  bool keeps_previous_ = false;      ///< a preset needs it
+  std::string previous_ = {};        ///< the line before, when the next one may belong to it; it is not consumed yet
+  std::set<std::string> seen_ = {};  ///< names that presets found since the step changed
   std::vector<std::string> warnings_;
 };
 

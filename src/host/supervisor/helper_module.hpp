@@ -8,7 +8,11 @@
 
 namespace trainctl::host {
 
-/// The folder of trainctl.py (the Python module scripts log with), written once per store and content.
-Result<std::filesystem::path> provide_helper_module(const format::StorePaths& store);
+/// The folders of Python modules that scripts may import, written once per store and content.
+struct HelperModules {
+  std::filesystem::path own;     ///< trainctl.py: first on PYTHONPATH
+  std::filesystem::path shared;  ///< our azureml: last on PYTHONPATH; it gives way to a real azureml-core itself
+};
+Result<HelperModules> provide_helper_modules(const format::StorePaths& store);
 
 }  // namespace trainctl::host

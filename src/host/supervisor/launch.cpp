@@ -204,6 +204,11 @@ void Variables::prepend_path(const std::string& name, const std::string& folder)
   set(name, old == nullptr || old->empty() ? folder : folder + ":" + *old);
 }
 
+void Variables::append_path(const std::string& name, const std::string& folder) {
+  const std::string* old = find(name);
+  set(name, old == nullptr || old->empty() ? folder : *old + ":" + folder);
+}
+
 const std::string* Variables::find(const std::string& name) const {
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second;
@@ -254,9 +259,10 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   if (!marks.resume.empty()) variables.set("TRAINCTL_RESUME_FROM", marks.resume);
   set_rank_variables(plan, rank, prepared, variables);
   variables.set("PWD", launch.directory);
-  // Only Python reads it, and writing the module once a store is not worth failing a run.
-  if (const auto folder = provide_helper_module(format::StorePaths{run.store()})) {
-    variables.prepend_path("PYTHONPATH", folder->string());
+  // Only Python reads them, and writing the modules once a store is not worth failing a run.
+  if (const auto modules = provide_helper_modules(format::StorePaths{run.store()})) {
+    variables.prepend_path("PYTHONPATH", modules->own.string());
+    variables.append_path("PYTHONPATH", modules->shared.string());
   }
   if (uses_mpi(plan)) {
     if (!prepared.mpi) return fail(Errc::cannot_start, "mpiexec was not looked for");

@@ -28,6 +28,7 @@ class Variables {
   void remove(const std::string& name);
   void remove_if(bool (*unwanted)(std::string_view name));
   void prepend_path(const std::string& name, const std::string& folder);
+  void append_path(const std::string& name, const std::string& folder);
   [[nodiscard]] const std::string* find(const std::string& name) const;
   [[nodiscard]] std::vector<std::string> assignments() const;  ///< "K=V"
 

@@ -1,39 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
-
-#include "base/fd.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
-#include "host/supervisor/reactor.hpp"
+#include "host/supervisor/controlled_child.hpp"
 
 namespace trainctl::host {
 
 /// The child that finds metrics in the logs by metrics.patterns: expressions of users may be slow, the supervisor may
-/// not. It dies with its supervisor; the next one starts another, which goes on at the cursor.
+/// not. The next supervisor starts another one, which goes on at the cursor.
 class PatternProcess {
  public:
-  explicit PatternProcess(Reactor& reactor) : reactor_(reactor) {}
-  ~PatternProcess();
-  PatternProcess(const PatternProcess&) = delete;
-  PatternProcess& operator=(const PatternProcess&) = delete;
+  explicit PatternProcess(Reactor& reactor) : child_(reactor, 5000 * kMillisecond) {}
 
-  /// Nothing happens when the plan has no patterns.
+  /// Nothing happens when the plan has no patterns and the real azureml-core was not imported (our azureml module
+  /// leaves a file when it gives way; what the SDK prints is then read too).
   void start(const format::Plan& plan, const format::AttemptPaths& attempt);
   /// Lets it read the logs to their ends; busy() until it has, five seconds at most.
-  void finish(std::uint64_t now);
-  void tick(std::uint64_t now);
-  [[nodiscard]] bool busy() const { return child_ != 0; }
-  [[nodiscard]] std::uint64_t next_deadline() const { return busy() ? kill_at_ : kNever; }
+  void finish(std::uint64_t now) { child_.finish(now); }
+  void tick(std::uint64_t now) { child_.tick(now); }
+  [[nodiscard]] bool busy() const { return child_.busy(); }
+  [[nodiscard]] std::uint64_t next_deadline() const { return child_.next_deadline(); }
 
  private:
-  Reactor& reactor_;
-  pid_t child_ = 0;
-  base::UniqueFd control_;
-  std::uint64_t kill_at_ = kNever;
+  ControlledChild child_;
 };
 
 }  // namespace trainctl::host

@@ -51,7 +51,7 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       options_(std::move(options)),
       inbox_(run_.control()),
       preparation_(reactor),
-      patterns_(reactor),
+      metrics_(reactor),
       collection_(reactor) {}
 
 void RunSupervision::read_history() {
@@ -144,7 +144,7 @@ void RunSupervision::resume_attempt() {
   }
   if (!any_file) return admit();
   limit_memory(true);
-  patterns_.start(plan_, run_.attempt(attempt_));
+  metrics_.adopt(plan_, run_.attempt(attempt_), now);
   // Of a group only some were started: those wait for the others in vain. The attempt ends, the next one has all.
   if (ranks_->unstarted()) ranks_->fence();
 }
@@ -185,6 +185,7 @@ void RunSupervision::on_prepared(PreparationResult result) {
   }
   result->gpus = gpus_;
   result->hide_gpus = plan_.resources.gpus.has_value();
+  metrics_.prepare(plan_, run_.attempt(attempt_), *result);
   launch(*result);
 }
 
@@ -222,7 +223,7 @@ void RunSupervision::launch(const Prepared& prepared) {
   if (!journal_->prepared()) journal_->mark_prepared();
   phase_ = Phase::active;
   ranks_->start(*made);
-  patterns_.start(plan_, paths);
+  metrics_.start(plan_, paths, base::mono_ns());
 }
 
 void RunSupervision::follow_ranks(std::uint64_t now) {
@@ -273,9 +274,8 @@ void RunSupervision::drain(std::uint64_t now) {
     phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
     return;
   }
-  patterns_.finish(now);
-  patterns_.tick(now);
-  if (!patterns_.busy()) conclude(judge(outcome()));
+  metrics_.finish(plan_, run_.attempt(attempt_), now);
+  if (!metrics_.busy()) conclude(judge(outcome()));
 }
 
 /// Whether there is another try is decided first: only what stays is listed.
@@ -436,6 +436,7 @@ void RunSupervision::on_time(std::uint64_t now) {
     }
     logs_->tick(now);
     sample(now);
+    metrics_.tick(plan_, run_.attempt(attempt_), now);
   }
   if (phase_ == Phase::active)
     follow_ranks(now);
@@ -450,9 +451,9 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
-  next = std::min(
-      {next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_, next_group_look_});
-  if (phase_ == Phase::draining) return std::min(next, patterns_.next_deadline());
+  next = std::min({next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_,
+                   next_group_look_, metrics_.next_deadline()});
+  if (phase_ == Phase::draining) return next;
   return std::min(next, limit_deadline());
 }
 

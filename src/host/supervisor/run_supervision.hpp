@@ -22,7 +22,7 @@
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_watch.hpp"
-#include "host/supervisor/pattern_process.hpp"
+#include "host/supervisor/metric_sources.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
 #include "host/supervisor/reactor.hpp"
@@ -116,7 +116,7 @@ class RunSupervision final : public Supervised {
   std::unique_ptr<Stopper> stopper_;
   std::unique_ptr<LogWatch> logs_;
   Preparation preparation_;
-  PatternProcess patterns_;
+  MetricSources metrics_;
   Collection collection_;
   std::unique_ptr<Admission> admission_;
   std::optional<Ticket> ticket_;

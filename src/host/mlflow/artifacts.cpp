@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/mlflow/artifacts.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/ulid.hpp"
+
+namespace trainctl::host {
+
+IncomingFile::~IncomingFile() {
+  discard();
+}
+
+IncomingFile& IncomingFile::operator=(IncomingFile&& other) noexcept {
+  if (this == &other) return *this;
+  discard();
+  path_ = std::move(other.path_);
+  draft_ = std::exchange(other.draft_, {});
+  fd_ = std::move(other.fd_);
+  size_ = other.size_;
+  outcome_ = std::move(other.outcome_);
+  return *this;
+}
+
+void IncomingFile::discard() {
+  if (fd_ && !draft_.empty()) ::unlink(draft_.c_str());
+  fd_.reset();
+}
+
+Result<IncomingFile> IncomingFile::create(const std::filesystem::path& path) {
+  IncomingFile file;
+  file.path_ = path;
+  file.draft_ = path.parent_path() / (".mlflow-" + base::new_ulid() + ".partial");
+  TRY(base::make_directories(path.parent_path(), 0777));
+  TRY_ASSIGN(file.fd_, base::open_file(file.draft_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
+  return file;
+}
+
+void IncomingFile::write(std::string_view data) {
+  size_ += data.size();
+  if (outcome_) outcome_ = base::write_all(fd_.get(), data);
+}
+
+Result<> IncomingFile::finish() {
+  if (outcome_ && ::rename(draft_.c_str(), path_.c_str()) != 0)
+    outcome_ = fail_errno("move " + path_.string() + " into place", errno);
+  if (!outcome_) discard();
+  draft_.clear();
+  fd_.reset();
+  return std::move(outcome_);
+}
+
+Json list_artifacts(const std::filesystem::path& folder, const std::string& prefix) {
+  Json files = Json::array();
+  const auto names = base::list_directory(folder);
+  for (const std::string& name : names ? *names : std::vector<std::string>()) {
+    if (name.starts_with(".mlflow-")) continue;
+    std::error_code ignored;
+    Json entry = {{"path", prefix.empty() ? name : prefix + "/" + name},
+                  {"is_dir", std::filesystem::is_directory(folder / name, ignored)}};
+    if (!entry["is_dir"]) entry["file_size"] = base::file_size(folder / name).value_or(0);
+    files.push_back(std::move(entry));
+  }
+  return {{"files", std::move(files)}};
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: timeout 900
+"""The MLflow endpoint of a run: spoken to by hand, and by the real client (marked frameworks: needs a package registry)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import jsonl, wait_until
+
+CLIENT = """
+import http.client, json, os, sys, time, urllib.parse
+uri = urllib.parse.urlsplit(os.environ["MLFLOW_TRACKING_URI"])
+RUN = os.environ["MLFLOW_RUN_ID"]
+connection = http.client.HTTPConnection(uri.hostname, uri.port)
+def call(method, path, body=None, token=os.environ["MLFLOW_TRACKING_TOKEN"], raw=None, base="/api/2.0/mlflow/"):
+    data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+    connection.request(method, base + path, data, {"Authorization": "Bearer " + token})
+    answer = connection.getresponse()
+    text = answer.read()
+    return answer.status, json.loads(text) if text[:1] in b"{[" else text
+def metric(key, value, step=0, run=RUN):
+    assert call("POST", "runs/log-metric", {"run_id": run, "run_uuid": run, "key": key, "value": value,
+                "timestamp": int(time.time() * 1000), "step": step})[0] == 200
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/1/%s/artifacts/" % RUN
+"""
+
+
+def lines(run: Path, kind: str | None = None, attempt: int = 1) -> list[dict]:
+    found = jsonl(run / "attempts" / str(attempt) / "metrics" / "mlflow-r0.jsonl")
+    return [line for line in found if line.get("type") == kind]
+
+
+@pytest.fixture
+def script(project):
+    project.write("client.py", CLIENT)
+    return lambda body: project.script("from client import *\n" + body)
+
+
+def test_a_run_that_does_not_use_it_has_no_process_and_no_file(trainctl):
+    done = trainctl.ok("run", "--", "sh", "-c", "echo $MLFLOW_TRACKING_URI; ps -eo comm | grep -c trainctl-mlflow; true")
+    assert done.text.startswith("http://127.0.0.1:")
+    assert not (trainctl.last_run() / "attempts/1/metrics/mlflow-r0.jsonl").exists()
+
+
+def test_metrics_parameters_and_tags(trainctl, script):
+    script("for step in range(3): metric('loss', 1 / (step + 1), step)\n"
+           "metric('odd', 'NaN', 7)\n"
+           "call('POST', 'runs/log-batch', {'run_id': RUN, 'metrics': [{'key': 'acc', 'value': 0.5, 'timestamp': 1000, 'step': s}"
+           " for s in range(1000)], 'params': [{'key': 'lr', 'value': '0.1'}], 'tags': [{'key': 'team', 'value': 'vision'}]})\n"
+           "run = call('GET', 'runs/get?run_id=' + RUN)[1]['run']\n"
+           "print(run['info']['status'], run['data']['params'], len(call('GET', 'metrics/get-history?metric_key=acc&run_id=' + RUN)"
+           "[1]['metrics']))\n")
+    done = trainctl.ok("run", "train.py")
+    assert "RUNNING [{'key': 'lr', 'value': '0.1'}] 1000" in done.text
+    run = trainctl.last_run()
+    points = lines(run)
+    assert [(p["name"], p["step"]) for p in points[:4]] == [("loss", 0), ("loss", 1), ("loss", 2), ("odd", 7)]
+    assert points[3]["value"] == "NaN" and len(points) == 1004
+    assert lines(run, "param")[0]["value"] == "0.1" and lines(run, "tag")[0]["name"] == "team"
+    assert trainctl.json("show", "@")["metrics"]["loss"]["last"] == pytest.approx(1 / 3)
+
+
+def test_the_token_is_needed_and_garbage_is_refused(trainctl, script):
+    script("import socket\n"
+           "print(call('GET', 'runs/get?run_id=' + RUN, token='wrong')[0])\n"
+           "def raw(data):\n"
+           "    s = socket.create_connection((uri.hostname, uri.port)); s.sendall(data); s.shutdown(socket.SHUT_WR)\n"
+           "    return s.makefile('rb').read()[:12]\n"
+           "print(raw(b'\\x00\\xff garbage\\r\\n\\r\\n'), raw(b'GET / HTTP/9.9\\r\\n\\r\\n'))\n"
+           "connection.close()\n"
+           "print(call('POST', 'runs/log-metric', raw=b'[1, 2')[0], call('POST', 'runs/log-batch', raw=b' ' * (1 << 20) + b'{}')[0])\n"
+           "connection.close()\n"
+           "metric('still', 1.0)\n")
+    done = trainctl.ok("run", "train.py")
+    assert done.text.splitlines()[0] == "401" and "b'HTTP/1.1 400' b'HTTP/1.1 505'" in done.text and "400 413" in done.text
+    assert [p["name"] for p in lines(trainctl.last_run())] == ["still"]
+
+
+def test_artifacts_go_to_the_outputs(trainctl, script):
+    script("data = b'\\0' + os.urandom(19_999_999)\n"
+           "print(call('PUT', 'big/a%20b.bin', raw=data, base=ARTIFACTS)[0], call('PUT', '../../x', raw=b'x', base=ARTIFACTS)[0])\n"
+           "connection.close()\n"
+           "print(call('GET', 'big/a%20b.bin', base=ARTIFACTS)[1] == data)\n"
+           "print(call('GET', 'artifacts/list?run_id=%s&path=big' % RUN)[1]['files'])\n")
+    done = trainctl.ok("run", "train.py")
+    assert done.text.splitlines() == ["200 400", "True", "[{'path': 'big/a b.bin', 'is_dir': False, 'file_size': 20000000}]"]
+    run = trainctl.last_run()
+    assert (run / "outputs/big/a b.bin").stat().st_size == 20_000_000
+    assert lines(run, "file")[0]["name"] == "big/a b.bin"
+
+
+def test_other_runs_of_the_script_get_their_name_in_front(trainctl, script):
+    script("fold = call('POST', 'runs/create', {'experiment_id': '1', 'run_name': 'fold 1', 'tags': [{'key': 'mlflow.parentRunId',"
+           " 'value': RUN}]})[1]['run']['info']['run_id']\n"
+           "metric('loss', 0.5, 1, run=fold)\n"
+           "call('POST', 'runs/update', {'run_id': RUN, 'status': 'FAILED'})\n")  # only our process decides
+    trainctl.ok("run", "train.py")
+    assert [p["name"] for p in lines(trainctl.last_run())] == ["fold 1/loss"]
+    assert trainctl.json("show", "@")["state"] == "succeeded"
+
+
+def test_a_run_with_its_own_server_keeps_it(trainctl, project):
+    project.script("import os\nprint({k: v for k, v in os.environ.items() if k.startswith('MLFLOW')})")
+    project.spec(environment_variables={"MLFLOW_TRACKING_URI": "file:mlruns"})
+    assert trainctl.ok("submit", "a.run.json").text == "{'MLFLOW_TRACKING_URI': 'file:mlruns'}\n"
+
+
+def test_a_killed_endpoint_is_started_again(trainctl, script):
+    script("call('POST', 'runs/log-parameter', {'run_id': RUN, 'key': 'lr', 'value': '1'})\n"
+           "import subprocess\n"
+           "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+           "    try: name = open('/proc/%s/comm' % pid).read().strip()\n"
+           "    except OSError: continue\n"
+           "    if name == 'trainctl-mlflow' and os.environ['TRAINCTL_METRICS'].split('/attempts')[0].split('/')[-1]"
+           " in open('/proc/%s/cmdline' % pid).read(): os.kill(int(pid), 9)\n"
+           "connection.close()\n"
+           "print(call('GET', 'runs/get?run_id=' + RUN)[1]['run']['data']['params'])\n")
+    assert trainctl.ok("run", "train.py").text == "[{'key': 'lr', 'value': '1'}]\n"
+
+
+def test_the_endpoint_survives_its_supervisor(trainctl, project, script):
+    script("metric('loss', 1.0, 1)\nconnection.close()\n"
+           "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
+           "metric('loss', 0.5, 2)\n")
+    trainctl.start("run", "--detach", "train.py", str(project / "go")).wait(60)
+    run = trainctl.last_run()
+    wait_until(lambda: len(lines(run)) == 1, "the first point")
+    trainctl.kill_owned(only=lambda command: "supervise" in command)
+    trainctl.start("attach", "@")
+    port = json.loads((run / "attempts/1/mlflow.json").read_text())["port"]
+    wait_until(lambda: socket.create_connection(("127.0.0.1", port)), "the endpoint on its old port")
+    (project / "go").write_text("")
+    assert trainctl.wait_end(run)["state"] == "succeeded"
+    assert [p["step"] for p in lines(run)] == [1, 2]
+
+
+REAL = """
+import mlflow
+mlflow.set_experiment("some experiment")
+with mlflow.start_run():
+    mlflow.log_params({"lr": 0.1})
+    for step in range(5): mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    mlflow.log_metrics({"a": 1.0, "b": float("inf")}, step=3)
+    mlflow.set_tags({"team": "vision"})
+    mlflow.log_text("hello", "notes/a.txt"); mlflow.log_dict({"a": 1}, "a.json")
+    with mlflow.start_run(nested=True, run_name="fold"):
+        mlflow.log_metric("loss", 0.25)
+print("status", mlflow.get_run(mlflow.last_active_run().info.run_id).data.metrics)
+mlflow.sklearn.autolog(log_datasets=False)
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+LogisticRegression(max_iter=200).fit(*load_iris(return_X_y=True))
+print("done")
+"""
+
+
+@pytest.mark.frameworks
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_real_client(trainctl, project, scratch):
+    python = os.environ.get("TRAINCTL_MLFLOW_PYTHON")
+    if not python:
+        subprocess.run([sys.executable, "-m", "venv", scratch / "venv"], check=True)
+        python = str(scratch / "venv/bin/python")
+        subprocess.run([python, "-m", "pip", "install", "-q", "mlflow-skinny==2.22.1", "scikit-learn<1.7", "pandas", "matplotlib"],
+                       check=True)
+    project.script(REAL)
+    done = trainctl.ok("run", "--", python, "train.py", timeout=300)
+    run = trainctl.last_run()
+    assert "done" in done.text, done
+    points = [(p["name"], p["step"], p["value"]) for p in lines(run)]
+    assert [p for p in points if p[0] == "loss"] == [("loss", step, 1 / (step + 1)) for step in range(5)]
+    assert ("b", 3, "Infinity") in points and ("fold/loss", 0, 0.25) in points
+    assert any(name.endswith("training_accuracy_score") and value > 0.9 for name, _, value in points if isinstance(value, float))
+    outputs = run / "outputs"
+    assert (outputs / "notes/a.txt").read_text() == "hello" and json.loads((outputs / "a.json").read_text()) == {"a": 1}
+    assert list(outputs.rglob("MLmodel"))
+
+
+def test_a_run_inside_a_run_has_an_endpoint_of_its_own(trainctl, project, script):
+    project.write("inner.py", "from client import *\nmetric('inner', 1.0)\n")
+    script("import subprocess\nmetric('outer', 1.0)\n"
+           "subprocess.run([sys.argv[1], 'run', 'inner.py'], check=True)\n")
+    trainctl.ok("run", "train.py", str(trainctl.binary))
+    outer, inner = trainctl.runs()
+    assert [p["name"] for p in lines(outer)] == ["outer"] and [p["name"] for p in lines(inner)] == ["inner"]
