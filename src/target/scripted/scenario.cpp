@@ -140,17 +140,7 @@ class Reader {
     }
   }
 
-  void read_step(const Json& step, Scenario& scenario) {
-    if (!step.is_object()) return complain("", "a step is an object");
-    const bool known = check_fields(step);
-    const auto kind =
-        std::find_if(kKinds.begin(), kKinds.end(), [&step](const auto& one) { return step.contains(one.first); });
-    if (kind == kKinds.end() && !known) return;  // most likely that field was meant
-    if (kind == kKinds.end())
-      return complain("", "a step says one of state, log, metric, disconnect, truncate, lose, end");
-    if (!scenario.steps.empty() && scenario.steps.back().kind == StepKind::end)
-      return complain("", "nothing comes after the end");
-    Step out{.kind = kind->second};
+  void read_kind(const Json& step, Step& out) {
     switch (out.kind) {
       case StepKind::state:
         read_state(step, "state", false, out);
@@ -171,6 +161,20 @@ class Reader {
       case StepKind::truncate:
         break;
     }
+  }
+
+  void read_step(const Json& step, Scenario& scenario) {
+    if (!step.is_object()) return complain("", "a step is an object");
+    const bool known = check_fields(step);
+    const auto kind =
+        std::find_if(kKinds.begin(), kKinds.end(), [&step](const auto& one) { return step.contains(one.first); });
+    if (kind == kKinds.end() && !known) return;  // most likely that field was meant
+    if (kind == kKinds.end())
+      return complain("", "a step says one of state, log, metric, disconnect, truncate, lose, end");
+    if (!scenario.steps.empty() && scenario.steps.back().kind == StepKind::end)
+      return complain("", "nothing comes after the end");
+    Step out{.kind = kind->second};
+    read_kind(step, out);
     now_ += duration(step, "after");
     const auto every = duration(step, "every");
     const std::int64_t repeat = whole(step, "repeat", 1);
