@@ -45,8 +45,11 @@ class Store {
   /// All of them, or every name that means no single run.
   [[nodiscard]] ResultAll<std::vector<std::string>> resolve_all(const std::vector<std::string>& names) const;
 
-  /// Removes the run's folder. Its name stays claimed.
+  /// Removes the run's folder: out of sight at once, then from the disk. Its name stays claimed.
   [[nodiscard]] Result<> remove_run(const std::string& id) const;
+
+  /// Finishes removals that were interrupted; returns how many.
+  [[nodiscard]] Result<std::size_t> sweep_removed() const;
 
  private:
   [[nodiscard]] Result<std::string> recent(std::string_view text) const;  ///< @, @2

@@ -121,6 +121,7 @@ Result<std::set<std::string>> named_snapshots(const archive::Store& store) {
 int collect_garbage(Context& context, const archive::Store& store) {
   if (auto writable = store.check_writable(); !writable) return report(context, writable.error());
   const auto freed = [&]() -> Result<snapshot::GarbageReport> {
+    TRY(store.sweep_removed());
     if (!base::exists(store.paths().snapshots() / "format")) return snapshot::GarbageReport{};
     TRY_ASSIGN(const snapshot::Store opened, snapshot::Store::open(store.paths().root));
     TRY_ASSIGN(const auto named, named_snapshots(store));

@@ -129,8 +129,7 @@ def test_a_cancel_from_another_machine_is_seen(foreign, project):
     assert trainctl.json("show", name)["state"] == "canceled"
 
 
-CHANGING = ((["run", "--", "echo", "x"], 125), (["run", "train.py"], 6), (["submit", "--detach", "c.run.json"], 6), (["ls"], 6),
-            (["store", "rebuild"], 6))
+CHANGING = ((["run", "--", "echo", "x"], 125), (["run", "train.py"], 6), (["submit", "--detach", "c.run.json"], 6), (["store", "rebuild"], 6))
 
 
 def check_without_locks(trainctl, run) -> None:
@@ -138,6 +137,8 @@ def check_without_locks(trainctl, run) -> None:
     for words, code in CHANGING:
         done = run(*words)
         assert done.returncode == code and b"locks" in done.stderr and b"TRAINCTL_HOME" in done.stderr and b"x\n" != done.stdout, (words, done)
+    listed = run("ls")  # reading needs no lock: what is there is shown, and that it is not kept is said
+    assert listed.returncode == 0 and b"lock" in listed.stderr, listed
     for path in trainctl.runs():
         assert not (path / "attempts").exists()
 

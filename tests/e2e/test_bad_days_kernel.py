@@ -135,4 +135,5 @@ def test_without_control_groups(trainctl, project, hide):
     trainctl.ok("cancel", "@")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"far\n"), err
-    assert shown(trainctl)[:2] == ("canceled", "canceled") and not trainctl.owned()
+    assert shown(trainctl)[:2] == ("canceled", "canceled")
+    wait_until(lambda: not trainctl.owned(), "nothing is left of it")

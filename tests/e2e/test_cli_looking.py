@@ -196,6 +196,15 @@ def test_cancel_with_a_signal_of_ones_own(trainctl, project):
     trainctl.run("cancel", code=2)
 
 
+def test_an_interrupted_removal_is_finished_by_gc(trainctl):
+    trainctl.ok("run", "--", "true")
+    run = trainctl.last_run()
+    run.rename(run.parent / f".{run.name}.removed")
+    assert trainctl.json("ls")["items"] == []
+    trainctl.ok("store", "gc")
+    assert list(run.parent.iterdir()) == []
+
+
 def test_rm(trainctl, project):
     name = gated(trainctl, project)
     trainctl.run("run", "--name", "other", "--", "true", code=0)
