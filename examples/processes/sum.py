@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adds the numbers up to --upto, each process every n-th of them. Only the standard library."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fits a line with two processes. Each sees its half of the data; the gradients are averaged."""
 
 import argparse

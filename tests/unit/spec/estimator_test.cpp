@@ -267,8 +267,7 @@ TEST_CASE("ten mistakes of an estimator come in one go", "[estimator]") {
         "vm_priority: expected one of \"dedicated\", \"lowpriority\"", "limits.timeout: expected a duration",
         "framework_version: there is no Chainer 7.3   --> a.json:4:24   (near it: 7.4.0, 7.2.0,",
         "distributed_training: Chainer cannot train with parameter_server   --> a.json:6:37   (it can with mpi)",
-        "\"user_managed\" installs nothing",
-        "script: the script has to be inside the source directory"}) {
+        "\"user_managed\" installs nothing", "script: the script has to be inside the source directory"}) {
     INFO(part << "\nin\n" << found);
     CHECK(found.find(part) != std::string::npos);
   }
