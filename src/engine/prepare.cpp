@@ -143,12 +143,13 @@ Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& optio
 
 /// What this machine can never give is refused before anything is recorded.
 Result<> check_host(const spec::Resources& wanted) {
-  const host::Capacity capacity = host::read_capacity();
   if (wanted.nodes > 1) {
     return fail(Errc::cannot_start,
                 "the run wants " + std::to_string(wanted.nodes) + " nodes, the target local is one machine",
                 "set resources.nodes to 1");
   }
+  if (!wanted.cpus && !wanted.memory) return {};
+  const host::Capacity capacity = host::read_capacity();
   if (wanted.cpus && *wanted.cpus > capacity.cpus) {
     return fail(Errc::cannot_start,
                 "the run wants " + base::format_number(*wanted.cpus) + " cpus, this machine has " +
