@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::size_t end = std::min(input.find('\n'), input.size());
   const std::vector<std::string> patterns = {std::string(input.substr(0, end)), "loss {loss}", "(?P<step>\\d+):"};
-  const Errors errors = check_patterns(patterns);
+  const trainctl::Errors errors = check_patterns(patterns);
   auto set = compile_patterns(patterns);
   if (set.has_value() != errors.empty()) std::abort();
   if (!set) return 0;
