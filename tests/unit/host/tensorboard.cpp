@@ -57,7 +57,8 @@ std::string typed(unsigned type, const std::string& rest, const std::string& plu
 
 std::vector<double> values(const std::string& value) {
   SummaryEvent event;
-  REQUIRE(decode_event(payload(value), event));
+  const std::string bytes1 = payload(value);  // the event keeps views into it
+  REQUIRE(decode_event(bytes1, event));
   std::vector<double> found;
   for (const auto& scalar : event.scalars) found.push_back(scalar.value);
   return found;
@@ -89,7 +90,8 @@ TEST_CASE("records are cut wherever the bytes end", "[tensorboard]") {
 
 TEST_CASE("scalars of every style are read", "[tensorboard]") {
   SummaryEvent event;
-  REQUIRE(decode_event(payload(simple("loss", 0.5F), 7), event));
+  const std::string bytes2 = payload(simple("loss", 0.5F), 7);  // the event keeps views into it
+  REQUIRE(decode_event(bytes2, event));
   CHECK(event.step == 7);
   CHECK(event.wall_time == 1.5e9);
   REQUIRE(event.scalars.size() == 1);
