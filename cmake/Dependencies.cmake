@@ -49,3 +49,25 @@ trainctl_static_library(pcre2 libpcre2-8.a pcre2.h libpcre2-dev)
 target_compile_definitions(trainctl_dep_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8)
 trainctl_static_library(sqlite libsqlite3.a sqlite3.h libsqlite3-dev)
 target_link_libraries(trainctl_dep_sqlite INTERFACE Threads::Threads m)
+
+# Only `trainctl import` reads YAML. Debian's package has the archive beside the shared library.
+find_library(yaml_ARCHIVE NAMES libyaml-cpp.a)
+find_path(yaml_INCLUDE NAMES yaml-cpp/yaml.h)
+add_library(trainctl_dep_yaml INTERFACE)
+if(yaml_ARCHIVE AND yaml_INCLUDE AND NOT TRAINCTL_DEPS STREQUAL "FETCH")
+  target_link_libraries(trainctl_dep_yaml INTERFACE "${yaml_ARCHIVE}")
+  target_include_directories(trainctl_dep_yaml SYSTEM INTERFACE "${yaml_INCLUDE}")
+elseif(TRAINCTL_DEPS STREQUAL "SYSTEM")
+  message(FATAL_ERROR "libyaml-cpp.a or yaml-cpp/yaml.h was not found: apt-get install libyaml-cpp-dev")
+else()
+  set(YAML_CPP_BUILD_TOOLS OFF)
+  set(YAML_CPP_BUILD_CONTRIB OFF)
+  set(YAML_CPP_INSTALL OFF)
+  set(YAML_BUILD_SHARED_LIBS OFF)
+  FetchContent_Declare(yaml-cpp
+    URL https://github.com/jbeder/yaml-cpp/archive/refs/tags/yaml-cpp-0.7.0.tar.gz
+    URL_HASH SHA256=43e6a9fcb146ad871515f0d0873947e5d497a1c9c60c58cb102a97b47208b7c3
+    SYSTEM)
+  FetchContent_MakeAvailable(yaml-cpp)
+  target_link_libraries(trainctl_dep_yaml INTERFACE yaml-cpp)
+endif()

@@ -5,6 +5,7 @@
 set(TRAINCTL_LAYERS
   "base:"
   "spec:base"
+  "yaml:base"
   "snapshot:base"
   "format:base"
   "host:base spec snapshot format"
@@ -12,7 +13,7 @@ set(TRAINCTL_LAYERS
   "archive:base spec format"
   "index:base spec format archive"
   "engine:base spec snapshot format host target archive index"
-  "cli:base spec snapshot format host target archive index engine")
+  "cli:base spec yaml snapshot format host target archive index engine")
 
 # One static library per folder; sources are globbed, so a new target, estimator or command is one new file.
 function(trainctl_layer name)

@@ -26,8 +26,9 @@ VENV_PYTHON = BUILD / "test-venv" / "bin" / "python"
 JOBS = max(2, os.cpu_count() or 1)
 QUICK, CI, NIGHTLY = "quick", "ci", "nightly"
 # Data races are looked for where there are threads or several processes on one file.
-# In CI the unit tests run once, under the sanitizers: building them a second time would cost minutes and find nothing more.
-DEV_BINARIES = ["trainctl", "trainctl-runner", "environment-driver"]
+# What the tests through the binaries need. At home they run on the debug build; in CI on the release build, which is what
+# people get, and which has to be built anyway: a debug build beside the one with sanitizers would cost minutes and find nothing more.
+BINARIES = ["trainctl", "trainctl-runner", "environment-driver"]
 TSAN_LAYERS = ("base", "host", "archive", "index", "engine")
 
 
@@ -153,8 +154,9 @@ def check(*argv: str) -> Callable[[Suite], Outcome]:
 def build(preset: str, targets: Callable[[], list[str]] = lambda: []) -> Callable[[Suite], Outcome]:
     """Builds these targets; everything when there are none."""
     def run(suite: Suite) -> Outcome:
-        wanted = DEV_BINARIES if (preset, suite.mode) == ("dev", CI) else targets()
-        code, output = suite.command(f"build {preset}", ["cmake", "--preset", preset],
+        wanted = targets()
+        options = ["-DTRAINCTL_TESTS=ON"] if preset == "release" else []
+        code, output = suite.command(f"build {preset}", ["cmake", "--preset", preset, *options],
                                      ["cmake", "--build", "--preset", preset, "-j", str(JOBS), *(["--target", *wanted] if wanted else [])],
                                      nice=10)
         return Outcome(passed=int(code == 0), failed=int(code != 0), output=output)
@@ -246,19 +248,24 @@ def public_headers(suite: Suite) -> Outcome:
 
 
 def tidy(suite: Suite) -> Outcome:
-    return check("scripts/check-tidy", *(["--all"] if suite.mode == NIGHTLY else []))(suite)
+    options = ["--all"] if suite.mode == NIGHTLY else ["--build", "build/asan"]  # CI has no build/dev
+    return check("scripts/check-tidy", *options)(suite)
+
+
+def end_to_end(suite: Suite) -> Outcome:
+    return ctest("dev" if suite.mode == QUICK else "release", "-L", "python", python=True)(suite)
 
 
 def all_parts() -> list[Part]:
     # Threads are few (the snapshot's look ahead, the mirror of a distant run): ThreadSanitizer waits for the night.
     tsan = "^(" + "|".join(TSAN_LAYERS) + "): "
     return [
-        Part("build dev", "debug build with failpoints", "build", build("dev"), modes=(QUICK, CI, NIGHTLY)),
+        Part("build dev", "debug build", "build", build("dev"), modes=(QUICK, NIGHTLY)),
+        Part("build release", "what users get", "build", build("release", lambda: BINARIES)),
         Part("build asan", "unit tests with AddressSanitizer and UBSan", "build", build("asan", unit_targets)),
         Part("build tsan", f"unit tests of {', '.join(TSAN_LAYERS)} with ThreadSanitizer", "build", build("tsan", lambda: unit_targets(TSAN_LAYERS)), modes=(NIGHTLY,)),
         Part("build fuzz", "the fuzzers, clang 19", "build", build("fuzz", lambda: ["fuzzers"])),
-        Part("build release", "what users get, without warnings", "build", build("release")),
-        Part("tidy", "clang-tidy 19 on changed files (all with --nightly)", "build", tidy, ("build dev",)),
+        Part("tidy", "clang-tidy 19 on changed files (all with --nightly)", "build", tidy, ("build dev", "build asan")),
         Part("layers", "#includes follow cmake/Layers.cmake", "test", check("scripts/check-layers")),
         Part("tree", "licence lines, no registry hosts, no machine paths", "test", check("scripts/check-tree")),
         Part("reference", "docs/run-configuration.md is what the schema says", "test", check("scripts/make-reference", "--check")),
@@ -266,7 +273,7 @@ def all_parts() -> list[Part]:
         Part("sizes", "files and functions stay small", "test", check(str(VENV_PYTHON), "scripts/check-sizes")),
         Part("headers", "public headers compile alone", "test", public_headers),
         Part("unit dev", "unit tests", "test", ctest("dev", "-LE", "python"), ("build dev",), (QUICK, NIGHTLY)),
-        Part("e2e", "tests through the real binaries", "test", ctest("dev", "-L", "python", python=True), ("build dev",), (QUICK, CI, NIGHTLY)),
+        Part("e2e", "tests through the real binaries", "test", end_to_end, ("build dev", "build release"), (QUICK, CI, NIGHTLY)),
         Part("unit asan", "unit tests with AddressSanitizer and UBSan", "test", ctest("asan", "-LE", "python"), ("build asan",)),
         Part("unit tsan", "unit tests with ThreadSanitizer", "test", ctest("tsan", "-R", tsan), ("build tsan",), (NIGHTLY,)),
         Part("fuzz", "each fuzzer for 30 s (10 min with --nightly)", "test", fuzz, ("build fuzz",)),
@@ -286,7 +293,8 @@ def main() -> int:
     parts = all_parts()
     if unknown := wanted - {part.name for part in parts}:
         parser.error(f"no such part: {', '.join(sorted(unknown))} (--list shows them)")
-    needed = wanted | {need for part in parts if part.name in wanted for need in part.needs}
+    here = {part.name for part in parts if options.mode in part.modes}
+    needed = wanted | ({need for part in parts if part.name in wanted for need in part.needs} & here)
     parts = [part for part in parts if (part.name in needed if wanted else options.mode in part.modes)]
     if options.list:
         for part in parts:

@@ -153,9 +153,13 @@ Result<format::RunPaths> Store::create_run(const format::Plan& plan, const std::
   auto recorded = [&]() -> Result<> {
     TRY(base::make_directories(run.clients()));
     TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(client)));
-    TRY(writer.append_durable("intent", {{"client", version()}, {"pid", ::getpid()}, {"machine", base::machine_id()}}));
-    TRY(base::sync_directory(run.clients()));
+    TRY(writer.append("intent", {{"client", version()}, {"pid", ::getpid()}, {"machine", base::machine_id()}}));
+    // A sync commits whatever the file system's journal holds, so the order decides how many commits there are: two
+    // this way, one for the files and one for the plan's name, which is what makes the folder a run.
+    base::start_sync(writer.fd());
     TRY(base::write_file_durable(run.plan(), base::dump_json(format::to_json(plan)) + "\n"));
+    TRY(writer.sync());
+    TRY(base::sync_directory(run.clients()));
     return base::sync_directory(paths_.runs());
   }();
   if (!recorded) {

@@ -205,6 +205,10 @@ Result<> sync_file(int fd) {
   return {};
 }
 
+void start_sync(int fd) {
+  (void)::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 Result<> sync_directory(const fs::path& path) {
   TRY_ASSIGN(UniqueFd fd, open_file(path, O_RDONLY | O_DIRECTORY));
   if (auto synced = sync_file(fd.get()); !synced) {

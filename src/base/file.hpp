@@ -51,6 +51,9 @@ Result<> make_directories(const fs::path& path, mode_t mode = 0700);
 Result<bool> make_directory(const fs::path& path, mode_t mode = 0700);
 
 Result<> sync_file(int fd);
+/// Starts writing the file's data to disk without waiting for it: the next sync of any file of this file system then
+/// commits both at once, so that syncing this one costs next to nothing. Nothing is promised before sync_file.
+void start_sync(int fd);
 Result<> sync_directory(const fs::path& path);
 
 /// Removes a tree without following symbolic links; missing is fine. Makes unwritable directories of ours writable

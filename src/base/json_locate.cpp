@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -64,9 +65,10 @@ class Parser {
  public:
   Parser(std::string_view text, std::string file) : text_(text), file_(std::move(file)) {}
 
-  ResultAll<LocatedJson> run() {
-    if (check_whole_text()) document();
-    if (!errors_.empty()) return tl::make_unexpected(std::move(errors_));
+  std::optional<LocatedJson> run(Errors& errors) {
+    const bool whole = check_whole_text() && document();
+    errors.insert(errors.end(), std::make_move_iterator(errors_.begin()), std::make_move_iterator(errors_.end()));
+    if (!whole) return std::nullopt;
     return std::move(out_);
   }
 
@@ -212,7 +214,8 @@ class Parser {
     bump();
     if (!blanks()) return false;
     Json inner_value;
-    if (!value(inner_value, inner, depth + 1)) return false;
+    // What is below a duplicate has places of its own: it is no second duplicate.
+    if (!value(inner_value, fresh ? inner : inner + "~" + std::to_string(at_), depth + 1)) return false;
     if (fresh) members.emplace_back(std::move(key), std::move(inner_value));
     return true;
   }
@@ -408,7 +411,14 @@ class Parser {
 }  // namespace
 
 ResultAll<LocatedJson> parse_located(std::string_view text, std::string file_name) {
-  return Parser(text, std::move(file_name)).run();
+  Errors errors;
+  auto located = parse_located(text, std::move(file_name), errors);
+  if (!errors.empty()) return tl::make_unexpected(std::move(errors));
+  return std::move(*located);
+}
+
+std::optional<LocatedJson> parse_located(std::string_view text, std::string file_name, Errors& errors) {
+  return Parser(text, std::move(file_name)).run(errors);
 }
 
 }  // namespace trainctl::base

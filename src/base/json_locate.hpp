@@ -4,6 +4,7 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,5 +25,9 @@ struct LocatedJson {
 /// levels, more than kMaxJsonBytes bytes, a byte order mark, invalid UTF-8, lone surrogates and NUL in texts. The first
 /// mistake of grammar ends the parse; duplicate keys and numbers out of range before it are all reported.
 ResultAll<LocatedJson> parse_located(std::string_view text, std::string file_name);
+
+/// The same for a reader that goes on to look for more: the mistakes are added to `errors`, and only one of grammar
+/// leaves the optional empty. Of duplicates the first value counts, a number out of range is null.
+std::optional<LocatedJson> parse_located(std::string_view text, std::string file_name, Errors& errors);
 
 }  // namespace trainctl::base

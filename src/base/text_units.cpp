@@ -144,6 +144,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
 std::string format_duration(std::chrono::milliseconds duration) {
   const std::int64_t ms = duration.count();
   if (ms < 0) return ms == std::numeric_limits<std::int64_t>::min() ? "?" : "-" + format_duration(-duration);
+  if (ms > 0 && ms < 100) return std::to_string(ms) + " ms";
   const std::int64_t tenths = ms / 100 + (ms % 100 >= 50 ? 1 : 0);
   if (tenths < 600) return one_decimal(tenths) + " s";
   const std::int64_t seconds = ms / 1000 + (ms % 1000 >= 500 ? 1 : 0);

@@ -16,6 +16,7 @@
 #include "cli/command.hpp"
 #include "cli/output.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/linux/process.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::cli {
@@ -185,6 +186,7 @@ int dispatch(Context& context, const Command& command, std::span<const std::stri
 int main(int argc, char** argv) {
   // A closed pipe is an answer of write(2), not a death; children get the default back at exec.
   (void)std::signal(SIGPIPE, SIG_IGN);
+  host::fill_standard_descriptors();
   // Not a command for people: what mpiexec starts for each rank (see host/distribution/mpi_rank.hpp).
   if (argc > 1 && std::string_view(argv[1]) == "exec-rank") return host::mpi_rank_main({argv + 2, argv + argc});
   Stream out(STDOUT_FILENO);

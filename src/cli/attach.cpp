@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attach.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ namespace trainctl::cli {
 namespace {
 
 constexpr std::uint64_t kChunk = 256U << 10U;
+constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
 
@@ -107,13 +109,12 @@ void Session::send_raw(const engine::LogRange& range) {
 }
 
 Result<> Session::show_json(const engine::LogRange& range) {
-  const auto path = run_.attempt(range.attempt).log(options_.rank);
   for (std::uint64_t done = 0; done < range.size;) {
     TRY_ASSIGN(const std::string bytes,
-               base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+               base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) return {};
     Json line = {{"type", "log"},
-                 {"stream", path.filename().string()},
+                 {"stream", run_.attempt(range.attempt).log(options_.rank).filename().string()},
                  {"attempt", range.attempt},
                  {"epoch", range.epoch},
                  {"offset", range.offset + done}};
@@ -141,10 +142,9 @@ Result<> Session::show(const engine::LogRange& range) {
     send_raw(range);
     return {};
   }
-  const auto path = run_.attempt(range.attempt).log(options_.rank);
   for (std::uint64_t done = 0; done < range.size;) {
     TRY_ASSIGN(const std::string bytes,
-               base::read_range(path, range.offset + done, std::min(kChunk, range.size - done)));
+               base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) break;
     const std::string clean = filter_.filter(bytes);
     context_.out.write(clean);
@@ -293,10 +293,13 @@ int Session::run() {
                                               .attempt = options_.attempt,
                                               .first_attempt = options_.first_attempt,
                                               .from = options_.from,
+                                              .copy = options_.copy,
                                               .logs = true});
   if (!opened) return report(context_, opened.error());
   follower_.emplace(std::move(*opened));
   signals_.emplace();
+  // Fewer turns between us and a reader of much log. Anything that is no pipe refuses, which is fine.
+  (void)::fcntl(context_.out.fd(), F_SETPIPE_SZ, kPipeBytes);
   // A thread of its own: after the launch, which forks, and with the signals already ours.
   auto mirroring = engine::Mirroring::begin(run_);
   if (!mirroring) return report(context_, mirroring.error());
@@ -311,7 +314,12 @@ int Session::run() {
   context_.out.flush();
   if (outcome == Outcome::left) return 130;
   if (outcome == Outcome::failed) return report(context_, *error_);
-  if (context_.out.closed()) return 0;
+  if (context_.out.closed()) {
+    if (!format::is_terminal(follower_->state().state))
+      context_.note(name() + " goes on, its output has no reader any more; trainctl attach " + name() +
+                    " comes back to it");
+    return 0;
+  }
   if (!format::is_terminal(follower_->state().state)) return 0;
   if (options_.summary) print_summary(context_, run_, follower_->state());
   return code();

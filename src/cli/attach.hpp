@@ -21,6 +21,7 @@ struct AttachOptions {
   std::optional<int> attempt = {};
   int first_attempt = 0;   ///< with `attempt` unset: show the logs of this one and all later; 0 is the last one
   std::uint64_t from = 0;  ///< first byte of the log to show
+  int copy = 1;            ///< first file of a copied log to show, see format::AttemptPaths::log_copy
 };
 
 /// Follows the run to its end, or until the person leaves. Returns the exit code of design §8.

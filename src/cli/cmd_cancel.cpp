@@ -2,6 +2,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "cli/wait.hpp"
 #include "engine/supervision.hpp"
 #include "format/plan.hpp"
+#include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
 
 namespace trainctl::cli {
@@ -20,16 +22,19 @@ constexpr std::chrono::milliseconds kSilence{3000};
 
 struct CancelArguments {
   std::vector<std::string> runs;
-  std::string signal;
+  std::optional<std::string> signal;
   bool no_wait = false;
 };
 
 Result<> cancel_one(const format::RunPaths& run, const CancelArguments& arguments) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   // Ending what has ended is not an error: the wish is fulfilled.
-  if (format::is_terminal(state.state)) return {};
-  if (!arguments.signal.empty()) {
-    TRY(engine::request_signal(run, arguments.signal));
+  if (format::is_terminal(state.state)) {
+    if (!arguments.signal) return {};
+    return fail(Errc::not_found, "the run has ended: there is nobody to send " + *arguments.signal + " to");
+  }
+  if (arguments.signal) {
+    TRY(engine::request_signal(run, *arguments.signal));
   } else {
     TRY(engine::request_cancel(run, "canceled by the user"));
   }
@@ -55,7 +60,13 @@ Result<format::RunState> wait_and_say(Context& context, const format::RunPaths& 
   return wait_for_end(run, {});
 }
 
+Result<> check_signal(const CancelArguments& arguments) {
+  if (!arguments.signal || host::signal_number(*arguments.signal)) return {};
+  return fail(Errc::invalid, "--signal: \"" + *arguments.signal + "\" is no signal", "for example SIGUSR1");
+}
+
 int cancel_action(Context& context, const CancelArguments& arguments) {
+  if (auto known = check_signal(arguments); !known) return report(context, known.error());
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
   if (auto writable = store->check_writable(); !writable) return report(context, writable.error());
@@ -66,7 +77,7 @@ int cancel_action(Context& context, const CancelArguments& arguments) {
     if (auto canceled = cancel_one(store->run(id), arguments); !canceled) errors.push_back(canceled.error());
   }
   if (!errors.empty()) return report(context, errors);
-  if (arguments.no_wait || !arguments.signal.empty()) return 0;
+  if (arguments.no_wait || arguments.signal) return 0;
   for (const std::string& id : *ids) {
     const auto plan = format::read_plan(store->run(id).plan());
     const std::string name = plan ? plan->name : id;

@@ -92,7 +92,13 @@ int make(Context& context, const Root& root, const EnvArguments& arguments) {
   options.path = arguments.file;
   const auto run = spec::load_run(options);
   if (!run) return report(context, run.error());
-  const auto resolved = host::make_request(engine::map_environment(*run), engine::source_directory(*run));
+  if (run->config.environment && run->config.environment->container) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "the environment is a container: its image is prepared with the run",
+                                 .hint = "trainctl submit " + arguments.file});
+  }
+  const auto resolved = host::make_request(engine::map_environment(*run), engine::source_directory(*run),
+                                           host::Surroundings::of_process(root));
   if (!resolved) return report(context, resolved.error());
   host::EnsureOptions ensure;
   ensure.root = root;

@@ -62,7 +62,9 @@ std::uint64_t recorded_size(const format::RunState& state, const std::filesystem
   if (!state.end.is_object()) return size;
   const auto sizes = state.end.find("logs");
   if (sizes == state.end.end() || !sizes->is_object()) return size;
-  const auto found = sizes->find(log.filename().string());
+  std::string name = log.filename().string();
+  if (const auto end = name.find(".log."); end != std::string::npos) name.resize(end + 4);  // of a copy: "std.log.2"
+  const auto found = sizes->find(name);
   return found != sizes->end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : size;
 }
 
@@ -158,6 +160,37 @@ int print_or_follow(Context& context, const archive::Store& store, const format:
   return end && format::is_terminal(end->state) && code == format::exit_code_of(end->state, end->cause) ? 0 : code;
 }
 
+/// Which part of which attempt is shown, and whether following may go on into later ones.
+AttachOptions shown_part(const Context& context, const LogsArguments& arguments, int attempt, int copy,
+                         std::uint64_t from) {
+  AttachOptions options{.summary = context.json, .follow = arguments.follow, .rank = arguments.rank};
+  if (arguments.attempt || (attempt > 0 && !arguments.follow)) options.attempt = attempt;
+  options.first_attempt = attempt;
+  options.from = from;
+  // Of a copy that has several files only the whole shows the earlier ones too.
+  if (from > 0 || arguments.tail || !arguments.since.empty()) options.copy = copy;
+  return options;
+}
+
+int show_log(Context& context, const archive::Store& store, const format::RunPaths& run, const format::RunState& state,
+             const LogsArguments& arguments) {
+  const int shown = arguments.attempt.value_or(state.attempt);
+  const format::AttemptPaths attempt = run.attempt(shown);
+  const int copy = format::last_log_copy(attempt, arguments.rank);
+  const auto log = arguments.environment ? attempt.environment_log() : attempt.log_copy(arguments.rank, copy);
+  if (const auto there = check_log(state, log, arguments); !there) return report(context, there.error());
+  if (arguments.verify) return verify(context, state, log);
+  if (arguments.environment) return print_whole(context, log);
+  const auto from = first_offset(arguments, attempt, log);
+  if (!from) return report(context, from.error());
+  if (arguments.timestamps && !arguments.follow) {
+    const auto printed =
+        print_with_times(context, attempt.times(arguments.rank), log, *from, recorded_size(state, log));
+    return printed ? 0 : report(context, printed.error());
+  }
+  return print_or_follow(context, store, run, shown_part(context, arguments, shown, copy, *from));
+}
+
 int logs_action(Context& context, const LogsArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
@@ -169,25 +202,7 @@ int logs_action(Context& context, const LogsArguments& arguments) {
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   note_read_only(context, *store, state->state);
-  const int shown = arguments.attempt.value_or(state->attempt);
-  const format::AttemptPaths attempt = run.attempt(shown);
-  const auto log = arguments.environment ? attempt.environment_log() : attempt.log(arguments.rank);
-  if (const auto there = check_log(*state, log, arguments); !there) return report(context, there.error());
-  if (arguments.verify) return verify(context, *state, log);
-  if (arguments.environment) return print_whole(context, log);
-  const auto from = first_offset(arguments, attempt, log);
-  if (!from) return report(context, from.error());
-  if (arguments.timestamps && !arguments.follow) {
-    const auto printed =
-        print_with_times(context, attempt.times(arguments.rank), log, *from, recorded_size(*state, log));
-    return printed ? 0 : report(context, printed.error());
-  }
-  return print_or_follow(context, *store, run,
-                         {.summary = context.json,
-                          .follow = arguments.follow,
-                          .rank = arguments.rank,
-                          .attempt = shown == 0 ? std::optional<int>() : std::optional(shown),
-                          .from = *from});
+  return show_log(context, *store, run, *state, arguments);
 }
 
 int all_ranks_action(Context& context, const LogsArguments& arguments) {

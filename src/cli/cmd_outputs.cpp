@@ -40,19 +40,31 @@ Result<std::vector<File>> list_files(const fs::path& root) {
   for (auto it = fs::recursive_directory_iterator(root, problem); !problem && it != fs::recursive_directory_iterator();
        it.increment(problem)) {
     std::error_code ignored;
-    if (it->is_directory(ignored) && !it->is_symlink(ignored)) continue;
-    files.push_back(
-        {it->path().lexically_relative(root).string(), it->is_symlink(ignored) ? 0 : it->file_size(ignored)});
+    const bool link = it->is_symlink(ignored);
+    if (!link && !it->is_regular_file(ignored)) continue;  // folders; pipes and sockets hold nothing
+    const std::uint64_t size = link ? 0 : it->file_size(ignored);
+    files.push_back({it->path().lexically_relative(root).string(), ignored ? 0 : size});
   }
   if (problem) return fail(Errc::io, "cannot list " + root.string() + ": " + problem.message());
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.path < b.path; });
   return files;
 }
 
-bool wanted(const OutputsArguments& arguments, const std::string& path) {
-  if (arguments.names.empty()) return true;
-  return std::any_of(arguments.names.begin(), arguments.names.end(),
+bool wanted(const std::vector<std::string>& names, const std::string& path) {
+  if (names.empty()) return true;
+  return std::any_of(names.begin(), names.end(),
                      [&](const std::string& name) { return path == name || path.starts_with(name + "/"); });
+}
+
+/// The names as paths: an output that the configuration declares may be called by its name.
+std::vector<std::string> paths_of(const std::vector<std::string>& names, const format::RunPaths& run) {
+  std::vector<std::string> paths = names;
+  const auto plan = format::read_plan(run.plan());
+  if (!plan) return paths;
+  for (const format::PlanOutput& output : plan->outputs) {
+    if (std::find(names.begin(), names.end(), output.name) != names.end()) paths.push_back(output.path);
+  }
+  return paths;
 }
 
 Result<> copy_file(const fs::path& from, const fs::path& to, bool force) {
@@ -137,7 +149,8 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
   const fs::path root = attempt.outputs();
   auto files = list_files(root);
   if (!files) return report(context, files.error());
-  std::erase_if(*files, [&](const File& file) { return !wanted(arguments, file.path); });
+  const std::vector<std::string> names = paths_of(arguments.names, run);
+  std::erase_if(*files, [&](const File& file) { return !wanted(names, file.path); });
   if (files->empty() && !arguments.names.empty()) {
     return report(context, Error{.code = Errc::not_found,
                                  .message = "the run has no output " + base::join(arguments.names, ", "),
@@ -157,7 +170,7 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
 Action configure(Options& app) {
   const auto arguments = std::make_shared<OutputsArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
-  app.add_option("name", arguments->names, "Only these files or folders")->type_name("PATH");
+  app.add_option("name", arguments->names, "Only these files, folders or declared outputs")->type_name("NAME");
   app.add_option("--copy", arguments->copy_to, "Copy them into this folder")->type_name("DIR");
   app.add_flag("--force", arguments->force, "Overwrite files that exist");
   return [arguments](Context& context) { return outputs_action(context, *arguments); };
@@ -172,7 +185,8 @@ Command outputs_command() {
           true,
           configure,
           Completes::run,
-          "Scripts write to the folder outputs/ of their working directory, or to $TRAINCTL_OUTPUTS."};
+          "Scripts write to the folder outputs/ of their working directory, or to $TRAINCTL_OUTPUTS. A run in place\n"
+          "(--in-place, or run -- CMD) has only the latter: its working directory is yours."};
 }
 
 }  // namespace trainctl::cli

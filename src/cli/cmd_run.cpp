@@ -1,16 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/file.hpp"
+#include "base/text.hpp"
 #include "cli/commands.hpp"
 #include "cli/launch.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::cli {
 namespace {
+
+/// A file that is there, but no Python script and nothing that could be started: said before anything is recorded.
+std::optional<Error> not_runnable(const std::vector<std::string>& words) {
+  const std::string& file = words.front();
+  if (std::string_view(file).ends_with(".py") || !base::file_size(file)) return std::nullopt;
+  const bool shell = std::string_view(file).ends_with(".sh");
+  if (::access(file.c_str(), X_OK) == 0 && !shell) return std::nullopt;
+  std::string rest;
+  for (const std::string& word : words) rest += " " + base::shell_quote(word);
+  if (shell) {
+    return Error{.code = Errc::invalid,
+                 .message = printable(file) + " is no Python script",
+                 .hint = "trainctl run -- bash" + rest};
+  }
+  return Error{.code = Errc::invalid,
+               .message = printable(file) + " is neither a Python script (.py), a configuration (.json) nor executable",
+               .hint = "trainctl run -- PROGRAM" + rest};
+}
 
 ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArguments& arguments) {
   spec::LoadOptions options = load_options(arguments);
@@ -25,6 +49,7 @@ ResultAll<spec::LoadedRun> load(const std::vector<std::string>& words, LaunchArg
     }
     return spec::load_run(options);
   }
+  if (auto error = not_runnable(words)) return tl::make_unexpected(Errors{std::move(*error)});
   return spec::run_from_script(first, {words.begin() + 1, words.end()}, options);
 }
 

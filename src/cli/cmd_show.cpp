@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
@@ -13,6 +14,7 @@
 #include "cli/run_summary.hpp"
 #include "cli/time_text.hpp"
 #include "engine/supervision.hpp"
+#include "format/metric_summary.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -24,6 +26,7 @@ struct ShowArguments {
 };
 
 constexpr std::size_t kLabel = 14;
+constexpr std::size_t kTextColumns = 100;
 
 class Sheet {
  public:
@@ -72,7 +75,8 @@ std::string source_text(const format::Plan& plan) {
   }
   const auto git = plan.source.find("git");
   if (git != plan.source.end() && git->is_object()) {
-    text += " · git " + git->value("commit", "").substr(0, 7);
+    const std::string commit = git->value("commit", "").substr(0, 7);
+    text += " · git " + (commit.empty() ? "without a commit" : commit);
     const auto changed = git->value("changed", 0) + git->value("untracked", 0);
     if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
   }
@@ -85,12 +89,37 @@ void show_times(Context& context, Sheet& sheet, const format::Plan& plan, const 
   if (!from) return;
   const auto to = state.ended.empty() ? std::optional(base::wall_now()) : base::parse_utc(state.ended);
   std::string text = time_text(context, *from);
-  if (to) text += "  for " + span_text(*from, *to);
+  const auto took = [](std::chrono::microseconds time) {
+    return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(time));
+  };
+  if (state.took || to) text += "  for " + (state.took ? took(*state.took) : span_text(*from, *to));
   sheet.row("started", text);
   sheet.row("ended", state.ended.empty() ? "" : time_text(context, state.ended));
 }
 
-void show_sheet(Context& context, const format::RunPaths& run, const format::Plan& plan,
+/// "3: failed (exit 1), lost, running"
+std::string attempts_text(const format::RunLines& lines) {
+  std::string text;
+  int ended = 0;
+  for (const auto* list : {&lines.earlier_events, &lines.events}) {
+    for (const Json& event : *list) {
+      if (event.value("type", "") != "end") continue;
+      ++ended;
+      text += (text.empty() ? "" : ", ") + event.value("state", "");
+      const auto code = event.find("exit_code");
+      if (code != event.end() && code->is_number_integer() && *code != 0)
+        text += " (exit " + base::dump_json(*code) + ")";
+    }
+  }
+  if (ended < lines.attempt) text += (text.empty() ? "" : ", ") + std::string("now running");
+  return std::to_string(lines.attempt) + ": " + printable(text);
+}
+
+std::string_view first_line(std::string_view text) {
+  return text.substr(0, text.find('\n'));
+}
+
+void show_sheet(Context& context, const format::RunPaths& run, const format::Plan& plan, const format::RunLines& lines,
                 const format::RunState& state) {
   Sheet sheet(context);
   context.out.line(state_mark(context.out, state.state) + " " + context.out.paint(Style::bold, plan.name) + "  " +
@@ -102,7 +131,7 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("id", plan.id);
   sheet.row("experiment", printable(plan.experiment));
   show_times(context, sheet, plan, state);
-  sheet.row("attempts", state.attempt > 1 ? std::to_string(state.attempt) : "");
+  sheet.row("attempts", state.attempt > 1 ? attempts_text(lines) : "");
   sheet.row("exit code", state.exit_code ? std::to_string(*state.exit_code) : "");
   sheet.row("signal", state.signal);
   sheet.row("command", command_text(plan));
@@ -111,15 +140,20 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("environment", plan.environment.is_object()
                                ? printable(plan.who.value("environment", plan.environment.value("kind", "")))
                                : "");
-  sheet.row("parameters", pairs_text(plan.parameters));
-  sheet.row("tags", pairs_text(plan.tags));
+  const MetricReader recorded = run_metrics(run, state.attempt);
+  sheet.row("parameters", pairs_text(format::with_logged(plan.parameters, recorded.all().parameters)));
+  sheet.row("tags", pairs_text(format::with_logged(plan.tags, recorded.all().tags)));
   sheet.row("by", printable(plan.who.value("user", "") + "@" + plan.who.value("host", "")));
   std::string metrics;
-  for (const auto& [name, value] : run_metrics(run, state.attempt)) {
+  for (const auto& [name, value] : recorded.metrics()) {
     if (!name.starts_with("system/"))
       metrics += (metrics.empty() ? "" : "  ") + printable(name) + "=" + base::format_number(value.last);
   }
   sheet.row("metrics", metrics);
+  for (const format::LoggedText& text : recorded.all().texts) {
+    const std::string where = text.step ? " (step " + std::to_string(*text.step) + ")" : "";
+    sheet.row("text", printable(text.name) + where + ": " + fit(printable(first_line(text.text)), kTextColumns));
+  }
   for (const std::string& warning : state.warnings) sheet.row("warning", printable(warning));
   sheet.row("folder", run.root.string());
 }
@@ -147,7 +181,7 @@ int show_action(Context& context, const ShowArguments& arguments) {
   } else if (context.json) {
     context.print(run_to_json(run, *plan, state));
   } else {
-    show_sheet(context, run, *plan, state);
+    show_sheet(context, run, *plan, *lines, state);
   }
   return 0;
 }

@@ -2,6 +2,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.hpp"
@@ -9,6 +10,7 @@
 #include "engine/plan_mapping.hpp"
 #include "spec/load.hpp"
 #include "spec/validate.hpp"
+#include "target/registry.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -27,6 +29,13 @@ Errors mistakes(const std::string& file, const LaunchArguments& arguments) {
   Errors errors = spec::check_files(run->config, run->base_directory, run->origins);
   if (const auto plan = engine::map_plan(*run); !plan)
     errors.insert(errors.end(), plan.error().begin(), plan.error().end());
+  if (const auto target = target::resolve_target(run->config.target, run->base_directory); !target) {
+    for (Error error : target.error()) {
+      if (const spec::Origin* origin = spec::find_origin(run->origins, "/target"); origin != nullptr && !error.at)
+        error.at = origin->at;
+      errors.push_back(std::move(error));
+    }
+  }
   return errors;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.hpp"
+#include "cli/explain_container.hpp"
 #include "cli/explain_distribution.hpp"
 #include "cli/explain_script.hpp"
 #include "engine/prepare.hpp"
@@ -60,8 +61,11 @@ void explain_files(Report& out, const engine::Prepared& prepared) {
                         (prepared.snapshot->files == 1 ? " file, " : " files, ") +
                         base::format_size(prepared.snapshot->bytes));
   for (std::size_t i = 0; i < std::min(kMostFiles, prepared.preview.size()); ++i) {
-    const std::string size = base::format_size(prepared.preview[i].size);
-    out.text("  " + std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + prepared.preview[i].path);
+    const snapshot::Sized& file = prepared.preview[i];
+    const bool link = !file.target.empty();
+    const std::string size = link ? "link" : base::format_size(file.size);
+    out.text("  " + std::string(size.size() < 10 ? 10 - size.size() : 0, ' ') + size + "  " + file.path +
+             (link ? " -> " + file.target : ""));
   }
   if (prepared.preview.size() > kMostFiles)
     out.text("  … and " + base::format_count(prepared.preview.size() - kMostFiles) + " more");
@@ -74,6 +78,16 @@ void explain_environment(Report& out, const EnvironmentState& environment) {
   out.text(environment.description);
   out.row("request key", environment.request_key.substr(0, 16));
   out.row("state", environment.state);
+}
+
+void explain_container(Report& out, const format::Plan& plan, const std::vector<std::string>& argv) {
+  if (!plan.container) return;
+  out.heading("Container");
+  out.text(engine::container_description(*plan.container));
+  std::string line;
+  for (const std::string& part : container_command(plan, argv))
+    line += (line.empty() ? "" : " ") + base::shell_quote(part);
+  out.row("engine", line);
 }
 
 void explain_command(Report& out, const format::Plan& plan, const std::vector<std::string>& argv) {
@@ -173,9 +187,13 @@ Json to_json(const engine::Prepared& prepared, const EnvironmentState& environme
   json.erase("name");
   if (!origin) json.erase("origins");
   Json files = Json::array();
-  for (const snapshot::Sized& file : prepared.preview) files.push_back({{"path", file.path}, {"size", file.size}});
+  for (const snapshot::Sized& file : prepared.preview) {
+    files.push_back({{"path", file.path}, {"size", file.size}});
+    if (!file.target.empty()) files.back()["link"] = file.target;
+  }
   json["files"] = files;
   json["command_line"] = argv;
+  if (prepared.plan.container) json["container_command"] = container_command(prepared.plan, argv);
   json["environment_key"] = environment.request_key.empty() ? Json(nullptr) : Json(environment.request_key);
   json["environment_state"] = environment.state;
   json["notes"] = prepared.notes;
@@ -203,6 +221,7 @@ int explain(Context& context, const archive::Store& store, const spec::LoadedRun
   if (run.lowered_from) explain_estimator(context, run);
   explain_files(out, *prepared);
   explain_environment(out, environment);
+  explain_container(out, prepared->plan, argv);
   explain_command(out, prepared->plan, argv);
   explain_rules(out, prepared->plan);
   if (options.origin) explain_origins(out, prepared->plan);

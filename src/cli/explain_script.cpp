@@ -20,6 +20,9 @@ constexpr std::array<Mark, 3> kMarks = {{{format::kOutputsMark, "$TRAINCTL_OUTPU
                                          {format::kInputsMark, "$work/inputs"},
                                          {format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}};
 
+/// Whatever runs finds the programs of its environment first, as it does in a run.
+constexpr std::string_view kOnPath = "export PATH=\"${python%/*}:$PATH\"\n";
+
 /// A word for a shell, with the attempt's folders as variables.
 std::string script_word(const std::string& word) {
   std::string_view rest = word;
@@ -44,11 +47,10 @@ std::string source_lines(const engine::Prepared& prepared) {
   const format::Plan& plan = prepared.plan;
   const std::string source = base::shell_quote(plan.source.value("directory", "."));
   if (plan.in_place()) return "cd " + source + "\n";
-  std::string text = "mkdir -p \"$work/source\"\n";
-  text += "while IFS= read -r file; do\n  mkdir -p \"$work/source/$(dirname \"$file\")\"\n  cp -P " + source +
-          "/\"$file\" \"$work/source/$file\"\ndone <<'END_OF_FILES'\n";
-  for (const snapshot::Sized& file : prepared.preview) text += file.path + "\n";
-  return text + "END_OF_FILES\ncd \"$work/source\"\n";
+  std::string text = "source=" + source + "\nmkdir -p \"$work/source\"\n";
+  text += "take() { mkdir -p \"$(dirname \"$work/source/$1\")\"; cp -P \"$source/$1\" \"$work/source/$1\"; }\n";
+  for (const snapshot::Sized& file : prepared.preview) text += "take " + base::shell_quote(file.path) + "\n";
+  return text + "cd \"$work/source\"\n";
 }
 
 std::string variable_lines(const format::Plan& plan) {
@@ -98,11 +100,12 @@ std::string environment_lines(const engine::Prepared& prepared) {
     case host::EnvironmentKind::venv:
       return text + ". " + base::shell_quote(request.path + "/bin/activate") + "\npython=python\n";
     case host::EnvironmentKind::project:
-      return text + "uv sync --frozen\npython=.venv/bin/python\n";
+      return text + "uv sync --frozen\npython=\"$PWD/.venv/bin/python\"\n" + std::string(kOnPath);
     case host::EnvironmentKind::conda:
       return text + "cat > \"$work/environment.yml\" <<'END_OF_CONDA'\n" + request.conda +
              "\nEND_OF_CONDA\nconda env create -p \"$work/env\" -f "
-             "\"$work/environment.yml\"\npython=\"$work/env/bin/python\"\n";
+             "\"$work/environment.yml\"\npython=\"$work/env/bin/python\"\n" +
+             std::string(kOnPath);
     case host::EnvironmentKind::packages:
       break;
   }
@@ -116,7 +119,37 @@ std::string environment_lines(const engine::Prepared& prepared) {
     for (const std::string& package : request.packages) text += " " + base::shell_quote(package);
     text += "\n";
   }
-  return text + "python=\"$work/env/bin/python\"\n";
+  return text + "python=\"$work/env/bin/python\"\n" + std::string(kOnPath);
+}
+
+std::string container_lines(const format::Plan& plan) {
+  const format::PlanContainer& container = *plan.container;
+  const std::string engine = container.engine.empty() ? "podman" : container.engine;
+  const std::string image = container.image.empty()
+                                ? "$(" + engine + " build -q -f " + base::shell_quote(container.dockerfile) + " " +
+                                      base::shell_quote(container.context) + ")"
+                                : base::shell_quote(container.image);
+  return "python=" + base::shell_quote(container.python) + "\nimage=" + image + "\n";
+}
+
+/// The variables are exported by then: "--env NAME" takes their values along.
+std::string container_by_hand(const format::Plan& plan, const std::string& command) {
+  const format::PlanContainer& container = *plan.container;
+  std::string text = container.engine.empty() ? "podman" : container.engine;
+  text += " run --rm --network=host --ipc=host --user=\"$(id -u):$(id -g)\" --env HOME=\"$PWD\"";
+  text += " --env TRAINCTL_OUTPUTS --env PYTHONUNBUFFERED";
+  for (const auto& [name, value] : plan.variables) text += " --env " + name;
+  for (const std::string& name : plan.secrets) text += " --env " + name;
+  for (const format::PlanInput& input : plan.inputs) {
+    text += " --env TRAINCTL_INPUT_" + base::to_upper(input.name);
+    if (!input.is_copied()) text += " --volume=" + base::shell_quote(input.path + ":" + input.path + ":ro");
+  }
+  for (const format::PlanOutput& output : plan.outputs) text += " --env TRAINCTL_OUTPUT_" + base::to_upper(output.name);
+  text += " --volume=\"$work:$work\" --volume=\"$PWD:$PWD\"";
+  for (const std::string& one : container.volumes) text += " --volume=" + base::shell_quote(one);
+  text += " --workdir=\"$PWD\" --entrypoint=";
+  for (const std::string& word : container.arguments) text += " " + base::shell_quote(word);
+  return text + " \"$image\" " + command;
 }
 
 }  // namespace
@@ -160,7 +193,8 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
       ".\nset -euo pipefail\n";
   text += "work=$(mktemp -d)\n" + source_lines(prepared) + environment_lines(prepared) + variable_lines(plan);
   if (plan.working_directory != ".") text += "cd " + base::shell_quote(plan.working_directory) + "\n";
-  text += by_hand(plan, command_line(plan)) + "\n";
+  if (plan.container) text += container_lines(plan);
+  text += (plan.container ? container_by_hand(plan, command_line(plan)) : by_hand(plan, command_line(plan))) + "\n";
   return text + "echo \"outputs: $TRAINCTL_OUTPUTS\" >&2\n";
 }
 

@@ -85,6 +85,7 @@ Json row_to_json(const archive::Store& store, const index::RunRow& row) {
           {"created", base::format_utc(row.created)},
           {"started", time_or_null(row.started)},
           {"ended", time_or_null(row.ended)},
+          {"seconds", row.took ? Json(static_cast<double>(row.took->count()) / 1e6) : Json(nullptr)},
           {"attempts", row.attempts},
           {"parameters", row.parameters},
           {"metrics", metrics},

@@ -10,6 +10,7 @@
 #include "cli/run_summary.hpp"
 #include "engine/prepare.hpp"
 #include "host/metrics/patterns.hpp"
+#include "spec/trust.hpp"
 #include "target/registry.hpp"
 
 namespace trainctl::cli {
@@ -20,6 +21,7 @@ std::string headline(const Context& context, const engine::Prepared& prepared) {
   const format::Plan& plan = prepared.plan;
   std::string text = plan.spec.value("target", "local");
   if (prepared.environment) text += " · " + prepared.environment->description;
+  if (plan.container) text += " · " + engine::container_description(*plan.container);
   if (prepared.snapshot) {
     text += " · " + base::format_count(prepared.snapshot->files) +
             (prepared.snapshot->files == 1 ? " file, " : " files, ") + base::format_size(prepared.snapshot->bytes);
@@ -28,7 +30,8 @@ std::string headline(const Context& context, const engine::Prepared& prepared) {
   }
   const auto git = plan.source.find("git");
   if (git != plan.source.end() && git->is_object()) {
-    text += " · git " + git->value("commit", "").substr(0, 7);
+    const std::string commit = git->value("commit", "").substr(0, 7);
+    text += " · git " + (commit.empty() ? "without a commit" : commit);
     const int changed = git->value("changed", 0) + git->value("untracked", 0);
     if (changed > 0) text += " + " + std::to_string(changed) + (changed == 1 ? " changed file" : " changed files");
   }
@@ -88,6 +91,7 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
   if (!arguments.resume.empty()) options.overrides.set.push_back("resume_from=" + resume_text(arguments.resume));
   if (!arguments.profile.empty()) options.profile = arguments.profile;
   options.user_config = spec::default_user_config();
+  options.trusted = spec::default_trust_list();
   options.check_patterns = [](const std::vector<std::string>& patterns) { return host::check_patterns(patterns); };
   return options;
 }

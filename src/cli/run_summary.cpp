@@ -13,6 +13,7 @@
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
 #include "format/goal.hpp"
+#include "format/metric_summary.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -20,11 +21,8 @@ namespace {
 constexpr std::size_t kMostOutputs = 4;
 constexpr int kMostLogLines = 1;
 
-std::optional<std::chrono::milliseconds> duration(const format::RunState& state) {
-  const auto from = base::parse_utc(state.started);
-  const auto to = base::parse_utc(state.ended);
-  if (!from || !to) return std::nullopt;
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::max(*to, *from) - *from);
+Json seconds_or_null(const std::optional<std::chrono::microseconds>& time) {
+  return time ? Json(static_cast<double>(time->count()) / 1e6) : Json(nullptr);
 }
 
 /// Bytes; 0 = unknown. It is null where nobody saw the rank end, as after an adoption.
@@ -66,8 +64,16 @@ std::string outputs_text(const format::RunPaths& run, int attempt) {
   return text.empty() ? text : "outputs: " + text + (more ? ", …" : "");
 }
 
-std::string last_log_line(const format::RunPaths& run, int attempt) {
-  const auto path = run.attempt(attempt).log(0);
+/// The rank whose failure decided the end; 0 when none did.
+int deciding_rank(const format::RunState& state) {
+  if (!state.end.is_object()) return 0;
+  const auto rank = state.end.find("rank");
+  return rank != state.end.end() && rank->is_number_integer() ? rank->get<int>() : 0;
+}
+
+std::string last_log_line(const format::RunPaths& run, int attempt, int rank) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  const auto path = paths.log_copy(rank, format::last_log_copy(paths, rank));
   const std::uint64_t size = base::file_size(path).value_or(0);
   const std::uint64_t count = std::min<std::uint64_t>(size, 4096);
   const auto bytes = base::read_range(path, size - count, count);
@@ -82,8 +88,9 @@ std::string last_log_line(const format::RunPaths& run, int attempt) {
 std::string headline(const Context& context, const std::string& name, const format::RunState& state) {
   std::string text = state_mark(context.err, state.state) + " " + context.err.paint(Style::bold, name) + " ";
   text += state.state == format::State::timed_out ? "timed out" : std::string(format::to_string(state.state));
-  if (const auto took = duration(state)) {
-    text += (state.state == format::State::succeeded ? " in " : " after ") + base::format_duration(*took);
+  if (state.took) {
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(*state.took);
+    text += (state.state == format::State::succeeded ? " in " : " after ") + base::format_duration(took);
   }
   return text;
 }
@@ -97,12 +104,23 @@ bool tells_a_reason(std::string_view line) {
          lower.ends_with("interrupt:");
 }
 
+Json texts_to_json(const std::vector<format::LoggedText>& texts) {
+  Json items = Json::array();
+  for (const format::LoggedText& text : texts) {
+    items.push_back({{"name", text.name},
+                     {"step", text.step ? Json(*text.step) : Json(nullptr)},
+                     {"text", text.text},
+                     {"file", text.file.empty() ? Json(nullptr) : Json(text.file)}});
+  }
+  return items;
+}
+
 /// What went wrong, in words, with the last line of the log where the script says more than we can.
 std::string failure_text(const format::RunPaths& run, const format::RunState& state) {
   std::string text = printable(base::split(state.message, '\n').front());
   const bool script_failed = state.cause == format::Cause::exit || state.cause == format::Cause::signal;
   if (script_failed && state.attempt > 0) {
-    const std::string line = last_log_line(run, state.attempt);
+    const std::string line = last_log_line(run, state.attempt, deciding_rank(state));
     if (tells_a_reason(line)) text = printable(line) + (text.empty() ? "" : " (" + text + ")");
   }
   return text;
@@ -128,7 +146,8 @@ std::string state_mark(const Stream& out, format::State state) {
 Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state) {
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   Json metrics = Json::object();
-  for (const auto& [name, value] : run_metrics(run, state.attempt)) {
+  const MetricReader recorded = run_metrics(run, state.attempt);
+  for (const auto& [name, value] : recorded.metrics()) {
     if (name.starts_with("system/")) continue;
     metrics[name] = {
         {"last", number_or_text(value.last)},
@@ -146,10 +165,12 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
           {"created", plan.created},
           {"started", text_or_null(state.started)},
           {"ended", text_or_null(state.ended)},
+          {"seconds", seconds_or_null(state.took)},
           {"attempts", state.attempt},
-          {"parameters", plan.parameters},
+          {"parameters", format::with_logged(plan.parameters, recorded.all().parameters)},
           {"metrics", metrics},
-          {"tags", plan.tags},
+          {"tags", format::with_logged(plan.tags, recorded.all().tags)},
+          {"texts", texts_to_json(recorded.all().texts)},
           {"directory", run.root.string()}};
 }
 
@@ -178,8 +199,10 @@ void print_failure(const Context& context, const std::string& name, const format
   }
   for (const std::string& warning : state.warnings) context.warn(printable(warning));
   if (state.state != format::State::failed || state.cause == format::Cause::environment) return;
+  const int rank = deciding_rank(state);
+  const std::string logs = name + (rank > 0 ? " --rank " + std::to_string(rank) : "");
   context.err.line(
-      context.err.paint(Style::dim, "  full log: trainctl logs " + name + "   record: trainctl show " + name));
+      context.err.paint(Style::dim, "  full log: trainctl logs " + logs + "   record: trainctl show " + name));
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kGap = 2;
 constexpr std::size_t kMostMetrics = 2;
 
+constexpr std::size_t kMostPadded = 120;
+
 std::size_t total_width(const std::vector<std::size_t>& widths, const std::vector<bool>& shown) {
   std::size_t total = 0;
   for (std::size_t i = 0; i < widths.size(); ++i) {
@@ -69,7 +71,9 @@ std::string cell_text(const Stream& out, const TableColumn& column, const TableC
                       bool last) {
   const std::string text = fit(cell.text, width);
   const std::size_t used = display_width(text);
-  const std::string padding(width - std::min(width, used), ' ');
+  // One text of a megabyte must not make every line of a pipe as long.
+  const std::size_t padded = std::min(width, std::max(used, kMostPadded));
+  const std::string padding(padded - std::min(padded, used), ' ');
   if (column.right) return padding + out.paint(cell.style, text);
   return out.paint(cell.style, text) + (last ? "" : padding);
 }
@@ -105,6 +109,7 @@ std::string parameters_brief(const Json& parameters) {
 }
 
 std::string duration_text(const index::RunRow& row, base::WallTime now) {
+  if (row.took) return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(*row.took));
   if (!row.started) return {};
   const base::WallTime end = row.ended.value_or(now);
   if (!row.ended && format::is_terminal(row.state)) return {};

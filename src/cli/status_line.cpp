@@ -2,6 +2,10 @@
 #include "cli/status_line.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
+#include <string_view>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
@@ -37,10 +41,16 @@ void StatusLine::draw() {
   const auto since = base::parse_utc(state_.started);
   if (since) text += " " + span_text(*since, base::wall_now());
   if (!state_.message.empty() && state_.state != format::State::running) text += ": " + printable(state_.message);
-  std::size_t shown = 0;
-  for (const auto& [name, value] : reader_->metrics()) {
-    if (name.starts_with("system/") || shown == kMostValues) continue;
-    text += (shown++ == 0 ? " · " : "  ") + printable(name) + " " + base::format_number(value.last);
+  // The first by name; there may be thousands, and this is drawn often.
+  std::map<std::string_view, double> first;
+  for (const auto& [name, value] : reader_->all().metrics) {
+    if (name.starts_with("system/")) continue;
+    first.emplace(name, value.last);
+    if (first.size() > kMostValues) first.erase(std::prev(first.end()));
+  }
+  std::string_view gap = " · ";
+  for (const auto& [name, value] : first) {
+    text += std::string(std::exchange(gap, "  ")) + printable(name) + " " + base::format_number(value);
   }
   const auto width = static_cast<std::size_t>(std::max(context_.err.width() - 1, 10));
   context_.err.write("\r\x1b[K" + context_.err.paint(Style::dim, fit(text, width)));

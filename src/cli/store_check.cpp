@@ -2,12 +2,15 @@
 #include "cli/store_check.hpp"
 
 #include <chrono>
+#include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
+#include "format/output_list.hpp"
 #include "format/plan.hpp"
 #include "snapshot/maintenance.hpp"
 #include "snapshot/store.hpp"
@@ -83,7 +86,55 @@ class Checker {
     }
     if (plan->id != paths.id())
       add("run " + paths.id(), "its plan is of run " + plan->id, "the folder was copied or renamed; " + remove);
-    if (const auto state = format::fold_run(paths); !state) add("run " + plan->name, state.error().message, remove);
+    const auto state = format::fold_run(paths);
+    if (!state) {
+      add("run " + plan->name, state.error().message, remove);
+    } else if (state->end.is_object()) {
+      logs(paths.attempt(state->attempt), plan->name, state->end);
+      outputs(paths.attempt(state->attempt), plan->name);
+    }
+  }
+
+  /// Not shorter than when the run ended.
+  void logs(const format::AttemptPaths& attempt, const std::string& name, const Json& end) {
+    const auto sizes = end.find("logs");
+    if (sizes == end.end() || !sizes->is_object()) return;
+    for (const auto& [file, recorded] : sizes->items()) {
+      if (!recorded.is_number_unsigned() || file.find('/') != std::string::npos) continue;
+      if (base::exists(attempt.logs() / (file + ".2")))
+        continue;  // a copy that its source cut: the size is of its last part
+      const auto size = base::file_size(attempt.logs() / file);
+      const auto wanted = recorded.get<std::uint64_t>();
+      if (size.value_or(0) >= wanted) continue;
+      add("run " + name,
+          "its log " + file +
+              (size ? " has " + std::to_string(*size) + " of " + std::to_string(wanted) + " bytes" : " is gone"),
+          "it was cut or removed after the end, or the machine lost power; nothing brings it back");
+    }
+  }
+
+  /// What the end listed, by presence and size.
+  void outputs(const format::AttemptPaths& attempt, const std::string& name) {
+    const auto entries = format::read_output_list(attempt.output_list());
+    if (!entries) return add("run " + name, entries.error().message, "");
+    if (!*entries) return;
+    std::size_t gone = 0;
+    std::size_t changed = 0;
+    for (const format::OutputEntry& entry : **entries) {
+      const auto path = attempt.outputs() / entry.path;
+      if (!base::exists(path)) {
+        ++gone;
+      } else if (entry.sha256 && base::file_size(path) != entry.size) {
+        ++changed;
+      }
+    }
+    const std::string all = " of " + std::to_string((*entries)->size()) + " outputs ";
+    if (gone > 0)
+      add("run " + name, std::to_string(gone) + all + "are gone", "trainctl outputs " + name + " lists the others");
+    if (changed > 0) {
+      add("run " + name, std::to_string(changed) + all + "have another size than at the end",
+          "trainctl outputs " + name + " --json marks them");
+    }
   }
 
   void name(const std::string& name, const std::filesystem::path& file) {

@@ -37,6 +37,7 @@ Result<Follower> Follower::open(const format::RunPaths& run, const FollowOptions
   follower.opened_ns_ = base::mono_ns();
   follower.log_attempt_ = options.attempt.value_or(options.first_attempt);
   follower.log_offset_ = options.from;
+  follower.log_copy_ = options.copy;
   return follower;
 }
 
@@ -111,10 +112,18 @@ Result<bool> Follower::read_state() {
   return changed;
 }
 
-std::optional<std::uint64_t> Follower::final_size(int attempt) const {
-  // An attempt that is not the last has ended; its recorded sizes are among the earlier events, so look for the file
-  // alone.
-  if (attempt < lines_.attempt) return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
+std::filesystem::path Follower::log_path() const {
+  return run_.attempt(log_attempt_).log_copy(options_.rank, log_copy_);
+}
+
+bool Follower::has_next_copy() const {
+  return base::exists(run_.attempt(log_attempt_).log_copy(options_.rank, log_copy_ + 1));
+}
+
+/// How long the present log is when nothing more is added to it; empty while it may grow.
+std::optional<std::uint64_t> Follower::final_size() const {
+  // Nobody writes any more to the log of an earlier attempt, or to one that another file goes on from.
+  if (log_attempt_ < lines_.attempt || has_next_copy()) return base::file_size(log_path()).value_or(0);
   if (!format::is_terminal(state_.state) && state_.state != format::State::retrying) return std::nullopt;
   for (auto event = lines_.events.rbegin(); event != lines_.events.rend(); ++event) {
     if (event->value("type", "") != "end") continue;
@@ -124,7 +133,7 @@ std::optional<std::uint64_t> Follower::final_size(int attempt) const {
     if (size != sizes->end() && size->is_number_unsigned()) return size->get<std::uint64_t>();
     break;
   }
-  return base::file_size(run_.attempt(attempt).log(options_.rank)).value_or(0);
+  return base::file_size(log_path()).value_or(0);
 }
 
 std::uint64_t Follower::look_at_log() {
@@ -138,39 +147,47 @@ std::uint64_t Follower::look_at_log() {
   return log_size_ = size;
 }
 
+void Follower::begin_log(int attempt, int copy, int epoch) {
+  log_attempt_ = attempt;
+  log_copy_ = copy;
+  log_epoch_ = epoch;
+  log_offset_ = log_size_ = 0;
+  log_.reset();
+}
+
+/// A log that is not there yet stays unopened.
+Result<> Follower::open_log() {
+  if (log_) return {};
+  auto opened = base::open_file(log_path(), O_RDONLY);
+  if (!opened && opened.error().code != Errc::not_found) return fail(std::move(opened).error());
+  if (opened) log_ = std::move(*opened);
+  return {};
+}
+
 Result<> Follower::read_log(Growth& growth) {
   more_ = false;
   if (log_attempt_ == 0) log_attempt_ = lines_.attempt;
-  std::uint64_t budget = kMostAtOnce;
   while (log_attempt_ > 0 && log_attempt_ <= lines_.attempt) {
-    const auto path = run_.attempt(log_attempt_).log(options_.rank);
-    if (!log_) {
-      auto opened = base::open_file(path, O_RDONLY);
-      if (!opened && opened.error().code != Errc::not_found) return fail(std::move(opened).error());
-      if (opened) log_ = std::move(*opened);
-    }
-    const std::optional<std::uint64_t> end = final_size(log_attempt_);
+    TRY(open_log());
+    // Looked at before the size: what is written meanwhile is told next time, not lost behind the next copy.
+    const bool next_copy = has_next_copy();
+    const std::optional<std::uint64_t> end = final_size();
     std::uint64_t size = look_at_log();
     if (end) size = std::min(size, *end);
-    if (size > log_offset_ && budget > 0) {
-      const std::uint64_t count = std::min(size - log_offset_, budget);
-      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get(), log_epoch_});
+    if (size > log_offset_) {
+      const std::uint64_t count = std::min(size - log_offset_, kMostAtOnce);
+      growth.logs.push_back({log_attempt_, log_offset_, count, log_.get(), log_epoch_, log_path()});
       log_offset_ += count;
-      budget -= count;
-      if (log_offset_ < size) {
-        more_ = true;
-        return {};
-      }
     }
     const bool next_attempt = !options_.attempt && log_attempt_ < lines_.attempt;
-    if (!next_attempt || !growth.logs.empty()) {
-      more_ = next_attempt;
-      return {};
+    // The open log stays as it is until what was handed out of it is read.
+    more_ = log_offset_ < size || (!growth.logs.empty() && (next_copy || next_attempt));
+    if (!growth.logs.empty() || (!next_copy && !next_attempt)) return {};
+    if (next_copy) {
+      begin_log(log_attempt_, log_copy_ + 1, log_epoch_ + 1);
+    } else {
+      begin_log(log_attempt_ + 1, 1, 1);
     }
-    ++log_attempt_;
-    log_offset_ = log_size_ = 0;
-    log_epoch_ = 1;
-    log_.reset();
   }
   return {};
 }
@@ -188,8 +205,8 @@ Result<Growth> Follower::poll_growth() {
   const bool other_attempt = options_.attempt && *options_.attempt < lines_.attempt;
   growth.finished = !more_ && (format::is_terminal(state_.state) || other_attempt);
   if (growth.finished && options_.logs && log_attempt_ > 0) {
-    const std::uint64_t size = base::file_size(run_.attempt(log_attempt_).log(options_.rank)).value_or(0);
-    growth.finished = log_offset_ >= std::min(size, final_size(log_attempt_).value_or(size));
+    const std::uint64_t size = base::file_size(log_path()).value_or(0);
+    growth.finished = log_offset_ >= std::min(size, final_size().value_or(size)) && !has_next_copy();
   }
   return growth;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ struct FollowOptions {
   int rank = 0;
   std::optional<int> attempt = {};  ///< unset: the last one, and each newer one as it begins
   int first_attempt = 0;            ///< with `attempt` unset: begin with this one; 0 is the last one
-  std::uint64_t from = 0;           ///< offset in the first attempt's log
+  std::uint64_t from = 0;           ///< offset in the first attempt's log, or in its `copy`
+  int copy = 1;                     ///< begin with this one of format::AttemptPaths::log_copy
   bool logs = true;
 };
 
@@ -28,7 +30,8 @@ struct LogRange {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
   int fd = -1;    ///< the open log, valid until the next call of `poll_growth`
-  int epoch = 1;  ///< one more each time the log was found shorter than before: its script truncated it
+  int epoch = 1;  ///< one more each time the log began anew: its script truncated it, or its copy has another file
+  std::filesystem::path path = {};
 };
 
 struct Growth {
@@ -58,8 +61,12 @@ class Follower {
   void drain_notifications();
   Result<bool> read_state();
   Result<> read_log(Growth& growth);
+  Result<> open_log();
   std::uint64_t look_at_log();
-  [[nodiscard]] std::optional<std::uint64_t> final_size(int attempt) const;
+  [[nodiscard]] std::optional<std::uint64_t> final_size() const;
+  [[nodiscard]] std::filesystem::path log_path() const;
+  [[nodiscard]] bool has_next_copy() const;
+  void begin_log(int attempt, int copy, int epoch);
 
   format::RunPaths run_;
   FollowOptions options_;
@@ -76,6 +83,7 @@ class Follower {
   std::uint64_t log_offset_ = 0;
   std::uint64_t log_size_ = 0;  ///< as last seen
   int log_epoch_ = 1;
+  int log_copy_ = 1;
   base::UniqueFd log_;
   bool more_ = false;
 };

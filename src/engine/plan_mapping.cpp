@@ -108,6 +108,35 @@ void map_distribution(const spec::RunConfiguration& config, format::Plan& plan) 
   plan.distribution = to;
 }
 
+/// "data:/data" counts from the file's folder like every other path.
+std::string volume(const fs::path& base, const std::string& written) {
+  const std::size_t colon = written.find(':');
+  return absolute_path(base, written.substr(0, colon)) + written.substr(std::min(colon, written.size()));
+}
+
+void map_container(const spec::LoadedRun& run, format::Plan& plan) {
+  if (!run.config.environment || !run.config.environment->container) return;
+  const spec::ContainerEnvironment& from = *run.config.environment->container;
+  format::PlanContainer& to = plan.container.emplace();
+  to.image = from.image.value_or("");
+  if (from.build) {
+    const fs::path file = from.build->dockerfile.value_or((fs::path(from.build->context.value_or(".")) / "Dockerfile"));
+    to.dockerfile = absolute_path(run.base_directory, file.string());
+    to.context = from.build->context ? absolute_path(run.base_directory, *from.build->context)
+                                     : fs::path(to.dockerfile).parent_path().string();
+  }
+  to.engine = from.engine.value_or("");
+  to.arguments = from.arguments;
+  for (const std::string& one : from.volumes) to.volumes.push_back(volume(run.base_directory, one));
+  if (from.shm_size) to.shm_size = from.shm_size->bytes;
+  to.gpus = from.gpus.value_or(run.config.resources.gpus.value_or(0) > 0);
+  if (run.config.environment->python) to.python = run.config.environment->python->interpreter.value_or(to.python);
+  if (!from.registry) return;
+  to.registry = from.registry->address.value_or(to.image.substr(0, to.image.find('/')));
+  to.registry_user = from.registry->username.value_or("");
+  to.registry_secret = from.registry->password_secret.value_or("");
+}
+
 /// As written, else as the name of the primary metric says.
 std::string goal_of(const spec::LoadedRun& run) {
   const spec::Metrics& metrics = run.config.metrics;
@@ -176,6 +205,7 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
   for (const auto& [key, value] : run.config.tags) plan.tags[key] = value;
   plan.working_directory = run.config.working_directory;
   map_rules(run, plan);
+  map_container(run, plan);
   return plan;
 }
 

@@ -42,6 +42,7 @@ void record_who(const PrepareOptions& options, const Prepared& prepared, format:
   if (const auto parent = base::get_env("TRAINCTL_RUN_ID"); parent && base::is_ulid(*parent))
     plan.who["parent"] = *parent;
   if (prepared.environment) plan.who["environment"] = prepared.environment->description;
+  if (plan.container) plan.who["environment"] = container_description(*plan.container);
 }
 
 /// The repository's state into the record; a dirty tree is an error when the person asked for a clean one.
@@ -69,9 +70,13 @@ Result<> record_git(const snapshot::GitAnswer& answer, const fs::path& source, b
   return {};
 }
 
-Result<> take_snapshot(const archive::Store& store, const fs::path& source, const PrepareOptions& options,
+Result<> take_snapshot(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
                        Prepared& prepared) {
+  const fs::path source = source_directory(run);
   snapshot::TakeOptions take{.source = source, .store = store.paths().root};
+  for (const spec::Secret& secret : run.config.secrets) {
+    if (secret.file) take.secrets.push_back(run.base_directory / *secret.file);
+  }
   if (options.accept_large) take.max_bytes = UINT64_MAX;
   snapshot::Contents contents;
   if (options.store_snapshot) {
@@ -83,7 +88,7 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
     if (!taken) return fail(std::move(taken).error());
     prepared.snapshot = std::move(*taken);
   } else {
-    TRY_ASSIGN(auto preview, snapshot::preview(source, store.paths().root, take.max_bytes));
+    TRY_ASSIGN(auto preview, snapshot::preview(source, store.paths().root, take.max_bytes, take.secrets));
     snapshot::Snapshot looked;
     static_cast<snapshot::Contents&>(looked) = preview;
     prepared.snapshot = std::move(looked);
@@ -91,7 +96,8 @@ Result<> take_snapshot(const archive::Store& store, const fs::path& source, cons
   }
   for (const snapshot::LeftOut& left_out : prepared.snapshot->left_out) {
     // Built-in rules are not counted; of those only outputs/ is a surprise, as it holds a person's own files.
-    if (left_out.files > 0 || left_out.rule == "outputs/") prepared.notes.push_back(snapshot::note(left_out));
+    const bool told = left_out.rule == "outputs/" || left_out.rule == snapshot::kSecretRule;
+    if (left_out.files > 0 || told) prepared.notes.push_back(snapshot::note(left_out));
   }
   prepared.warnings.insert(prepared.warnings.end(), prepared.snapshot->warnings.begin(),
                            prepared.snapshot->warnings.end());
@@ -122,19 +128,31 @@ Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, con
   if (options.bare_command || run.config.in_place) {
     prepared.plan.source = {{"kind", "in_place"}, {"directory", source.string()}};
   } else {
-    TRY(take_snapshot(store, source, options, prepared));
+    TRY(take_snapshot(store, run, options, prepared));
   }
   if (!with_git) return {};
   return record_git(git.get(), source, options.require_clean, prepared);
 }
 
-Result<> add_environment(const spec::LoadedRun& run, const PrepareOptions& options, Prepared& prepared) {
-  if (options.bare_command && !run.config.environment) return {};
-  if (run.config.environment && run.config.environment->container) {
-    return fail(Errc::cannot_start, "containers are not available on the local target in this version",
-                "remove environment.container");
+/// Without either program there is nothing to wait for; whether the one that is there works is seen when the image is
+/// looked for.
+Result<> check_container_engine(const format::Plan& plan) {
+  const std::string& wanted = plan.container->engine;
+  for (const char* name : {"docker", "podman"}) {
+    if ((wanted.empty() || wanted == name) && base::find_program(name)) return {};
   }
-  TRY_ASSIGN(auto resolved, host::make_request(map_environment(run), source_directory(run)));
+  return fail(Errc::cannot_start,
+              wanted.empty() ? "the run is to be in a container, and there is neither docker nor podman on PATH"
+                             : "the run is to be in a container, and there is no " + wanted + " on PATH",
+              "install podman or docker, or remove environment.container");
+}
+
+Result<> add_environment(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
+                         Prepared& prepared) {
+  if (options.bare_command && !run.config.environment) return {};
+  if (run.config.environment && run.config.environment->container) return check_container_engine(prepared.plan);
+  TRY_ASSIGN(auto resolved, host::make_request(map_environment(run), source_directory(run),
+                                               host::Surroundings::of_process(store.paths().environments())));
   prepared.plan.environment = host::to_json(resolved.request);
   prepared.notes.insert(prepared.notes.end(), resolved.notes.begin(), resolved.notes.end());
   prepared.environment = std::move(resolved);
@@ -189,7 +207,7 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   } else {
     errors.insert(errors.end(), secrets.error().begin(), secrets.error().end());
   }
-  if (auto added = add_environment(run, options, prepared); !added) errors.push_back(added.error());
+  if (auto added = add_environment(store, run, options, prepared); !added) errors.push_back(added.error());
   if (errors.empty()) {
     if (auto added = add_source(store, run, options, prepared); !added) errors.push_back(added.error());
   }
@@ -226,6 +244,10 @@ ResultAll<> check_target(const spec::LoadedRun& run) {
   auto fits = check_host(run.config.resources);
   if (!fits) return tl::make_unexpected(Errors{std::move(fits).error()});
   return {};
+}
+
+std::string container_description(const format::PlanContainer& container) {
+  return container.image.empty() ? "image of " + container.dockerfile : "image " + container.image;
 }
 
 }  // namespace trainctl::engine

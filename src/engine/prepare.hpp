@@ -49,4 +49,7 @@ Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared)
 /// A target that does not exist, and what the local one can never give, is refused at once.
 ResultAll<> check_target(const spec::LoadedRun& run);
 
+/// "image team/training:3", or "image of docker/Dockerfile".
+std::string container_description(const format::PlanContainer& container);
+
 }  // namespace trainctl::engine

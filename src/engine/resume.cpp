@@ -8,6 +8,7 @@
 #include "base/file.hpp"
 #include "engine/plan_mapping.hpp"
 #include "format/fold.hpp"
+#include "format/plan.hpp"
 
 namespace trainctl::engine {
 namespace {
@@ -29,7 +30,7 @@ Result<> resume_from_path(const spec::LoadedRun& run, const fs::path& path, Prep
   const fs::path absolute = (path.is_absolute() ? path : run.base_directory / path).lexically_normal();
   std::error_code ignored;
   if (!fs::exists(absolute, ignored)) {
-    return complain(run, absolute.string() + " does not exist", "a run's name, or a file or folder");
+    return complain(run, absolute.string() + " does not exist", "a file, a folder, or run:NAME/FILE");
   }
   prepared.plan.resume_from = format::PlanResume{.path = absolute.string()};
   prepared.notes.push_back("resumes from " + absolute.string());
@@ -56,7 +57,9 @@ Result<> resume_from_run(const archive::Store& store, const spec::LoadedRun& run
     prepared.warnings.push_back(name + " has not ended: what it writes now may be half written");
   }
   prepared.plan.resume_from = format::PlanResume{.path = path.string(), .run = *id};
-  prepared.notes.push_back("resumes from " + text);
+  const auto plan = format::read_plan(earlier.plan());
+  const std::string below = slash == std::string::npos ? std::string() : text.substr(slash);
+  prepared.notes.push_back("resumes from " + (plan ? plan->name : name) + below);
   return {};
 }
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <set>
 #include <string_view>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "format/event.hpp"
 
@@ -23,7 +25,24 @@ std::optional<int> number_of(const Json& line, const char* key) {
   return found->get<int>();
 }
 
-void fold_end(const Json& line, RunState& view) {
+/// From one line of the record to a later one.
+std::optional<std::chrono::microseconds> span(const Json& from, const Json& to) {
+  using std::chrono::microseconds;
+  const auto begin = base::parse_utc(text_of(from, "t"));
+  const auto end = base::parse_utc(text_of(to, "t"));
+  if (!begin || !end) return std::nullopt;
+  const auto mono = [](const Json& line) -> std::int64_t {
+    const auto found = line.find("mono_ns");
+    return found != line.end() && found->is_number_integer() ? found->get<std::int64_t>() : -1;
+  };
+  const std::string boot = text_of(from, "boot");
+  if (!boot.empty() && boot == text_of(to, "boot") && mono(from) >= 0 && mono(to) >= mono(from)) {
+    return microseconds((mono(to) - mono(from)) / 1000);
+  }
+  return std::chrono::duration_cast<microseconds>(std::max(*end, *begin) - *begin);
+}
+
+void fold_end(const Json& line, const Json& began, RunState& view) {
   const auto state = parse_state(text_of(line, "state"));
   if (!state || !is_terminal(*state)) return;
   view.message = text_of(line, "message");
@@ -37,13 +56,17 @@ void fold_end(const Json& line, RunState& view) {
   view.signal = text_of(line, "signal");
   view.ended = text_of(line, "t");
   view.end = line;
+  view.took = span(began, line);
 }
 
-void fold_event(const Json& line, bool last_attempt, RunState& view, std::set<std::string>& acknowledged) {
+void fold_event(const Json& line, bool last_attempt, Json& began, RunState& view, std::set<std::string>& acknowledged) {
   const std::string type = text_of(line, "type");
   if (type == "control") acknowledged.insert(text_of(line, "request"));
   if (type == "warning") view.warnings.push_back(text_of(line, "message"));
-  if (type == "state" && view.started.empty() && text_of(line, "state") == "running") view.started = text_of(line, "t");
+  if (type == "state" && view.started.empty() && text_of(line, "state") == "running") {
+    view.started = text_of(line, "t");
+    began = line;
+  }
   if (!last_attempt || is_terminal(view.state)) return;
   if (type == "attempt") view.lead = line;
   if (type == "state") {
@@ -53,11 +76,12 @@ void fold_event(const Json& line, bool last_attempt, RunState& view, std::set<st
     view.last_state = line;
     view.message = text_of(line, "message");
   }
-  if (type == "end") fold_end(line, view);
+  if (type == "end") fold_end(line, began, view);
 }
 
 /// What an engine said last of a run that has no lead of ours.
 void fold_observed(const std::vector<std::vector<Json>>& clients, RunState& view) {
+  Json began;
   for (const auto& client : clients) {
     for (const Json& line : client) {
       if (text_of(line, "type") != "observed") continue;
@@ -65,11 +89,15 @@ void fold_observed(const std::vector<std::vector<Json>>& clients, RunState& view
       if (!state) continue;
       view.state = *state;
       view.message = text_of(line, "message");
-      if (*state == State::running && view.started.empty()) view.started = text_of(line, "t");
+      if (*state == State::running && view.started.empty()) {
+        view.started = text_of(line, "t");
+        began = line;
+      }
       if (!is_terminal(*state)) continue;
       view.cause = parse_cause(text_of(line, "cause"));
       view.exit_code = number_of(line, "exit_code");
       view.ended = text_of(line, "t");
+      view.took = span(began, line);
     }
   }
 }
@@ -80,8 +108,9 @@ RunState fold(const RunLines& lines) {
   RunState view;
   view.attempt = lines.attempt;
   std::set<std::string> acknowledged;
-  for (const Json& line : lines.earlier_events) fold_event(line, false, view, acknowledged);
-  for (const Json& line : lines.events) fold_event(line, true, view, acknowledged);
+  Json began;
+  for (const Json& line : lines.earlier_events) fold_event(line, false, began, view, acknowledged);
+  for (const Json& line : lines.events) fold_event(line, true, began, view, acknowledged);
   if (lines.events.empty() && view.state == State::created) {
     if (lines.attempt > 1) view.state = State::retrying;
     fold_observed(lines.clients, view);
@@ -97,6 +126,12 @@ RunState fold(const RunLines& lines) {
   }
   if (cancel_open && !is_terminal(view.state)) view.state = State::stopping;
   return view;
+}
+
+int last_log_copy(const AttemptPaths& attempt, int rank) {
+  int copy = 1;
+  while (base::exists(attempt.log_copy(rank, copy + 1))) ++copy;
+  return copy;
 }
 
 int last_attempt(const RunPaths& run) {

@@ -2,6 +2,7 @@
 // The state of a run is a pure fold over its files (design: "One idea", "States").
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -34,6 +35,9 @@ struct RunState {
   int attempt = 0;
   std::string started;  ///< UTC of the first `running`; empty = never
   std::string ended;    ///< UTC of the final `end`
+  /// From `started` to `ended`. By the monotonic clock when both lines are of one boot: the wall clock may have been
+  /// set meanwhile. Never negative; empty until the run has started and ended.
+  std::optional<std::chrono::microseconds> took;
   bool acknowledged_stop = false;
   std::vector<std::string> open_requests;  ///< control requests without an acknowledgement
   Json end = nullptr;                      ///< the final `end` event, whole
@@ -46,6 +50,9 @@ RunState fold(const RunLines& lines);
 /// Reads the files of one run and folds them. A run without any file beyond plan.json folds to `created`.
 Result<RunState> fold_run(const RunPaths& run);
 Result<RunLines> read_run_lines(const RunPaths& run);
+
+/// The highest existing AttemptPaths::log_copy of that rank; 1 when there is no more than the log itself.
+int last_log_copy(const AttemptPaths& attempt, int rank);
 
 /// The highest attempts/<n>; 0 when there is none.
 int last_attempt(const RunPaths& run);

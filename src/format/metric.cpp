@@ -297,13 +297,17 @@ bool decode_metric(std::string_view line, MetricPoint& point) {
   return FastReader(line).read(point) || decode_json(line, point);
 }
 
-std::size_t decode_metrics(std::string_view text, std::string_view source, std::vector<MetricPoint>& points) {
+std::size_t decode_metrics(std::string_view text, std::string_view source, std::vector<MetricPoint>& points,
+                           std::vector<Json>* records) {
   std::size_t begin = 0;
   MetricPoint point;
   for (std::size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', begin)) {
-    if (decode_metric(text.substr(begin, end - begin), point)) {
+    const std::string_view line = text.substr(begin, end - begin);
+    if (decode_metric(line, point)) {
       point.source = source;
       points.push_back(std::move(point));
+    } else if (records != nullptr) {
+      if (auto record = decode_script_record(line)) records->push_back(std::move(*record));
     }
     begin = end + 1;
   }
@@ -326,7 +330,7 @@ std::optional<Json> decode_script_record(std::string_view line) {
   constexpr std::string_view kStart = "{\"type\":\"";
   if (!line.starts_with(kStart)) return std::nullopt;
   const auto kind = line.substr(kStart.size(), line.find('"', kStart.size()) - kStart.size());
-  if (kind != "param" && kind != "text" && kind != "file") return std::nullopt;
+  if (kind != "param" && kind != "tag" && kind != "text" && kind != "file") return std::nullopt;
   auto parsed = base::parse_json(line);
   if (!parsed || !parsed->is_object()) return std::nullopt;
   const auto name = parsed->find("name");

@@ -50,15 +50,16 @@ void encode_metric(const MetricPoint& point, std::string& out);
 bool decode_metric(std::string_view line, MetricPoint& point);
 
 /// The points of all whole lines of `text` appended to `points`, with `source`. Returns the offset behind the last
-/// newline: read on from there.
-std::size_t decode_metrics(std::string_view text, std::string_view source, std::vector<MetricPoint>& points);
+/// newline: read on from there. `records`, when given, gets what decode_script_record makes of the other lines.
+std::size_t decode_metrics(std::string_view text, std::string_view source, std::vector<MetricPoint>& points,
+                           std::vector<Json>* records = nullptr);
 
 /// "NaN", "Infinity", "-Infinity" (also nan, inf, +inf in any case), else empty.
 std::optional<double> parse_special_number(std::string_view text);
 /// A double as the JSON of a metric line: the shortest digits that read back the same, or the quoted special.
 void append_metric_value(double value, std::string& out);
 
-/// A line {"type":"param"|"text"|"file",…} of a script's metrics file, for what is not a point; empty for all else.
+/// A line {"type":"param"|"tag"|"text"|"file","name":…} of a metrics file, for what is not a point; empty for all else.
 std::optional<Json> decode_script_record(std::string_view line);
 
 }  // namespace trainctl::format

@@ -23,6 +23,12 @@ struct AttemptPaths {
   [[nodiscard]] fs::path log(int r) const {
     return logs() / (r == 0 ? std::string("std.log") : "rank-" + std::to_string(r) + ".log");
   }
+  /// The copy of a run elsewhere keeps what its source lost or replaced: std.log, std.log.2, … are one after the other.
+  [[nodiscard]] fs::path log_copy(int r, int copy) const {
+    fs::path path = log(r);
+    if (copy > 1) path += "." + std::to_string(copy);
+    return path;
+  }
   /// When the log of that rank had which size: std.times, rank-<r>.times.
   [[nodiscard]] fs::path times(int r = 0) const { return log(r).replace_extension(".times"); }
   [[nodiscard]] fs::path environment_log() const { return logs() / "environment.log"; }

@@ -81,6 +81,42 @@ Json to_json(const std::optional<PlanDistribution>& distribution) {
   return json;
 }
 
+Json to_json(const std::optional<PlanContainer>& container) {
+  if (!container) return nullptr;
+  return {{"image", container->image},
+          {"dockerfile", container->dockerfile},
+          {"context", container->context},
+          {"engine", container->engine},
+          {"arguments", container->arguments},
+          {"volumes", container->volumes},
+          {"shm_size", optional_value(container->shm_size)},
+          {"gpus", container->gpus},
+          {"python", container->python},
+          {"registry",
+           {{"address", container->registry},
+            {"username", container->registry_user},
+            {"password_secret", container->registry_secret}}}};
+}
+
+void read_container(const Json& json, Plan& plan) {
+  const Json found = member(json, "container", nullptr);
+  if (!found.is_object()) return;
+  PlanContainer& container = plan.container.emplace();
+  container.image = found.value("image", "");
+  container.dockerfile = found.value("dockerfile", "");
+  container.context = found.value("context", "");
+  container.engine = found.value("engine", "");
+  container.arguments = member(found, "arguments", Json::array()).get<std::vector<std::string>>();
+  container.volumes = member(found, "volumes", Json::array()).get<std::vector<std::string>>();
+  container.shm_size = read_optional<std::uint64_t>(found, "shm_size");
+  container.gpus = found.value("gpus", false);
+  container.python = found.value("python", container.python);
+  const Json registry = member(found, "registry");
+  container.registry = registry.value("address", "");
+  container.registry_user = registry.value("username", "");
+  container.registry_secret = registry.value("password_secret", "");
+}
+
 Json to_json(const std::optional<PlanResume>& resume) {
   if (!resume) return nullptr;
   return {{"path", resume->path}, {"run", resume->run.empty() ? Json(nullptr) : Json(resume->run)}};
@@ -149,6 +185,7 @@ Plan read_all(const Json& json) {
   plan.environment = member(json, "environment", nullptr);
   read_data(json, plan);
   read_rules(json, plan);
+  read_container(json, plan);
   return plan;
 }
 
@@ -196,6 +233,7 @@ Json to_json(const Plan& plan) {
           {"processes_per_node", plan.processes_per_node},
           {"distribution", to_json(plan.distribution)},
           {"resume_from", to_json(plan.resume_from)},
+          {"container", to_json(plan.container)},
           {"limits",
            {{"timeout_ms", optional_ms(plan.limits.timeout)},
             {"queue_timeout_ms", optional_ms(plan.limits.queue_timeout)},

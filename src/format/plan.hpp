@@ -75,6 +75,22 @@ struct PlanDistribution {
   bool evaluator = false;
 };
 
+/// The container each rank runs in. Paths are absolute on the target's side of things.
+struct PlanContainer {
+  std::string image = {};       // or, when empty:
+  std::string dockerfile = {};  // … what builds it
+  std::string context = {};
+  std::string engine = {};  // "" | docker | podman
+  std::vector<std::string> arguments = {};
+  std::vector<std::string> volumes = {};
+  std::optional<std::uint64_t> shm_size = {};
+  bool gpus = false;
+  std::string python = "python3";  // of the image
+  std::string registry = {};       // its login: address, user, name of the secret with the password
+  std::string registry_user = {};
+  std::string registry_secret = {};
+};
+
 /// Earlier outputs the script goes on from.
 struct PlanResume {
   std::string path;      // absolute on the target's side of things
@@ -133,6 +149,7 @@ struct Plan {
   int processes_per_node = 1;
   std::optional<PlanDistribution> distribution;  // unset: one process, or plain copies of it
   std::optional<PlanResume> resume_from;
+  std::optional<PlanContainer> container;  // environment is null then
   PlanLimits limits;
   PlanRetry retry;
   PlanStop stop;

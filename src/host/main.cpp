@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/linux/process.hpp"
 #include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/version.hpp"
@@ -65,11 +67,13 @@ int stdio(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  trainctl::host::fill_standard_descriptors();
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (arguments.empty()) return say(2, kUsage, kUsageExit);
   if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
   if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "exec-rank") return trainctl::host::mpi_rank_main({arguments.begin() + 1, arguments.end()});
+  if (arguments[0] == "inside") return trainctl::host::inside_main();
   if (arguments[0] == "stdio") return stdio({arguments.begin() + 1, arguments.end()});
   return say(2, kUsage, kUsageExit);
 }

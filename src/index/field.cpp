@@ -176,7 +176,7 @@ Sql field_sql(const Field& field, std::int64_t now_us) {
   switch (field.source) {
     case Field::Source::column:
       if (field.column->kind == Kind::duration) {
-        return sql.add("(CASE WHEN r.ended IS NULL AND r.terminal=0 THEN ")
+        return sql.add("coalesce(r.took,CASE WHEN r.ended IS NULL AND r.terminal=0 THEN ")
             .bind(now_us)
             .add(" ELSE r.ended END - r.started)");
       }

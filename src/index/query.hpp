@@ -48,6 +48,7 @@ struct RunRow {
   std::optional<std::int64_t> exit_code;
   base::WallTime created = {};
   std::optional<base::WallTime> started, ended;
+  std::optional<std::chrono::microseconds> took;  ///< format::RunState::took
   std::int64_t attempts = 0;
   Json parameters = Json::object();
   Json tags = Json::object();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/row_reader.hpp"
 
+#include <limits>
 #include <utility>
 
 namespace trainctl::index {
@@ -8,8 +9,8 @@ namespace {
 
 constexpr const char* kRun =
     "SELECT r.id,r.name,r.experiment,r.target,r.user,r.host,r.client_version,r.state,r.cause,r.exit_code,r.created,"
-    "r.started,r.ended,r.attempts,d.message,d.parameters,d.tags,d.primary_metric,d.goal";
-constexpr int kFirstValue = 19;
+    "r.started,r.ended,r.attempts,d.message,d.parameters,d.tags,d.primary_metric,d.goal,r.took";
+constexpr int kFirstValue = 20;
 constexpr const char* kMetrics =
     "SELECT n.name,m.last,m.best,m.step,m.points FROM metrics m JOIN names n ON n.key=m.name WHERE m.run=?1 ORDER BY "
     "n.name";
@@ -44,6 +45,7 @@ RunRow read_row(const Statement& at) {
   row.tags = object_at(at, 16);
   row.primary_metric = at.text(17);
   row.goal = at.text(18);
+  if (!at.is_null(19)) row.took = std::chrono::microseconds(at.integer(19));
   return row;
 }
 
@@ -79,8 +81,11 @@ Result<RunRow> RowReader::read(std::int64_t key) {
   for (;;) {
     TRY_ASSIGN(const bool more, metrics_.step());
     if (!more) break;
-    RowMetric metric{
-        .name = std::string(metrics_.text(0)), .last = metrics_.real(1), .best = metrics_.real(2), .step = {}};
+    // SQLite keeps a NaN as NULL; a metric without any value has no row.
+    const auto number_at = [&](int column) {
+      return metrics_.is_null(column) ? std::numeric_limits<double>::quiet_NaN() : metrics_.real(column);
+    };
+    RowMetric metric{.name = std::string(metrics_.text(0)), .last = number_at(1), .best = number_at(2), .step = {}};
     if (!metrics_.is_null(3)) metric.step = metrics_.integer(3);
     metric.points = static_cast<std::uint64_t>(metrics_.integer(4));
     row.metrics.push_back(std::move(metric));

@@ -94,6 +94,7 @@ RunRecord read_run_record(const format::RunPaths& run) {
   if (state->exit_code) record.exit_code = *state->exit_code;
   record.started = microseconds(state->started);
   record.ended = microseconds(state->ended);
+  if (state->took) record.took = state->took->count();
   record.attempts = state->attempt;
   record.message = state->message;
   return record;

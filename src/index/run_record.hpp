@@ -25,6 +25,7 @@ struct RunRecord {
   std::optional<std::int64_t> exit_code;
   std::int64_t created = 0;  ///< us since 1970
   std::optional<std::int64_t> started, ended;
+  std::optional<std::int64_t> took;  ///< us, format::RunState::took
   int attempts = 0;
   std::string message;
   Json parameters = Json::object();

@@ -10,16 +10,22 @@ namespace {
 
 constexpr const char* kRun =
     "INSERT INTO runs(key,id,visible,terminal,name,base_name,state,cause,exit_code,experiment,target,user,host,"
-    "client_version,parent,run_group,created,started,ended,attempts,signature) "
-    "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21) ON CONFLICT(key) DO UPDATE SET "
+    "client_version,parent,run_group,created,started,ended,attempts,signature,took) "
+    "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22) ON CONFLICT(key) DO UPDATE "
+    "SET "
     "visible=?3,terminal=?4,name=?5,base_name=?6,state=?7,cause=?8,exit_code=?9,experiment=?10,target=?11,user=?12,"
-    "host=?13,client_version=?14,parent=?15,run_group=?16,created=?17,started=?18,ended=?19,attempts=?20,signature=?21";
-constexpr const char* kDetails = "INSERT OR REPLACE INTO details VALUES(?1,?2,?3,?4,?5,?6)";
+    "host=?13,client_version=?14,parent=?15,run_group=?16,created=?17,started=?18,ended=?19,attempts=?20,signature=?21,"
+    "took=?22";
+// What the script logged is added to parameters and tags: they are written from the plan once.
+constexpr const char* kDetails =
+    "INSERT INTO details VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(run) DO UPDATE SET message=?2,primary_metric=?5,goal=?6";
+constexpr const char* kLogged = "UPDATE details SET parameters=?2,tags=?3 WHERE run=?1";
+constexpr const char* kFindLogged = "SELECT parameters,tags FROM details WHERE run=?1";
 constexpr const char* kFindName = "SELECT key FROM names WHERE name=?1";
 constexpr const char* kAddName = "INSERT INTO names(name) VALUES(?1) RETURNING key";
-constexpr const char* kMetric = "INSERT OR REPLACE INTO metrics VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)";
+constexpr const char* kMetric = "INSERT OR REPLACE INTO metrics VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)";
 constexpr const char* kLoadMetrics =
-    "SELECT n.name,m.last,m.lowest,m.highest,m.step,m.points,m.last_at,m.source FROM metrics m "
+    "SELECT n.name,m.last,m.lowest,m.highest,m.step,m.points,m.last_at,m.source,m.rank FROM metrics m "
     "JOIN names n ON n.key=m.name WHERE m.run=?1";
 constexpr const char* kLoadFiles = "SELECT path,ingested FROM files WHERE run=?1";
 constexpr const char* kFile = "INSERT OR REPLACE INTO files VALUES(?1,?2,?3)";
@@ -32,6 +38,10 @@ void bind_text(Statement& statement, int at, const std::string& text) {
   } else {
     statement.bind(at, std::string_view(text));
   }
+}
+Json object_of(std::string_view text) {
+  auto json = base::parse_json(text);
+  return json && json->is_object() ? std::move(*json) : Json::object();
 }
 void bind_number(Statement& statement, int at, const std::optional<std::int64_t>& number) {
   if (number) {
@@ -140,6 +150,7 @@ Result<> RunWriter::write_run(std::int64_t key, const RunRecord& record, const s
   bind_number(*run, 19, record.ended);
   run->bind(20, std::int64_t{record.attempts});
   run->bind(21, record.terminal ? std::string_view() : std::string_view(signature));
+  bind_number(*run, 22, record.took);
   return run->run();
 }
 
@@ -185,17 +196,40 @@ Result<> RunWriter::write_tags(std::int64_t key, const Json& tags) {
 
 Result<> RunWriter::ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, const RunRecord& record,
                                    bool from_start) {
-  MetricSummaries summaries;
+  format::MetricSummaries summaries;
   if (from_start) {
     TRY(forget_metrics(key));
   } else {
     TRY(load_metrics(key, summaries));
   }
   TRY_ASSIGN(const bool grew, summaries.read_growth(attempt));
-  return grew ? write_metrics(key, summaries, record) : Result<>{};
+  if (!grew) return {};
+  TRY(write_logged(key, summaries, record));
+  return write_metrics(key, summaries, record);
 }
 
-Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
+/// The parameters and tags that the script logged, beside those of the plan.
+Result<> RunWriter::write_logged(std::int64_t key, const format::MetricSummaries& summaries, const RunRecord& record) {
+  if (summaries.parameters.empty() && summaries.tags.empty()) return {};
+  TRY_ASSIGN(Statement * found, statement(kFindLogged));
+  TRY_ASSIGN(const bool there, found->bind(1, key).step());
+  Json parameters = there ? object_of(found->text(0)) : Json::object();
+  Json tags = there ? object_of(found->text(1)) : Json::object();
+  found->reset();
+  // Once more the plan: an earlier value of the script gives way to a later one, a value of the plan does not.
+  for (const auto& item : summaries.parameters.items()) parameters[item.key()] = item.value();
+  for (const auto& item : summaries.tags.items()) tags[item.key()] = item.value();
+  for (const auto& item : record.parameters.items()) parameters[item.key()] = item.value();
+  for (const auto& item : record.tags.items()) tags[item.key()] = item.value();
+  TRY(write_parameters(key, parameters));
+  TRY(write_tags(key, tags));
+  const std::string parameters_text = base::dump_json(parameters);
+  const std::string tags_text = base::dump_json(tags);
+  TRY_ASSIGN(Statement * row, statement(kLogged));
+  return row->bind(1, key).bind(2, std::string_view(parameters_text)).bind(3, std::string_view(tags_text)).run();
+}
+
+Result<> RunWriter::load_metrics(std::int64_t key, format::MetricSummaries& summaries) {
   TRY_ASSIGN(Statement * files, statement(kLoadFiles));
   files->bind(1, key);
   for (;;) {
@@ -209,7 +243,7 @@ Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
   for (;;) {
     TRY_ASSIGN(const bool row, metrics->step());
     if (!row) break;
-    MetricSummary& summary = summaries.metrics[std::string(metrics->text(0))];
+    format::MetricSummary& summary = summaries.metrics[std::string(metrics->text(0))];
     summary.last = metrics->real(1);
     summary.lowest = metrics->real(2);
     summary.highest = metrics->real(3);
@@ -217,11 +251,12 @@ Result<> RunWriter::load_metrics(std::int64_t key, MetricSummaries& summaries) {
     summary.points = static_cast<std::uint64_t>(metrics->integer(5));
     summary.last_at = metrics->integer(6);
     summary.source = metrics->text(7);
+    summary.rank = static_cast<int>(metrics->integer(8));
   }
   return {};
 }
 
-Result<> RunWriter::write_metrics(std::int64_t key, const MetricSummaries& summaries, const RunRecord& record) {
+Result<> RunWriter::write_metrics(std::int64_t key, const format::MetricSummaries& summaries, const RunRecord& record) {
   for (const auto& [name, summary] : summaries.metrics) {
     TRY_ASSIGN(const std::int64_t name_of, name_key(name));
     TRY_ASSIGN(Statement * row, statement(kMetric));
@@ -230,7 +265,7 @@ Result<> RunWriter::write_metrics(std::int64_t key, const MetricSummaries& summa
     row->bind(3, summary.last).bind(4, best).bind(5, summary.lowest).bind(6, summary.highest);
     bind_number(*row, 7, summary.step);
     row->bind(8, static_cast<std::int64_t>(summary.points)).bind(9, summary.last_at);
-    row->bind(10, std::string_view(summary.source));
+    row->bind(10, std::string_view(summary.source)).bind(11, std::int64_t{summary.rank});
     TRY(row->run());
   }
   for (const auto& [path, offset] : summaries.offsets) {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "index/metric_summary.hpp"
+#include "format/metric_summary.hpp"
 #include "index/run_record.hpp"
 #include "index/sqlite.hpp"
 
@@ -34,8 +34,9 @@ class RunWriter {
   Result<> write_tags(std::int64_t key, const Json& tags);
   Result<> ingest_metrics(std::int64_t key, const format::AttemptPaths& attempt, const RunRecord& record,
                           bool from_start);
-  Result<> load_metrics(std::int64_t key, MetricSummaries& summaries);
-  Result<> write_metrics(std::int64_t key, const MetricSummaries& summaries, const RunRecord& record);
+  Result<> load_metrics(std::int64_t key, format::MetricSummaries& summaries);
+  Result<> write_metrics(std::int64_t key, const format::MetricSummaries& summaries, const RunRecord& record);
+  Result<> write_logged(std::int64_t key, const format::MetricSummaries& summaries, const RunRecord& record);
   Result<> forget_metrics(std::int64_t key);
 
   Database* database_;

@@ -17,13 +17,14 @@ CREATE TABLE runs(
   key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, visible INTEGER NOT NULL, terminal INTEGER NOT NULL,
   name TEXT NOT NULL, base_name TEXT NOT NULL, state TEXT NOT NULL, cause TEXT, exit_code INTEGER,
   experiment TEXT, target TEXT, user TEXT, host TEXT, client_version TEXT, parent TEXT, run_group TEXT,
-  created INTEGER NOT NULL, started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, signature TEXT NOT NULL);
+  created INTEGER NOT NULL, started INTEGER, ended INTEGER, took INTEGER, attempts INTEGER NOT NULL, signature TEXT NOT NULL);
 CREATE TABLE details(
   run INTEGER PRIMARY KEY, message TEXT, parameters TEXT NOT NULL, tags TEXT NOT NULL, primary_metric TEXT, goal TEXT);
 CREATE TABLE names(key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE metrics(
   run INTEGER NOT NULL, name INTEGER NOT NULL, last REAL, best REAL, lowest REAL, highest REAL, step INTEGER,
-  points INTEGER NOT NULL, last_at INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY(run, name)) WITHOUT ROWID;
+  points INTEGER NOT NULL, last_at INTEGER NOT NULL, source TEXT NOT NULL, rank INTEGER NOT NULL,
+  PRIMARY KEY(run, name)) WITHOUT ROWID;
 CREATE TABLE parameters(
   run INTEGER NOT NULL, name INTEGER NOT NULL, number REAL, text TEXT NOT NULL, PRIMARY KEY(run, name)) WITHOUT ROWID;
 CREATE TABLE tags(run INTEGER NOT NULL, name INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY(run, name)) WITHOUT ROWID;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "base/text.hpp"
@@ -95,6 +96,10 @@ class Walker {
     std::error_code error;
     const fs::path store = fs::weakly_canonical(options.store, error);
     if (!error && !options.store.empty()) store_ = rules.prefix() + store.lexically_relative(out.root).string();
+    for (const fs::path& file : options.secrets) {
+      const fs::path secret = fs::weakly_canonical(file, error);
+      if (!error) secrets_.insert(rules.prefix() + secret.lexically_relative(out.root).string());
+    }
   }
 
   Result<> walk(Directory directory, int depth, const IgnoreMatch& inherited);
@@ -124,6 +129,7 @@ class Walker {
   std::string path_;  // relative to the top of the rules; directories with a final slash
   std::uint64_t budget_;
   StatAhead ahead_;
+  std::set<std::string> secrets_;
   std::string store_;  // the store, where it lies in the source; else something that is no path of it
   std::map<std::pair<std::string, std::size_t>, std::size_t> left_out_;  // (source + rule, line) -> position
   std::vector<std::string> unreadable_;
@@ -282,6 +288,7 @@ Result<> Walker::visit(LookupBatch& here, const Name& name, int depth, const Ign
   path_ += name.name;
   Decision decision = rules_.decide(path_, is_directory, inherited);
   if (path_ == store_) decision = {.left_out = true, .built_in = "trainctl's store", .match = {}};
+  if (secrets_.contains(path_)) decision = {.left_out = true, .built_in = kSecretRule, .match = {}};
   path_.resize(before);
   if (decision.left_out && !decision.descend) {
     add_left_out(decision, parent, name);
@@ -351,6 +358,7 @@ std::string name_list(const std::vector<std::string>& names, std::size_t shown) 
 std::string note(const LeftOut& left_out) {
   const std::string what = left_out.count == 1 && !left_out.paths.empty() ? left_out.paths.front() : left_out.rule;
   if (left_out.source == "built-in") {
+    if (left_out.rule == kSecretRule) return "left out: " + base::to_utf8(what) + " (it holds a secret)";
     if (left_out.rule == "outputs/") return "left out: outputs/ (a run has an empty one of its own)";
     return "always left out: " + base::to_utf8(what) +
            (left_out.count > 1 ? " (" + base::format_count(left_out.count) + " times)" : "");

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -31,6 +32,7 @@ std::string note(const LeftOut& left_out);
 struct Sized {
   std::string path;
   std::uint64_t size = 0;
+  std::string target = {};  ///< of a symbolic link
 };
 
 /// One entry with what `stat` said; `entry.hash` is not known yet.
@@ -51,10 +53,14 @@ struct Scan {
   std::vector<std::string> warnings;  ///< special files, links that lead outside, names that are not UTF-8
 };
 
+/// LeftOut::rule of a file that holds a secret.
+inline constexpr std::string_view kSecretRule = "a secret's file";
+
 struct ScanOptions {
   std::filesystem::path source;
-  std::filesystem::path store = {};   ///< left out where it lies in the source
-  std::size_t expected = 0;           ///< about how many entries to make room for
+  std::filesystem::path store = {};                 ///< left out where it lies in the source
+  std::vector<std::filesystem::path> secrets = {};  ///< files that hold secrets: left out as well
+  std::size_t expected = 0;                         ///< about how many entries to make room for
   std::uint64_t count_limit = 2'000;  ///< at most this many entries are visited only to count what was left out
 };
 

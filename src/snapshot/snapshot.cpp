@@ -253,18 +253,21 @@ Result<Snapshot> take(const TakeOptions& options) {
   if (error) return fail_errno("find the source directory " + options.source.string(), error.value());
   TRY_ASSIGN(Store store, Store::open(options.store));
   StatCache cache = StatCache::load(store.cache_path(source));
-  TRY_ASSIGN(Scan found, scan({.source = source, .store = options.store, .expected = cache.size()}));
+  TRY_ASSIGN(Scan found,
+             scan({.source = source, .store = options.store, .secrets = options.secrets, .expected = cache.size()}));
   return Taking(options, std::move(store), std::move(cache), std::move(found)).run();
 }
 
-Result<Preview> preview(const fs::path& source, const fs::path& store, std::uint64_t max_bytes) {
+Result<Preview> preview(const fs::path& source, const fs::path& store, std::uint64_t max_bytes,
+                        const std::vector<fs::path>& secrets) {
   constexpr std::uint64_t kCountLimit = 100'000;
-  TRY_ASSIGN(const Scan found, scan({.source = source, .store = store, .count_limit = kCountLimit}));
+  TRY_ASSIGN(const Scan found,
+             scan({.source = source, .store = store, .secrets = secrets, .count_limit = kCountLimit}));
   Preview result;
   static_cast<Contents&>(result) = contents_of(found);
   for (const ScanEntry& entry : found.entries) {
-    if (entry.entry.type == EntryType::file)
-      result.items.push_back({.path = entry.entry.path, .size = entry.entry.size});
+    if (entry.entry.type == EntryType::file || !entry.entry.target.empty())
+      result.items.push_back({.path = entry.entry.path, .size = entry.entry.size, .target = entry.entry.target});
   }
   result.too_large = result.bytes > max_bytes;
   return result;

@@ -29,6 +29,7 @@ struct Progress {
 struct TakeOptions {
   std::filesystem::path source;
   std::filesystem::path store;
+  std::vector<std::filesystem::path> secrets = {};  ///< files that hold secrets: left out
   std::uint64_t max_bytes =
       kAskBytes;  ///< a larger source is the error is_too_large(); UINT64_MAX when the user agreed
   std::chrono::milliseconds lock_timeout = std::chrono::seconds(60);
@@ -62,7 +63,7 @@ Result<Snapshot> take(const TakeOptions& options);
 
 /// Only walks: reads no file, writes nothing; `store` need not exist.
 Result<Preview> preview(const std::filesystem::path& source, const std::filesystem::path& store,
-                        std::uint64_t max_bytes = kAskBytes);
+                        std::uint64_t max_bytes = kAskBytes, const std::vector<std::filesystem::path>& secrets = {});
 
 /// True for the error of a source above max_bytes. Its message names the largest files.
 bool is_too_large(const Error& error);

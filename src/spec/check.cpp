@@ -453,7 +453,9 @@ class Checker {
   }
 
   static std::string known(const Table& table) {
-    if (table.fields.size() > 12) return "trainctl schema " + std::string(table.name) + " lists what there is";
+    if (table.fields.size() > 12) {
+      return "trainctl schema " + std::string(table.name == "fragment" ? "run" : table.name) + " lists what there is";
+    }
     std::string text = "known here: ";
     for (const Field& field : table.fields) {
       text += (&field == &table.fields.front() ? "" : ", ") + std::string(field.name);

@@ -126,6 +126,16 @@ void check_python(const PythonEnvironment& python, bool local_target, Files& fil
   }
 }
 
+void check_container(const ContainerEnvironment& container, Files& files) {
+  if (!container.build) return;
+  const std::string pointer = "/environment/container/build";
+  const std::string field = "environment.container.build.";
+  const ContainerBuild& build = *container.build;
+  if (build.context) files.need(*build.context, true, pointer + "/context", field + "context");
+  const std::string file = build.dockerfile.value_or((fs::path(build.context.value_or(".")) / "Dockerfile").string());
+  files.need(file, false, build.dockerfile ? pointer + "/dockerfile" : pointer, field + "dockerfile");
+}
+
 }  // namespace
 
 Errors check_files(const RunConfiguration& config, const fs::path& base_directory, const Origins& origins) {
@@ -141,11 +151,10 @@ Errors check_files(const RunConfiguration& config, const fs::path& base_director
       files.need((source / *config.script).lexically_normal(), false, "/script", "script", source);
     }
   }
-  if (config.environment && config.environment->python) check_python(*config.environment->python, local_target, files);
-  if (config.environment && config.environment->container && config.environment->container->dockerfile) {
-    files.need(*config.environment->container->dockerfile, false, "/environment/container/dockerfile",
-               "environment.container.dockerfile");
+  if (config.environment && config.environment->python) {
+    check_python(*config.environment->python, local_target && !config.environment->container, files);
   }
+  if (config.environment && config.environment->container) check_container(*config.environment->container, files);
   for (const Input& input : config.inputs) {
     if (!is_local(input.source)) continue;
     files.need_any(input.source, "/inputs/" + input.name + "/source", "inputs." + input.name);

@@ -55,25 +55,64 @@ const Table& table_of<PythonEnvironment>() {
 }
 
 template <>
+const Table& table_of<ContainerBuild>() {
+  using T = ContainerBuild;
+  static const Table table{
+      .name = "container build",
+      .doc = "What the image is built from, before the run starts; what has not changed is not built again.",
+      .fields =
+          {
+              field("dockerfile", &T::dockerfile, "The Dockerfile; default: \"Dockerfile\" in the context.", path),
+              field("context", &T::context, "The folder its COPY lines count from; default: that of the Dockerfile.",
+                    path),
+          },
+      .aliases = {{"dockerfile_path", "dockerfile"}},
+      .shorthand = "dockerfile"};
+  return table;
+}
+
+template <>
+const Table& table_of<ContainerRegistry>() {
+  using T = ContainerRegistry;
+  static const Table table{
+      .name = "container registry",
+      .doc = "Who may take the image from its registry; without it the engine's own logins are used.",
+      .fields = {
+          field("address", &T::address, "Host of the registry; default: the first part of the image's name."),
+          field("username", &T::username, "User name."),
+          field("password_secret", &T::password_secret, "Name of the secret with the password."),
+      }};
+  return table;
+}
+
+template <>
 const Table& table_of<ContainerEnvironment>() {
   using T = ContainerEnvironment;
   static const Table table{
       .name = "container",
-      .doc = "The container image the run happens in.",
+      .doc = "The container image the run happens in, with docker or podman: an image, or what builds one.",
       .fields =
           {
               field("image", &T::image, "Image name with tag or digest."),
-              field("dockerfile", &T::dockerfile, "Build the image from this file.", path),
-              field("context", &T::context, "Build context; default: the folder of the Dockerfile.", path),
-              field("engine", &T::engine, "Which program runs it; default: the first one found.",
+              field("build", &T::build, "Build the image; a text is the Dockerfile."),
+              field("engine", &T::engine,
+                    "Which program runs it; default: docker when its daemon answers, else podman.",
                     [](Type& type) {
                       type.kind = Type::Kind::word;
-                      type.words = {"docker", "podman", "apptainer"};
+                      type.words = {"docker", "podman"};
                     }),
               field("arguments", &T::arguments, "More arguments for the engine's run command."),
-              field("shm_size", &T::shm_size, "Size of /dev/shm."),
+              field("shm_size", &T::shm_size, "Size of /dev/shm; default: that of the host."),
+              field("volumes", &T::volumes,
+                    "More folders of the host: \"/data:/data:ro\". The run's own folders and its inputs are there "
+                    "anyway."),
+              field("registry", &T::registry, "Who may take the image from its registry."),
+              field("gpus", &T::gpus, "Give it the run's GPUs; default: when resources.gpus is more than 0."),
           },
-      .aliases = {{"base_image", "image"}, {"docker_args", "arguments"}},
+      .aliases = {{"base_image", "image"},
+                  {"docker_args", "arguments"},
+                  {"dockerfile", "build.dockerfile"},
+                  {"context", "build.context"}},
       .shorthand = "image"};
   return table;
 }

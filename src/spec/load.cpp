@@ -2,6 +2,9 @@
 #include "spec/load.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/process.hpp"
@@ -106,6 +109,8 @@ void check_patterns(const LoadOptions& options, const RunConfiguration& config, 
                     Errors& errors) {
   if (!options.check_patterns) return;
   for (Error& mistake : options.check_patterns(config.metrics.patterns)) {
+    const auto told = [&](const Error& error) { return error.field == mistake.field; };
+    if (std::any_of(errors.begin(), errors.end(), told)) continue;
     std::string pointer = "/metrics/patterns";
     const std::size_t open = mistake.field.find('[');
     if (open != std::string::npos && mistake.field.ends_with(']'))
@@ -147,7 +152,14 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
   }
   read_run_configuration(merged.value, run.config);
   run.config.target = target;
-  for (Error& error : validate(run.config, merged.origins, errors.empty())) errors.push_back(std::move(error));
+  // A field that could not be read has its default now: what that would contradict is no mistake of the person.
+  const auto unread = [&errors, count = errors.size()](const std::string& field) {
+    return std::any_of(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(count),
+                       [&](const Error& error) { return !field.empty() && error.field == field; });
+  };
+  for (Error& error : validate(run.config, merged.origins, errors.empty())) {
+    if (!unread(error.field)) errors.push_back(std::move(error));
+  }
   check_patterns(options, run.config, merged.origins, errors);
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   run.merged = std::move(merged.value);
@@ -172,8 +184,28 @@ Layer command_line_layer(Json value, const std::string& label) {
 
 }  // namespace
 
+namespace {
+
+/// What a program's file is called; empty for all that may be a configuration.
+std::optional<std::string_view> program_kind(const fs::path& path) {
+  const std::string ending = path.extension().string();
+  if (ending == ".py") return "a Python script";
+  if (ending == ".sh" || ending == ".R" || ending == ".jl") return "a script";
+  if (ending == ".ipynb") return "a notebook";
+  return std::nullopt;
+}
+
+}  // namespace
+
 ResultAll<LoadedRun> load_run(const LoadOptions& options) {
   Errors errors;
+  if (const auto program = program_kind(options.path)) {
+    errors.push_back({.code = Errc::invalid,
+                      .message = options.path.string() + " is " + std::string(*program) + ", not a run configuration",
+                      .hint = *program == "a Python script" ? "trainctl run " + base::shell_quote(options.path.string())
+                                                            : "trainctl run -- CMD ARG…"});
+    return tl::make_unexpected(std::move(errors));
+  }
   Sources sources(options, errors);
   SpecFiles files = sources.spec_file(options.path);
   if (files.kind == nullptr) return tl::make_unexpected(std::move(errors));
@@ -181,7 +213,8 @@ ResultAll<LoadedRun> load_run(const LoadOptions& options) {
               .own = std::move(files.layers),
               .file = options.path.string(),
               .base = options.path.parent_path()};
-  if (stack.base.empty()) stack.base = ".";
+  // What comes through a pipe ("<(…)", /dev/stdin) lies where its reader stands.
+  if (stack.base.empty() || options.path.string().starts_with("/dev/")) stack.base = ".";
   return compose(std::move(stack), sources, options, errors);
 }
 

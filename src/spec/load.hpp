@@ -31,9 +31,10 @@ struct LoadOptions {
   fs::path path = {};  ///< the file, as the person wrote it; positions name it like this
   Overrides overrides = {};
   std::optional<std::string> profile = {};
-  fs::path directory = ".";      ///< where a run without a file counts its paths from, and looks for the project
-  bool use_project = true;       ///< look for trainctl.json from the base directory up to the git root
-  bool project_trusted = false;  ///< it may define commands (trainctl trust)
+  fs::path directory = ".";  ///< where a run without a file counts its paths from, and looks for the project
+  bool use_project = true;   ///< look for trainctl.json from the base directory up to the git root
+  std::optional<fs::path> trusted =
+      {};  ///< TrustList of the projects that may define commands; see default_trust_list()
   std::optional<fs::path> user_config = {};  ///< see default_user_config(); a missing file is fine
   /// Defaults of a target, as a fragment in canonical spelling; an empty optional when it has none.
   std::function<std::optional<Json>(const std::string& target)> target_defaults = {};
@@ -83,6 +84,9 @@ ResultAll<LoadedRun> run_from_command(const std::vector<std::string>& argv, cons
 
 /// $XDG_CONFIG_HOME/trainctl/config.json, else ~/.config/trainctl/config.json.
 std::optional<fs::path> default_user_config();
+
+/// The trainctl.json that applies in `base`: its own, else the next one upwards to the root of the git repository.
+std::optional<fs::path> find_project(const fs::path& base);
 
 /// What a run may be called: letters, digits, "-", "_", ".", at most 63, a letter or digit first.
 bool is_run_name(std::string_view text);

@@ -44,6 +44,7 @@ class EnvironmentLowering {
       user_managed();
       return forget_version();
     }
+    if (in_image()) return forget_version();
     files();
     framework_packages();
     own_packages();
@@ -71,7 +72,7 @@ class EnvironmentLowering {
     const std::string source = source_of_python();
     const bool python = !source.empty() && !run_.from_settings(std::string(kPython) + "/" + source);
     const bool image = (run_.value("/environment/container/image") != nullptr ||
-                        run_.value("/environment/container/dockerfile") != nullptr) &&
+                        run_.value("/environment/container/build") != nullptr) &&
                        !run_.from_settings("/environment/container");
     if (!python && !image) return false;
     for (const char* field : kOwnFields) {
@@ -120,6 +121,19 @@ class EnvironmentLowering {
     } else {
       run_.notes.emplace_back("shm_size is left out: the run is not in a container");
     }
+  }
+
+  /// An image is taken as it is.
+  bool in_image() {
+    if (!run_.estimator.custom_docker_image && run_.value("/environment/container") == nullptr) return false;
+    for (const char* field : {"pip_packages", "conda_packages", "pip_requirements_file", "conda_dependencies_file"}) {
+      if (!run_.wrote(pointer_to(field))) continue;
+      complain(field, "the image brings its own packages, so \"" + std::string(field) + "\" would do nothing",
+               "install them in its Dockerfile: \"environment\": {\"container\": {\"build\": \"Dockerfile\"}}");
+    }
+    if (facts_.version.range != nullptr)
+      run_.notes.push_back("the image brings its own packages: those of " + run_.title() + " are not installed");
+    return true;
   }
 
   void user_managed() {

@@ -173,6 +173,30 @@ Json value_of(const std::string& text) {
   return parsed.is_number() ? parsed : Json(text);
 }
 
+/// Said again later: argparse takes the last one, so nothing true can be recorded of it.
+bool is_repeated(const std::vector<std::string>& arguments, std::size_t at, const std::string& key) {
+  return std::any_of(arguments.begin() + static_cast<std::ptrdiff_t>(at) + 1, arguments.end(),
+                     [&](const std::string& word) { return word == key || word.starts_with(key + "="); });
+}
+
+/// The value of the option at `at`, written as "--key value …", and how many words it takes with its key; 0 words when
+/// it cannot be told. Several numbers are a list; of several texts only the last option of the line is understood,
+/// whose first is its value and the rest stand for themselves.
+std::pair<Json, std::size_t> spaced_value(const std::vector<std::string>& arguments, std::size_t at) {
+  std::size_t end = at + 1;
+  while (end < arguments.size() && is_value(arguments[end])) ++end;
+  const std::size_t count = end - at - 1;
+  if (count == 0) return {true, 1};
+  if (count == 1) return {value_of(arguments[at + 1]), 2};
+  Json list = Json::array();
+  for (std::size_t i = at + 1; i < end; ++i) list.push_back(value_of(arguments[i]));
+  if (std::all_of(list.begin(), list.end(), [](const Json& value) { return value.is_number(); })) {
+    return {std::move(list), count + 1};
+  }
+  if (end < arguments.size()) return {nullptr, 0};
+  return {value_of(arguments[at + 1]), 2};
+}
+
 }  // namespace
 
 ScriptArguments split_script_arguments(const std::vector<std::string>& arguments) {
@@ -184,17 +208,16 @@ ScriptArguments split_script_arguments(const std::vector<std::string>& arguments
     const std::string& word = arguments[i];
     const std::size_t equals = word.find('=');
     const std::string key = equals_style ? word.substr(0, equals) : word;
-    if (!is_key(key) || split.parameters.contains(key.substr(2))) break;
+    if (!is_key(key) || is_repeated(arguments, i, key)) break;
     if (equals_style) {
       split.parameters[key.substr(2)] = equals == std::string::npos ? Json(true) : value_of(word.substr(equals + 1));
       ++i;
-    } else if (i + 1 < arguments.size() && is_value(arguments[i + 1])) {
-      split.parameters[key.substr(2)] = value_of(arguments[i + 1]);
-      i += 2;
-    } else {
-      split.parameters[key.substr(2)] = true;
-      ++i;
+      continue;
     }
+    auto [value, words] = spaced_value(arguments, i);
+    if (words == 0) break;
+    split.parameters[key.substr(2)] = std::move(value);
+    i += words;
   }
   split.rest.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
   if (split.parameters.empty()) split.style = "--k v";

@@ -67,13 +67,30 @@ struct PythonEnvironment {
   friend bool operator==(const PythonEnvironment&, const PythonEnvironment&) = default;
 };
 
+struct ContainerBuild {
+  std::optional<std::string> dockerfile;  ///< default: "Dockerfile" in the context
+  std::optional<std::string> context;     ///< default: the folder of the Dockerfile
+  friend bool operator==(const ContainerBuild&, const ContainerBuild&) = default;
+};
+
+/// Who may take the image from its registry. Without one the engine's own logins are used.
+struct ContainerRegistry {
+  std::optional<std::string> address;  ///< default: the first part of the image's name
+  std::optional<std::string> username;
+  std::optional<std::string> password_secret;  ///< the name of one of the run's secrets
+  friend bool operator==(const ContainerRegistry&, const ContainerRegistry&) = default;
+};
+
+/// An image, or what builds one.
 struct ContainerEnvironment {
   std::optional<std::string> image;
-  std::optional<std::string> dockerfile;
-  std::optional<std::string> context;
+  std::optional<ContainerBuild> build;
   std::optional<std::string> engine;  ///< docker, podman
   std::vector<std::string> arguments;
   std::optional<ByteSize> shm_size;
+  std::vector<std::string> volumes;  ///< "/here:/there" or "/here:/there:ro"
+  std::optional<ContainerRegistry> registry;
+  std::optional<bool> gpus;  ///< unset: when the run has GPUs
   friend bool operator==(const ContainerEnvironment&, const ContainerEnvironment&) = default;
 };
 

@@ -2,17 +2,21 @@
 #include "spec/sources.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/trust.hpp"
 
 namespace trainctl::spec {
 namespace {
 
 constexpr std::size_t kMaxExtends = 16;
+constexpr const char* kProjectFile = "trainctl.json";
 
 /// `folder` as seen from `base`: what has to stand before a path that is written in a file of `folder`.
 std::string prefix_between(const fs::path& folder, const fs::path& base) {
@@ -24,6 +28,21 @@ std::string prefix_between(const fs::path& folder, const fs::path& base) {
 
 fs::path parent_or_here(const fs::path& file) {
   return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+/// Where a trainctl.json for `base` may be, the nearest first.
+std::vector<fs::path> project_folders(const fs::path& base) {
+  std::vector<fs::path> folders;
+  bool in_repository = false;
+  for (fs::path folder = fs::absolute(base).lexically_normal();; folder = folder.parent_path()) {
+    if (!folder.has_filename() && folder.has_parent_path() && folder != folder.root_path())
+      folder = folder.parent_path();
+    folders.push_back(folder);
+    in_repository = base::exists(folder / ".git");
+    if (in_repository || folder == folder.root_path()) break;
+  }
+  if (!in_repository) folders.resize(1);  // outside a repository nothing above the folder is ours
+  return folders;
 }
 
 /// "/secrets/0/command" as people write it: secrets[0].command.
@@ -60,7 +79,7 @@ std::optional<std::string> extended(const base::LocatedJson& document, const std
 
 }  // namespace
 
-std::optional<base::LocatedJson> Sources::parse(const fs::path& shown, bool required) {
+std::optional<std::string> Sources::text_of(const fs::path& shown, bool required) {
   auto text = base::read_file(shown, base::kMaxJsonBytes + 1);
   if (!text) {
     if (!required && text.error().code == Errc::not_found) return std::nullopt;
@@ -68,10 +87,22 @@ std::optional<base::LocatedJson> Sources::parse(const fs::path& shown, bool requ
     return std::nullopt;
   }
   read_.push_back(fs::absolute(shown).lexically_normal());
-  auto located = base::parse_located(*text, shown.string());
-  if (located) return std::move(*located);
-  for (Error& error : located.error()) errors_.push_back(std::move(error));
-  return std::nullopt;
+  return std::move(*text);
+}
+
+std::optional<base::LocatedJson> Sources::parse_text(const std::string& text, const fs::path& shown) {
+  return base::parse_located(text, shown.string(), errors_);
+}
+
+std::optional<base::LocatedJson> Sources::parse(const fs::path& shown, bool required) {
+  const auto text = text_of(shown, required);
+  return text ? parse_text(*text, shown) : std::nullopt;
+}
+
+bool Sources::trusts(const fs::path& file, const std::string& text) const {
+  if (!options_.trusted) return false;
+  const auto list = TrustList::load(*options_.trusted);
+  return list && list->trusts(file, text);
 }
 
 std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, CheckOptions options, bool required) {
@@ -87,7 +118,9 @@ std::vector<Sources::Link> Sources::chain_of(const fs::path& shown) {
   fs::path current = shown;
   std::optional<SourcePosition> from;
   while (true) {
-    const fs::path absolute = fs::weakly_canonical(fs::absolute(current));
+    std::error_code problem;
+    fs::path absolute = fs::weakly_canonical(fs::absolute(current), problem);
+    if (problem) absolute = fs::absolute(current);  // a loop of links: reading it says so
     if (seen.size() > kMaxExtends) {
       add_error(errors_, from, "extends", "\"extends\" is more than 16 files deep");
       break;
@@ -163,30 +196,26 @@ SpecFiles Sources::spec_file(const fs::path& shown) {
 
 std::optional<Layer> Sources::project(const fs::path& base) {
   if (!options_.use_project) return std::nullopt;
-  std::vector<fs::path> folders;
-  bool in_repository = false;
-  for (fs::path folder = fs::absolute(base).lexically_normal();; folder = folder.parent_path()) {
-    if (!folder.has_filename() && folder.has_parent_path() && folder != folder.root_path())
-      folder = folder.parent_path();
-    folders.push_back(folder);
-    in_repository = base::exists(folder / ".git");
-    if (in_repository || folder == folder.root_path()) break;
-  }
-  if (!in_repository) folders.resize(1);  // outside a repository nothing above the folder is ours
   const fs::path own = options_.path.empty() ? fs::path() : fs::absolute(options_.path).lexically_normal();
-  for (const fs::path& folder : folders) {
-    const fs::path file = folder / "trainctl.json";
+  for (const fs::path& folder : project_folders(base)) {
+    const fs::path file = folder / kProjectFile;
     if (file == own || !base::exists(file)) continue;
     const CheckOptions options{.kind = Origin::Kind::project, .prefix = prefix_between(folder, base)};
     const std::string prefix = prefix_between(folder, base);
     const fs::path shown =
-        base == "." || base.empty() ? fs::path(prefix) / "trainctl.json" : (base / prefix / "trainctl.json");
-    auto layer = read(shown.lexically_normal(), settings_table(), options, true);
-    if (!layer) return std::nullopt;
-    refuse_commands(*layer, shown);
-    resolve_environments(*layer, options, base);
-    remove_key(*layer, "targets");
-    remove_key(*layer, "$schema");
+        (base == "." || base.empty() ? fs::path(prefix) / kProjectFile : base / prefix / kProjectFile)
+            .lexically_normal();
+    const auto text = text_of(shown, true);
+    const auto located = text ? parse_text(*text, shown) : std::nullopt;
+    if (!located) return std::nullopt;
+    Layer layer = check_document(*located, settings_table(), options, errors_);
+    Errors refused = commands_in(layer, shown);
+    if (!refused.empty() && !trusts(file, *text)) {
+      errors_.insert(errors_.end(), std::make_move_iterator(refused.begin()), std::make_move_iterator(refused.end()));
+    }
+    resolve_environments(layer, options, base);
+    remove_key(layer, "targets");
+    remove_key(layer, "$schema");
     return layer;
   }
   return std::nullopt;
@@ -258,15 +287,17 @@ void Sources::resolve_environment(Layer& layer, const std::string& pointer, cons
 }
 
 /// A repository that is only looked at must not make us run its programs (git's CVE-2022-24765).
-void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
-  if (options_.project_trusted) return;
+Errors Sources::commands_in(const Layer& layer, const fs::path& file) {
+  Errors errors;
   const auto refuse = [&](const std::string& pointer, const std::string& what) {
     Error error{.code = Errc::denied, .message = what + " in " + file.string() + " needs your trust"};
     if (const Origin* origin = find_origin(layer.origins, pointer)) error.at = origin->at;
     error.field = field_of(pointer);
     error.hint =
-        "a project's settings may not define commands: move it to the run configuration or to your own settings";
-    errors_.push_back(std::move(error));
+        "read the file, then run \"trainctl trust\" in its folder, or move this to the run configuration or to your "
+        "own "
+        "settings";
+    errors.push_back(std::move(error));
   };
   const auto secrets = [&](const Json& holder, const std::string& pointer) {
     const auto list = holder.is_object() ? holder.find("secrets") : holder.end();
@@ -286,6 +317,14 @@ void Sources::refuse_commands(const Layer& layer, const fs::path& file) {
     }
   }
   if (layer.value.contains("targets")) refuse("/targets", "\"targets\" (they may define commands, such as ssh's)");
+  return errors;
+}
+
+std::optional<fs::path> find_project(const fs::path& base) {
+  for (const fs::path& folder : project_folders(base)) {
+    if (base::exists(folder / kProjectFile)) return folder / kProjectFile;
+  }
+  return std::nullopt;
 }
 
 }  // namespace trainctl::spec

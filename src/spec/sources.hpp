@@ -42,13 +42,16 @@ class Sources {
     base::LocatedJson document;
   };
   std::vector<Link> chain_of(const fs::path& shown);
+  std::optional<std::string> text_of(const fs::path& shown, bool required);
   std::optional<base::LocatedJson> parse(const fs::path& shown, bool required);
+  std::optional<base::LocatedJson> parse_text(const std::string& text, const fs::path& shown);
   const SpecKind* kind_of_chain(const std::vector<Link>& chain);
   std::optional<Layer> read(const fs::path& shown, const Table& table, CheckOptions options, bool required);
   void resolve_environments(Layer& layer, const CheckOptions& options, const fs::path& folder);
   void resolve_environment(Layer& layer, const std::string& pointer, const CheckOptions& options,
                            const fs::path& folder);
-  void refuse_commands(const Layer& layer, const fs::path& file);
+  static Errors commands_in(const Layer& layer, const fs::path& file);
+  [[nodiscard]] bool trusts(const fs::path& file, const std::string& text) const;
 
   const LoadOptions& options_;
   Errors& errors_;

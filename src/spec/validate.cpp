@@ -89,6 +89,15 @@ void check_script(const RunConfiguration& config, Complaints& out) {
   }
 }
 
+void check_keep(const RunConfiguration& config, Complaints& out) {
+  for (std::size_t i = 0; i < config.keep.size(); ++i) {
+    if (!config.keep[i].starts_with('!')) continue;
+    const std::string number = std::to_string(i);
+    out.add("/keep/" + number, "keep[" + number + "]", "a pattern here only adds files, it cannot leave any out",
+            "name what to keep more narrowly");
+  }
+}
+
 void check_tags(const RunConfiguration& config, Complaints& out) {
   for (const auto& [key, value] : config.tags) {
     if (!key.empty() && key.find_first_of("= \t\n") == std::string::npos && is_control_free(key)) continue;
@@ -115,6 +124,7 @@ void check_names(const RunConfiguration& config, Complaints& out) {
             "remove it, or use \"target\": \"local\"");
   }
   check_tags(config, out);
+  check_keep(config, out);
 }
 
 void check_parameters(const RunConfiguration& config, Complaints& out) {

@@ -127,21 +127,75 @@ void check_python(const PythonEnvironment& python, Complaints& out) {
   if (python.torch_backend) check_torch_backend(*python.torch_backend, out);
 }
 
-void check_container(const ContainerEnvironment& container, Complaints& out) {
+void check_image(const ContainerEnvironment& container, Complaints& out) {
   const std::string pointer = "/environment/container";
-  if (container.image && container.dockerfile) {
-    out.add(pointer + "/dockerfile", "environment.container", "\"image\" and \"dockerfile\" exclude each other",
+  if (container.image && container.build) {
+    out.add(pointer + "/build", "environment.container", "\"image\" and \"build\" exclude each other",
             "keep one of them");
-  } else if (!container.image && !container.dockerfile) {
-    out.add(pointer, "environment.container", "there is no image", "write \"image\" or \"dockerfile\"");
-  }
-  if (container.context && !container.dockerfile) {
-    out.add(pointer + "/context", "environment.container.context", "only a Dockerfile has a context",
-            "add \"dockerfile\"");
+  } else if (!container.image && !container.build) {
+    out.add(pointer, "environment.container", "there is no image", "write \"image\" or \"build\"");
   }
   if (container.image && (container.image->empty() || container.image->front() == '-')) {
     out.add(pointer + "/image", "environment.container.image", "this cannot be an image's name");
   }
+  if (container.build && !container.build->dockerfile && !container.build->context) {
+    out.add(pointer + "/build", "environment.container.build", "there is nothing to build",
+            "write \"dockerfile\" or \"context\"");
+  }
+}
+
+void check_volumes(const ContainerEnvironment& container, Complaints& out) {
+  for (std::size_t i = 0; i < container.volumes.size(); ++i) {
+    const std::string number = std::to_string(i);
+    const std::vector<std::string> parts = base::split(container.volumes[i], ':');
+    const bool mode = parts.size() < 3 || parts[2] == "ro" || parts[2] == "rw";
+    if (parts.size() >= 2 && parts.size() <= 3 && !parts[0].empty() && parts[1].starts_with("/") && mode) continue;
+    out.add("/environment/container/volumes/" + number, "environment.container.volumes[" + number + "]",
+            "expected HERE:/THERE or HERE:/THERE:ro, found text \"" + container.volumes[i] + "\"");
+  }
+}
+
+void check_registry(const RunConfiguration& config, const ContainerRegistry& registry, Complaints& out) {
+  const std::string pointer = "/environment/container/registry";
+  const std::string field = "environment.container.registry";
+  if (!registry.username != !registry.password_secret) {
+    out.add(pointer, field, "a user name and a password belong together",
+            "write \"username\" and \"password_secret\", or use the engine's own login");
+  }
+  const auto is_password = [&](const Secret& secret) { return secret.name == registry.password_secret; };
+  if (registry.password_secret && std::none_of(config.secrets.begin(), config.secrets.end(), is_password)) {
+    out.add(pointer + "/password_secret", field + ".password_secret",
+            "\"" + *registry.password_secret + "\" is none of the run's secrets",
+            "add it to \"secrets\": the value never stands in a file");
+  }
+}
+
+/// What is in the image is the image's: it can name its Python, no more.
+void check_with_python(const RunConfiguration& config, Complaints& out) {
+  const Environment& environment = *config.environment;
+  if (!environment.setup.empty()) {
+    out.add("/environment/setup", "environment.setup", "setup lines and a container exclude each other",
+            "write them into the Dockerfile");
+  }
+  if (config.distribution && config.distribution->type == DistributionType::mpi) {
+    out.add("/distribution/type", "distribution.type", "mpi and a container exclude each other",
+            "start it in the image: \"command\": [\"mpiexec\", \"-n\", \"2\", …]");
+  }
+  if (!environment.python) return;
+  const PythonEnvironment& python = *environment.python;
+  const bool builds = python.venv || python.version || !python.packages.empty() || !python.conda_packages.empty() ||
+                      python.requirements_file || python.conda_file || python.project;
+  if (!builds) return;
+  out.add("/environment/python", "environment.python", "the image brings its own Python and packages",
+          "install them in its Dockerfile (\"build\"); \"interpreter\" says which Python of the image is meant");
+}
+
+void check_container(const RunConfiguration& config, Complaints& out) {
+  const ContainerEnvironment& container = *config.environment->container;
+  check_image(container, out);
+  check_volumes(container, out);
+  if (container.registry) check_registry(config, *container.registry, out);
+  check_with_python(config, out);
 }
 
 }  // namespace
@@ -149,7 +203,7 @@ void check_container(const ContainerEnvironment& container, Complaints& out) {
 void check_environment(const RunConfiguration& config, Complaints& out) {
   if (!config.environment) return;
   if (config.environment->python) check_python(*config.environment->python, out);
-  if (config.environment->container) check_container(*config.environment->container, out);
+  if (config.environment->container) check_container(config, out);
 }
 
 }  // namespace trainctl::spec

@@ -78,7 +78,7 @@ ResultAll<Json> resolve_target(std::string_view name, const fs::path& directory)
   for (const Kind& kind : kKinds) {
     if (kind.matches(name)) return kind.resolve(name, directory);
   }
-  Error unknown{.code = Errc::invalid, .message = "there is no target \"" + std::string(name) + "\""};
+  Error unknown{.code = Errc::not_found, .message = "there is no target \"" + std::string(name) + "\""};
   std::string there;
   for (const Kind& kind : kKinds) there += (there.empty() ? "" : ", ") + std::string(kind.shown.form);
   unknown.field = "target";

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 from harness import wait_until
 
-FIELDS = {"id", "name", "state", "cause", "exit_code", "message", "target", "experiment", "created", "started", "ended",
+FIELDS = {"id", "name", "state", "cause", "exit_code", "message", "target", "experiment", "created", "started", "ended", "seconds",
           "attempts", "parameters", "metrics", "tags"}
 METRICS = "import trainctl\nfor step in range(5):\n    trainctl.log(loss=1.0 / (step + 1), accuracy=step / 10, step=step)\n"
 
@@ -24,6 +24,7 @@ def gated(trainctl, project, *words: str, text: str = "begun") -> str:
     script = f"echo {text}; while [ ! -e '{project / 'go'}' ]; do sleep 0.02; done; echo ended"
     name = trainctl.ok("run", "--detach", *words, "--", "sh", "-c", script).text.strip()
     trainctl.wait_log(trainctl.last_run(), text)
+    trainctl.wait_event(trainctl.last_run(), "state", state="running")
     return name
 
 
@@ -314,3 +315,61 @@ def test_outputs_that_are_not_there(trainctl):
     done = trainctl.run("outputs", "@", "--copy", "out", code=4)
     assert "no outputs to copy" in done.error and done.error.count("error:") == 1, done
     assert "no outputs" in trainctl.ok("outputs", "@").error
+
+
+def test_what_the_script_logs_is_found_again(trainctl, project):
+    project.script("import trainctl\ntrainctl.log_params(lr=9, depth=3, model='svc')\ntrainctl.log_text('note', 'it went\\nwell', step=2)\n"
+                   "trainctl.log(loss=0.5, step=1)\ntrainctl.log_params(depth=4)")
+    trainctl.ok("run", "train.py", "--lr", "0.1")
+    shown, listed = trainctl.json("show", "@"), trainctl.json("ls")["items"][0]
+    # What was asked for stays; what only the script knows is added, its last word counts.
+    assert shown["parameters"] == listed["parameters"] == {"lr": 0.1, "depth": 4, "model": "svc"}
+    assert shown["texts"] == [{"name": "note", "step": 2, "text": "it went\nwell", "file": None}]
+    text = trainctl.ok("show", "@").text
+    assert "depth=4" in text and "note (step 2): it went" in text
+    assert len(trainctl.json("ls", "--where", "parameters.depth = 4 and parameters.lr < 1")["items"]) == 1
+    trainctl.ok("store", "rebuild")
+    assert trainctl.json("ls")["items"][0]["parameters"] == shown["parameters"]
+
+
+def test_of_several_ranks_the_first_one_speaks(trainctl, project):
+    project.script("import os, trainctl\nrank = int(os.environ['RANK'])\nfor step in range(3):\n    trainctl.log(loss=rank + step / 10, step=step)")
+    project.spec(distribution={"processes_per_node": 3})
+    done = trainctl.ok("submit", "a.run.json")
+    assert "loss 0.2 (best 0)" in done.error, done
+    shown, listed = trainctl.json("show", "@"), trainctl.json("ls")["items"][0]
+    assert shown["metrics"]["loss"] == listed["metrics"]["loss"] == {"last": 0.2, "best": 0, "step": 2}
+
+
+def test_a_failing_rank_is_named_with_its_log(trainctl, project):
+    project.script("import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit('ValueError: of rank one')\ntime.sleep(600)")
+    project.spec(distribution={"processes_per_node": 2}, stop={"grace": "1s"})
+    done = trainctl.run("submit", "a.run.json", code=1)
+    assert "ValueError: of rank one" in done.error and "--rank 1" in done.error, done
+
+
+def test_outputs_by_declared_name_and_without_pipes(trainctl, project):
+    project.script("import os\nopen(os.environ['TRAINCTL_OUTPUT_MODEL'], 'w').write('m')\nos.mkfifo('outputs/pipe')")
+    project.spec(outputs={"model": {"path": "models/final.bin"}})
+    trainctl.ok("submit", "a.run.json")
+    assert trainctl.ok("outputs", "@", "model").text.splitlines() == ["models/final.bin"]
+    assert [item["path"] for item in trainctl.json("outputs", "@")["items"]] == ["models/final.bin"]
+    trainctl.ok("outputs", "@", "--copy", "got")
+    assert (project / "got/models/final.bin").read_text() == "m"
+
+
+def test_signals_have_names(trainctl, project):
+    name = gated(trainctl, project)
+    for wrong in ("", "SIGFOO"):
+        assert "is no signal" in trainctl.run("cancel", name, "--signal", wrong, code=2).error
+    assert trainctl.json("show", name)["state"] == "running"
+    project.write("go", "")
+    trainctl.ok("wait", name)
+    assert "has ended" in trainctl.run("cancel", name, "--signal", "SIGUSR1", code=4).error
+
+
+def test_one_long_text_does_not_widen_every_line(trainctl):
+    trainctl.ok("run", "--tag", "long=" + "x" * 20000, "--", "true")
+    trainctl.ok("run", "--tag", "long=y", "--", "true")
+    lines = trainctl.ok("ls", "--columns", "tags.long,name").text.splitlines()
+    assert min(len(line) for line in lines) < 200, [len(line) for line in lines]

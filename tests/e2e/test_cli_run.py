@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -175,6 +177,7 @@ def test_retries_are_attempts(trainctl, project):
     assert trainctl.ok("submit", "a.run.json").out == b"try 0\ntry 1\ntry 2\n"
     run = trainctl.json("show", "@")
     assert run["attempts"] == 3 and run["state"] == "succeeded"
+    assert "3: failed (exit 9), failed (exit 9), succeeded" in trainctl.ok("show", "@").text
     assert trainctl.ok("logs", "@").out == b"try 2\n"
     assert trainctl.ok("logs", "@", "--attempt", "1").out == b"try 0\n"
     trainctl.run("logs", "@", "--attempt", "4", code=4)
@@ -268,3 +271,100 @@ def test_an_option_behind_the_script_is_the_scripts_and_is_said(trainctl, projec
 def test_a_missing_argument_shows_the_usage(trainctl):
     assert "usage: trainctl cancel [OPTIONS] run…" in trainctl.run("cancel", code=2).error
     assert "usage: trainctl env show" in trainctl.run("env", "show", code=2).error
+
+
+def test_following_a_log_goes_on_into_the_next_attempt(trainctl, project):
+    project.script("import os, sys, time\nn = int(os.environ['TRAINCTL_ATTEMPT'])\nprint('try', n, flush=True)\n"
+                   "while not os.path.exists(os.environ['GO']): time.sleep(0.02)\nsys.exit(0 if n == 2 else 9)")
+    project.spec(environment_variables={"GO": str(project / "go")}, retry={"max": 1, "on": ["exit:9"], "backoff": "0s"})
+    trainctl.ok("submit", "--detach", "a.run.json")
+    trainctl.wait_log(trainctl.last_run(), "try 1")
+    follower = trainctl.start("logs", "-f", "@")
+    assert follower.stdout.readline() == b"try 1\n"
+    project.write("go", "")
+    assert follower.communicate(timeout=60)[0] == b"try 2\n"
+
+
+def test_closed_standard_descriptors_are_no_files_of_ours(trainctl, project):
+    project.script("print('fine')")
+    binary, env = str(trainctl.binary), trainctl.environment()
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'"$0" run train.py {closed}', binary], env=env, cwd=project.path,
+                              capture_output=True, timeout=120)
+        assert done.returncode == 0, (closed, done)
+        assert trainctl.log(trainctl.last_run()) == b"fine\n", closed
+
+
+def test_options_that_cannot_be_told_are_recorded_as_arguments(trainctl, project):
+    project.script("import sys\nprint(sys.argv[1:])")
+    def parameters(*words):
+        assert trainctl.ok("run", "train.py", *words).text.strip() == str(list(words))
+        return trainctl.json("show", "@")["parameters"]
+    assert parameters("--n", "7", "--lr", "0.1", "--lr", "0.2") == {"n": 7}
+    assert parameters("--layers", "64", "32", "--lr", "0.1") == {"layers": [64, 32], "lr": 0.1}
+    assert parameters("--names", "a", "b", "--lr", "0.1") == {}
+    assert parameters("--epochs", "3", "data.csv") == {"epochs": 3}
+
+
+def test_a_secret_file_is_not_in_the_snapshot(trainctl, project):
+    project.script("import os\nprint(len(os.environ['TOKEN']), sorted(os.listdir('.')))")
+    project.write("token.txt", "never-to-be-stored\n")
+    project.spec(secrets=[{"name": "TOKEN", "file": "token.txt"}])
+    done = trainctl.ok("submit", "a.run.json")
+    assert done.text == "18 ['a.run.json', 'outputs', 'train.py']\n"
+    assert "left out: token.txt (it holds a secret)" in done.error
+    assert subprocess.run(["grep", "-rl", "never-to-be-stored", trainctl.home], capture_output=True, text=True).stdout == ""
+
+
+def test_what_a_python_is_gets_asked_once(trainctl, project):
+    project.script("print(1)")
+    trainctl.ok("run", "train.py")
+    known = trainctl.home / "environments" / "interpreters.json"
+    cache = json.loads(known.read_text())
+    (entry,) = cache.values()
+    entry["version"] = "3.99.1"
+    known.write_text(json.dumps(cache))
+    assert "python 3.99.1" in trainctl.ok("run", "train.py").error
+
+
+def test_the_script_of_explain_takes_links_and_odd_names(trainctl, project):
+    project.script("import os\nprint(sorted(os.listdir('.')), open('link').read(), sep='\\n')")
+    project.write("END_OF_FILES", "x")
+    project.write("a\ntouch INJECTED\n", "y")
+    project.write("-n", "z")
+    (project / "link").symlink_to("END_OF_FILES")
+    project.spec()
+    assert "link -> END_OF_FILES" in trainctl.ok("explain", "a.run.json").text
+    script = trainctl.ok("explain", "--format", "sh", "a.run.json").out
+    done = subprocess.run(["bash", "-s"], input=script, cwd=project.path, env=trainctl.environment(), capture_output=True, text=False, timeout=120)
+    assert done.returncode == 0, done
+    names, content = done.stdout.decode().splitlines()[-2:]
+    assert names == str(sorted(["-n", "END_OF_FILES", "a\ntouch INJECTED\n", "a.run.json", "link", "outputs", "train.py"])), done
+    assert content == "x" and not (project / "INJECTED").exists()
+
+
+def test_files_that_cannot_be_run_are_refused_at_once(trainctl, project):
+    project.write("c.yaml", "a: 1\n", mode=0o644)
+    project.write("s.sh", "echo hi\n", mode=0o644)
+    assert "neither a Python script" in trainctl.run("run", "c.yaml", code=2).error
+    assert "trainctl run -- bash s.sh x" in trainctl.run("run", "s.sh", "x", code=2).error
+    assert trainctl.runs() == []
+
+
+def test_a_stopped_waiter_does_not_keep_a_canceled_run(trainctl, project):
+    project.spec(command=["sh", "-c", "echo begun; trap '' INT TERM; while :; do sleep 0.05; done"], stop={"grace": "1s"})
+    trainctl.ok("submit", "--detach", "a.run.json")
+    run = trainctl.last_run()
+    trainctl.wait_log(run, "begun")
+    os.kill(trainctl.waiter(run), signal.SIGSTOP)
+    trainctl.ok("cancel", "@")
+    assert trainctl.json("show", "@")["state"] == "canceled"
+
+
+def test_a_reader_that_leaves_is_told_that_the_run_goes_on(trainctl, project):
+    project.script("import time\nfor n in range(100000):\n    print('line', n, flush=True)\n    time.sleep(0.001)")
+    process = trainctl.start("run", "train.py")
+    assert process.stdout.readline() == b"line 0\n"
+    process.stdout.close()
+    assert "goes on" in process.stderr.read().decode()
+    trainctl.ok("cancel", "@")

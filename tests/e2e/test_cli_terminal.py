@@ -18,6 +18,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def begun(trainctl, *words: str, **options):
     session = trainctl.pty("run", *words, "--", *LOOP, **options)
     session.expect("begun")
+    trainctl.wait_event(trainctl.last_run(), "state", state="running")  # a loaded machine shows the output sooner
     return session
 
 

@@ -135,18 +135,6 @@ def test_generic(trainctl, example):
     assert abs(run["metrics"]["pi"]["last"] - 3.1416) < 0.02 and run["metrics"]["pi"]["step"] == 200000
 
 
-@pytest.mark.network
-def test_scikit_learn(trainctl, example):
-    folder = example("scikit-learn")
-    trainctl.ok("submit", "digits.estimator.json", cwd=folder, timeout=600)
-    run = trainctl.json("show", "@")
-    assert run["state"] == "succeeded", run
-    assert run["metrics"]["accuracy"]["step"] == 5 and run["metrics"]["mean_accuracy"]["last"] > 0.97, run["metrics"]
-    assert (trainctl.last_run() / "outputs" / "model.joblib").stat().st_size > 10_000
-    again = trainctl.ok("submit", "digits.estimator.json", "-p", "kernel=linear", cwd=folder, timeout=60)
-    assert again.seconds < 60, "the second submit builds nothing"
-
-
 def blocks(language: str) -> list[tuple[str, str]]:
     """(file name, text) of the code blocks of the page that begin with a comment naming a file."""
     found = re.findall(rf"```{language}\n// (\S+)[^\n]*\n(.*?)```", PAGE.read_text(), re.S)

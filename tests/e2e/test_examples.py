@@ -53,6 +53,8 @@ def test_pytorch_ddp(trainctl, example):
     trainctl.ok("submit", "ddp.run.json", cwd=folder, timeout=300)
     loss = finished(trainctl)["metrics"]["loss"]
     assert loss["step"] == 20 and loss["last"] < 0.05, loss
+    [points] = [item["points"] for item in trainctl.json("metrics", "@", "loss")["items"]]
+    assert [point["step"] for point in points] == list(range(1, 21)), points
     trainctl.ok("submit", "ddp.run.json", "--resume", "@", cwd=folder, timeout=300)
     again = finished(trainctl)["metrics"]["loss"]
     assert again["step"] == 40 and again["last"] < loss["last"], again

@@ -155,6 +155,7 @@ def test_cancel(run):
     r = run(PYTHON, "-c", "import time\nprint('up',flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')")
     p = r.start()
     r.logged(b"up")
+    wait_until(lambda: "running" in r.states(), "the start is recorded")
     name = r.request(type="cancel", reason="enough")
     assert p.wait(20) == 0
     end = r.end()

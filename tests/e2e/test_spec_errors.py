@@ -53,3 +53,71 @@ def test_flags_name_their_field(trainctl, project):
     assert error["field"] == "limits.timeot" and "--set limits.timeot=2h" in error["message"], error
     error = trainctl.run("--json", "run", "-p", "lr", "a.py", code=2).json["error"]
     assert error["field"] == "parameters", error
+
+
+def test_trust_is_for_one_content(trainctl, project):
+    project.write("a.py", "import os\nprint(os.environ['TOKEN'])\n")
+    settings = '{"secrets": [{"name": "TOKEN", "command": ["printf", "from-a-command"]}]}\n'
+    project.write("trainctl.json", settings)
+    refused = trainctl.run("run", "a.py", code=5)
+    assert "needs your trust" in refused.error and "trainctl trust" in refused.error and "trainctl.json:1:43" in refused.error, refused
+    assert trainctl.json("trust", "--list")["items"] == []
+    trainctl.ok("trust")
+    assert [item["trusted"] for item in trainctl.json("trust", "--list")["items"]] == [True]
+    trainctl.ok("run", "a.py")
+    project.write("trainctl.json", settings + "\n")
+    assert "needs your trust" in trainctl.run("run", "a.py", code=5).error
+    assert "it has changed" in trainctl.ok("trust", "--list").text
+    trainctl.ok("trust", ".")
+    trainctl.ok("run", "a.py")
+    trainctl.ok("trust", "--revoke")
+    assert "needs your trust" in trainctl.run("run", "a.py", code=5).error
+    assert "is not trusted" in trainctl.run("trust", "--revoke", code=4).error
+    assert "there is no trainctl.json" in trainctl.run("trust", "..", code=4).error
+
+
+def test_doubtful_json_does_not_hide_the_other_mistakes(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    project.write("a.run.json", '{\n  "script": "a.py",\n  "script": "b.py",\n  "priority": 1e999,\n  "limits": {"idel": "5m"},\n  "keep": ["!x"]\n}\n')
+    done = trainctl.run("validate", "a.run.json", code=2)
+    assert 'duplicate key "script"' in done.error and "out of range" in done.error and 'did you mean "idle"' in done.error, done
+    assert "keep[0]" in done.error and "4 errors" in done.error, done
+
+
+def test_a_pattern_is_complained_about_once(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    project.write("a.run.json", '{"script": "a.py", "metrics": {"patterns": ["loss ("]}}')
+    assert "1 error," in trainctl.run("validate", "a.run.json", code=2).error
+
+
+def test_files_that_are_no_configurations(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    for command in ("validate", "explain", "submit"):
+        done = trainctl.run(command, "a.py", code=2)
+        assert "a.py is a Python script" in done.error and "trainctl run a.py" in done.error, done
+    (project / "loop.json").symlink_to("loop.json")
+    done = trainctl.run("validate", "loop.json")
+    assert done.code != 70 and "loop.json" in done.error, done
+    piped = trainctl.run("validate", "/dev/stdin", input=b'{"script": "a.py"}')
+    assert piped.code == 0, piped
+
+
+def test_validate_knows_the_targets(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    project.write("a.run.json", '{"script": "a.py", "target": "nowhere"}')
+    error = trainctl.run("--json", "validate", "a.run.json", code=4).json["error"]
+    assert error["field"] == "target" and error["position"]["column"] == 30, error
+
+
+def test_a_conda_file_without_dependencies_is_refused(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    project.write("env.yml", "name: x\n")
+    project.write("a.run.json", '{"script": "a.py", "environment": {"python": {"conda_file": "env.yml"}}}')
+    assert "lists no dependencies" in trainctl.run("explain", "a.run.json").error
+
+
+def test_one_wrong_flag_is_one_error(trainctl, project):
+    project.write("a.py", "print(1)\n")
+    for flag in ("limits.timeout=5", "resources.cpus=abc"):
+        done = trainctl.run("run", "--set", flag, "a.py", code=2)
+        assert done.error.count("error:") == 1, done

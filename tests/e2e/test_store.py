@@ -145,3 +145,16 @@ def test_a_store_without_the_permission_to_write(trainctl, scratch):
     for command, code in ((("rm", "@"), 6), (("run", "--", "true"), 125), (("store", "gc"), 6)):
         done = run(*command)
         assert done.returncode == code and done.stderr.count("error:") == 1 and "Permission denied" in done.stderr, done
+
+
+def test_check_finds_cut_logs_and_changed_outputs(trainctl, project):
+    project.script("print('x' * 100)\nfor n in range(3):\n    open(f'outputs/{n}', 'w').write('12345')")
+    trainctl.ok("run", "train.py")
+    assert trainctl.ok("store", "check")
+    attempt = trainctl.last_run() / "attempts" / "1"
+    os.truncate(attempt / "logs" / "std.log", 7)
+    (attempt / "work" / "outputs" / "0").unlink()
+    (attempt / "work" / "outputs" / "1").write_text("1")
+    found = trainctl.run("store", "check", code=6)
+    said = found.text + found.error
+    assert "std.log has 7 of 101 bytes" in said and "1 of 3 outputs are gone" in said and "1 of 3 outputs have another size" in said, found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -76,10 +77,15 @@ def test_a_broken_connection_is_not_the_end(trainctl, project):
 def test_a_log_that_its_script_empties_keeps_both(trainctl, project):
     target = scenario(project, [RUNNING, {"log": "before\n"}, {"after": "200ms", "truncate": True},
                                 {"after": "50ms", "log": "after\n"}, {"after": "50ms", "end": "succeeded"}])
-    trainctl.ok("run", "--target", target, "--", "train")
+    assert trainctl.ok("run", "--target", target, "--", "train").out == b"before\nafter\n"
     logs = trainctl.last_run() / "attempts" / "1" / "logs"
     assert (logs / "std.log").read_bytes() == b"before\n"
     assert (logs / "std.log.2").read_bytes() == b"after\n"
+    assert trainctl.ok("logs", "@").out == trainctl.ok("attach", "@").out == b"before\nafter\n"
+    assert trainctl.ok("logs", "@", "--tail", "1").out == b"after\n"
+    shown = [json.loads(line) for line in trainctl.ok("logs", "--json", "@").text.splitlines()]
+    assert [(line["epoch"], line["text"]) for line in shown if line["type"] == "log"] == [(1, "before\n"), (2, "after\n")]
+    assert trainctl.json("logs", "@", "--verify")["size"] == len("after\n")
 
 
 def test_lost_lines_are_told(trainctl, project):

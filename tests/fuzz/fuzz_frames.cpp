@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame decoder: bytes cut into pieces of any size give the same frames as in one piece, and what was decoded
 // encodes to the same bytes.
+// compiled with: host/stdio/frame.cpp
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

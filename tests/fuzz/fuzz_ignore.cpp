@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // First byte: how long the path is; then the path, then the rules.
+// compiled with: snapshot/glob.cpp snapshot/ignore.cpp
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where-expressions: any bytes parse or are refused with a position inside the text.
+// compiled with: index/where.cpp
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -64,7 +64,7 @@ host::EnvironmentInput read_input(const Json& json) {
 
 Result<Json> make(const std::string& file, const std::string& source) {
   TRY_ASSIGN(const Json json, read_json(file));
-  TRY_ASSIGN(const auto resolved, host::make_request(read_input(json), source));
+  TRY_ASSIGN(const auto resolved, host::make_request(read_input(json), source, host::Surroundings::of_process()));
   return Json{{"request", host::to_json(resolved.request)},
               {"description", resolved.description},
               {"notes", resolved.notes},

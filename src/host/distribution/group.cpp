@@ -53,6 +53,7 @@ Rendezvous rendezvous_at(const std::vector<int>& ports) {
 std::unique_ptr<Stopper> make_stopper(const format::Plan& plan, const format::AttemptPaths& attempt) {
   const int number = std::max(1, std::atoi(attempt.root.filename().c_str()));
   TreeFinder finder(plan.id, number);
+  if (plan.container) finder.look_everywhere();
   if (!uses_mpi(plan)) return std::make_unique<Stopper>(std::move(finder));
   return std::make_unique<Stopper>(
       std::move(finder),

@@ -230,7 +230,11 @@ std::optional<std::string> torch_backend_of(const MatchSpec& spec) {
 Result<CondaFile> parse_conda_file(std::string_view text, const std::string& file_name) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (!base::is_utf8(text)) return fail(Errc::invalid, file_name + " is not UTF-8 text");
-  return CondaParser(text, file_name).parse();
+  TRY_ASSIGN(CondaFile file, CondaParser(text, file_name).parse());
+  if (file.dependencies.empty() && file.pip.empty()) {
+    return fail(Errc::invalid, file_name + " lists no dependencies", "dependencies:\n  - python=3.11\n  - numpy");
+  }
+  return file;
 }
 
 CondaTranslation translate_conda(const CondaFile& file) {

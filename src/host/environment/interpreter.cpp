@@ -8,6 +8,7 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
@@ -86,7 +87,7 @@ std::optional<Interpreter> from_cache(const fs::path& python, const std::string&
 
 // A cache that cannot be written (read-only, full) only costs time.
 void remember(const Interpreter& found, const std::string& id, const fs::path& folder) {
-  if (folder.empty() || !base::exists(folder)) return;
+  if (folder.empty() || (!base::exists(folder) && !base::make_directory(folder))) return;
   Json cache = read_cache(folder);
   cache[found.path.string()] = Json{
       {"id", id}, {"version", found.version.text()}, {"build", found.build}, {"site", base::join(found.site, "\n")}};
@@ -221,8 +222,9 @@ std::string what_there_is(const Surroundings& surroundings, const fs::path& dire
 
 }  // namespace
 
-Surroundings Surroundings::of_process() {
+Surroundings Surroundings::of_process(fs::path cache) {
   Surroundings now;
+  now.cache = std::move(cache);
   now.path = base::get_env("PATH").value_or("/usr/local/bin:/usr/bin:/bin");
   now.home = base::get_env("HOME").value_or("");
   now.virtual_env = base::get_env("VIRTUAL_ENV").value_or("");

@@ -19,8 +19,8 @@ struct Surroundings {
   std::string virtual_env;      // VIRTUAL_ENV or empty
   std::string pyenv_root;       // PYENV_ROOT or ~/.pyenv
   std::string pyenv_version;    // PYENV_VERSION or empty
-  std::filesystem::path cache;  // folder for interpreters.json; empty = nothing is remembered
-  static Surroundings of_process();
+  std::filesystem::path cache;  // folder for interpreters.json, made when its parent exists; empty = nothing is kept
+  static Surroundings of_process(std::filesystem::path cache = {});
 };
 
 struct Interpreter {

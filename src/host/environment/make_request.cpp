@@ -295,8 +295,4 @@ Result<ResolvedRequest> make_request(const EnvironmentInput& input, const fs::pa
   return Maker(input, source_directory, surroundings).make();
 }
 
-Result<ResolvedRequest> make_request(const EnvironmentInput& input, const fs::path& source_directory) {
-  return make_request(input, source_directory, Surroundings::of_process());
-}
-
 }  // namespace trainctl::host

@@ -67,8 +67,7 @@ struct ResolvedRequest {
 };
 
 /// Without any source: uv.lock in `source_directory`, else requirements.txt, else the active venv (when local), else
-/// python3 on PATH. Errors carry file and line where there is one. `surroundings` is this process's when not given.
-Result<ResolvedRequest> make_request(const EnvironmentInput& input, const std::filesystem::path& source_directory);
+/// python3 on PATH. Errors carry file and line where there is one.
 Result<ResolvedRequest> make_request(const EnvironmentInput& input, const std::filesystem::path& source_directory,
                                      const Surroundings& surroundings);
 

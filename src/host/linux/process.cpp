@@ -2,6 +2,7 @@
 #include "host/linux/process.hpp"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -89,6 +90,13 @@ void become_subreaper() {
 
 void set_process_name(const char* name) {
   ::prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
+void fill_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    // The lowest free number is the one that is missing. Left open for children, as the real one would be.
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) return;
+  }
 }
 
 void block_all_signals() {

@@ -24,6 +24,10 @@ void close_descriptors_except(std::span<const int> keep);
 void become_subreaper();
 void set_process_name(const char* name);
 
+/// /dev/null in place of those of stdin, stdout and stderr that the caller closed: the next file we open would take
+/// their number and get what is meant for them.
+void fill_standard_descriptors();
+
 void block_all_signals();
 /// Every signal to its default action and unblocked: the state a program expects after exec.
 void reset_signals();

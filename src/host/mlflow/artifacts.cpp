@@ -33,10 +33,18 @@ void IncomingFile::discard() {
   fd_.reset();
 }
 
-Result<IncomingFile> IncomingFile::create(const std::filesystem::path& path) {
+Result<IncomingFile> IncomingFile::create(const std::filesystem::path& outputs, const std::string& name) {
   IncomingFile file;
+  const std::filesystem::path path = outputs / name;
   file.path_ = path;
   file.draft_ = path.parent_path() / (".mlflow-" + base::new_ulid() + ".partial");
+  // A link below outputs/ must not lead a client's file out of the run.
+  std::error_code problem;
+  const auto root = std::filesystem::canonical(outputs, problem);
+  const auto parent = std::filesystem::weakly_canonical(path.parent_path(), problem);
+  if (problem || (parent != root && !parent.string().starts_with(root.string() + "/"))) {
+    return fail(Errc::denied, name + " leads out of the outputs");
+  }
   TRY(base::make_directories(path.parent_path(), 0777));
   TRY_ASSIGN(file.fd_, base::open_file(file.draft_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
   return file;

@@ -20,8 +20,8 @@ class IncomingFile {
   IncomingFile(IncomingFile&& other) noexcept = default;
   IncomingFile& operator=(IncomingFile&& other) noexcept;
 
-  /// `path`: where it will lie. Its folders are made.
-  static Result<IncomingFile> create(const std::filesystem::path& path);
+  /// `name`: where it will lie below `outputs`. Its folders are made; one that a link leads out of there is refused.
+  static Result<IncomingFile> create(const std::filesystem::path& outputs, const std::string& name);
   /// After an error nothing more is written.
   void write(std::string_view data);
   /// Errc as the first write that failed.

@@ -59,7 +59,7 @@ class Handler final : public HttpHandler {
     if (head.method != "PUT" || !path->starts_with(kArtifacts)) return std::nullopt;
     const auto target = artifact_path(recorder_.tracking(), std::string_view(*path).substr(kArtifacts.size()));
     if (target.empty() || target == ".") return to_reply(api_error(400, "INVALID_PARAMETER_VALUE", "no such place"));
-    auto file = IncomingFile::create(options_.outputs / target);
+    auto file = IncomingFile::create(options_.outputs, target);
     if (!file) return to_reply(api_error(400, "INVALID_PARAMETER_VALUE", file.error().message));
     upload = std::move(*file);
     return std::nullopt;

@@ -57,7 +57,7 @@ bool is_needed(const format::StorePaths& store, const std::string& id) {
 void remove_drafts(const format::RunPaths& run, int attempt) {
   const format::AttemptPaths paths = run.attempt(attempt);
   constexpr std::array<std::string_view, 1> kOfRun = {".outputs-"};
-  constexpr std::array<std::string_view, 3> kOfAttempt = {".draft-", ".keep-", ".outputs-"};
+  constexpr std::array<std::string_view, 4> kOfAttempt = {".draft-", ".keep-", ".outputs-", ".mlflow.json.tmp-"};
   constexpr std::array<std::string_view, 2> kOfNode = {".fence-", ".rank-"};
   remove_named(run.root, kOfRun);
   remove_named(paths.root, kOfAttempt);

@@ -100,6 +100,10 @@ void Journal::note_environment(const BuiltEnvironment& environment) {
                                        {"built", environment.built}});
 }
 
+void Journal::note_container(const ContainerImage& image) {
+  (void)writer_.append("container", host::to_json(image));
+}
+
 Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
   Json logs = Json::object();
   for (const auto& [name, size] : log_sizes) logs[name] = size;

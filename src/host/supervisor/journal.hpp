@@ -4,6 +4,7 @@
 //   prepared {}                                     work/ is complete; from here on a waiter may exist
 //   state    {state, message}
 //   environment {python, key, version, tool, built}  what the ranks will use
+//   container {engine, program, image, id, digest}   the image the ranks start from
 //   control  {request, result}                      acknowledges control/<request>.json
 //   warning  {message}
 //   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, memory_peak,
@@ -19,6 +20,7 @@
 #include "format/event.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
+#include "host/container/image.hpp"
 #include "host/environment/environment.hpp"
 #include "trainctl/result.hpp"
 
@@ -60,6 +62,7 @@ class Journal {
   void acknowledge(const std::string& request, const std::string& result);
   void warn(const std::string& message);
   void note_environment(const BuiltEnvironment& environment);
+  void note_container(const ContainerImage& image);
 
   /// Durable; the space was reserved when the file was created.
   Result<> end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes);

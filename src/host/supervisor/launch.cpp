@@ -77,7 +77,11 @@ Rendezvous chosen_rendezvous(const Rendezvous& found, const Variables& variables
 void set_gpus(const Prepared& prepared, const std::vector<int>& gpus, Variables& variables) {
   if (!prepared.hide_gpus) return;
   std::string list;
-  for (const int gpu : gpus) list += (list.empty() ? "" : ",") + std::to_string(gpu);
+  for (const int gpu : gpus) {
+    // In a container those of the run are counted from 0.
+    const auto place = std::find(prepared.gpus.begin(), prepared.gpus.end(), gpu) - prepared.gpus.begin();
+    list += (list.empty() ? "" : ",") + std::to_string(prepared.container ? place : gpu);
+  }
   variables.set("CUDA_VISIBLE_DEVICES", list);
   variables.set("CUDA_DEVICE_ORDER", "PCI_BUS_ID");  // the order in which nvidia-smi counts
 }
@@ -145,7 +149,8 @@ void set_run_variables(const format::Plan& plan, const format::RunPaths& run, in
 
 /// Ours, what the environment changes, and what the spec sets.
 Variables base_variables(const format::Plan& plan, const Prepared& prepared, const Marks& marks) {
-  Variables variables = Variables::inherited();
+  // In a container the image's variables are underneath, not those of this machine.
+  Variables variables = prepared.container ? Variables() : Variables::inherited();
   if (is_distributed(plan)) variables.remove_if(is_foreign_rank_variable);
   for (const auto& [name, value] : prepared.variables) {
     value ? variables.set(name, *value) : variables.remove(name);
@@ -165,6 +170,57 @@ Result<> check_script(const format::Plan& plan, const std::filesystem::path& dir
   std::error_code ignored;
   if (std::filesystem::exists(script, ignored)) return {};
   return fail(Errc::cannot_start, "the script " + plan.command.argv[0] + " does not exist in the working directory");
+}
+
+/// What of this machine the script needs: its run, and what it reads.
+Result<std::vector<Mount>> container_mounts(const format::Plan& plan, const format::RunPaths& run) {
+  std::vector<Mount> mounts = {{run.root, true}};
+  const auto add = [&](const std::filesystem::path& path, bool writable) {
+    const auto same = [&](const Mount& mount) { return mount.path == path; };
+    if (base::exists(path) && std::none_of(mounts.begin(), mounts.end(), same)) mounts.push_back({path, writable});
+  };
+  if (plan.in_place()) add(plan.source.value("directory", "."), true);
+  TRY_ASSIGN(const auto modules, provide_helper_modules(format::StorePaths{run.store()}));
+  add(modules.own, false);
+  add(modules.shared, false);
+  for (const format::PlanInput& input : plan.inputs) {
+    if (!input.is_copied()) add(input.path, false);
+  }
+  if (plan.resume_from) add(plan.resume_from->path, false);
+  return mounts;
+}
+
+struct Which {
+  int attempt;
+  int rank;
+};
+
+Result<ContainerLaunch> in_container(const format::Plan& plan, const format::RunPaths& run, const Which& which,
+                                     const Prepared& prepared, const RankLaunch& launch, const Variables& variables) {
+  const ContainerImage& image = *prepared.container;
+  ContainerRun inner{.name = container_name(run.id(), which.attempt, which.rank),
+                     .image = image.id,
+                     .run_id = run.id(),
+                     .attempt = which.attempt,
+                     .rank = which.rank,
+                     .user = ::geteuid(),
+                     .group = ::getegid(),
+                     .runner = {},
+                     .mounts = {},
+                     .gpus = prepared.gpus};
+  TRY_ASSIGN(const auto runner, runner_program());
+  inner.runner = runner;
+  TRY_ASSIGN(inner.mounts, container_mounts(plan, run));
+  ContainerLaunch made{
+      .engine = image.engine, .name = inner.name, .argv = run_command(image.engine, plan, inner), .order = {}};
+  made.argv.emplace_back("inside");
+  made.memory_limited = plan.resources.memory.has_value();
+  made.order = {.argv = launch.argv,
+                .environment = variables.assignments(),
+                .directory = launch.directory,
+                .log = launch.log,
+                .via = launch.via};
+  return made;
 }
 
 }  // namespace
@@ -271,8 +327,13 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   }
   for (std::string& word : command_line(plan, prepared.python)) launch.argv.push_back(marks.fill(std::move(word)));
   launch.search_path = search_path(variables);
-  launch.environment = variables.assignments();
   launch.via = plan.logs_via;
+  if (prepared.container) {
+    variables.set_default("HOME", launch.directory);
+    TRY_ASSIGN(launch.container, in_container(plan, run, {attempt, rank}, prepared, launch, variables));
+    launch.via = "file";
+  }
+  launch.environment = variables.assignments();
   return launch;
 }
 

@@ -11,6 +11,7 @@
 
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "host/container/image.hpp"
 #include "host/distribution/mpi.hpp"
 #include "host/distribution/rank_variables.hpp"
 #include "host/waiter/waiter.hpp"
@@ -41,11 +42,12 @@ struct Prepared {
   std::string python = "python3";  ///< of the environment
   /// The environment's: PATH, VIRTUAL_ENV, what setup lines changed; without a value: to be unset.
   std::vector<std::pair<std::string, std::optional<std::string>>> variables;
-  std::string environment;         ///< BuiltEnvironment as JSON; empty when there is none
-  std::vector<int> gpus;           ///< assigned by admission
-  bool hide_gpus = false;          ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty
-  std::optional<MpiLauncher> mpi;  ///< for the distribution mpi
-  Rendezvous rendezvous;           ///< chosen when the ranks are about to start
+  std::string environment;                  ///< BuiltEnvironment as JSON; empty when there is none
+  std::vector<int> gpus;                    ///< assigned by admission
+  bool hide_gpus = false;                   ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty
+  std::optional<MpiLauncher> mpi;           ///< for the distribution mpi
+  std::optional<ContainerImage> container;  ///< the ranks run in it; `python` is a name in there
+  Rendezvous rendezvous;                    ///< chosen when the ranks are about to start
 };
 
 /// The folder in which the ranks start.

@@ -103,6 +103,7 @@ void MlflowEndpoint::describe(const format::Plan& plan, const format::AttemptPat
 void MlflowEndpoint::open(const format::Plan& plan, const format::AttemptPaths& attempt, Prepared& prepared) {
   close();
   if (has_own_server(plan, prepared)) return;
+  if (plan.container && !is_in_host_network(*plan.container)) return;  // no client would reach it
   describe(plan, attempt);
   options_.token = new_token();
   if (!listen_on(0)) return;

@@ -72,6 +72,9 @@ Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int at
     TRY(snapshot::materialise(store, plan.source.value("digest", ""), to.work()));
   }
   TRY(base::make_directories(to.outputs()));
+  for (const format::PlanOutput& output : plan.outputs) {
+    TRY(base::make_directories((to.outputs() / output.path).parent_path()));  // a script opens the file it was told of
+  }
   if (resumes(plan, attempt)) TRY(copy_outputs(run.attempt(attempt - 1), to));
   return {};
 }
@@ -142,11 +145,34 @@ Json to_json(const PreparationResult& result) {
     return {{"cause", to_string(result.error().cause)}, {"message", result.error().message}};
   }
   Json json = {{"environment", result->environment.empty() ? Json(nullptr) : Json(result->environment)}};
+  if (result->container) json["container"] = {{"image", host::to_json(*result->container)}, {"python", result->python}};
   if (result->mpi) {
     json["mpi"] = {
         {"path", result->mpi->path}, {"kind", static_cast<int>(result->mpi->kind)}, {"version", result->mpi->version}};
   }
   return json;
+}
+
+Result<std::string> registry_password(const format::Plan& plan, const format::RunPaths& run) {
+  if (plan.container->registry_secret.empty()) return std::string();
+  TRY_ASSIGN(const std::string text, base::read_file(format::StorePaths{run.store()}.secrets(run.id()), 1U << 20U));
+  TRY_ASSIGN(const Json json, base::parse_json(text));
+  return json.value(plan.container->registry_secret, "");
+}
+
+/// The image, and the program that has to lie in the container.
+Result<Prepared> prepare_container(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  TRY(base::make_directories(paths.logs()));
+  TRY_ASSIGN(const auto log, base::open_file(paths.environment_log(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW));
+  ImageOptions options{
+      .log_fd = log.get(), .password = {}, .scratch = format::StorePaths{run.store()}.secrets("x").parent_path()};
+  TRY_ASSIGN(options.password, registry_password(plan, run));
+  TRY(runner_program());
+  Prepared prepared;
+  TRY_ASSIGN(prepared.container, ensure_image(*plan.container, options));
+  prepared.python = plan.container->python;
+  return prepared;
 }
 
 Prepared with_environment(const BuiltEnvironment& built) {
@@ -171,6 +197,12 @@ PreparationResult from_json(const Json& json) {
                                    : Result<BuiltEnvironment>(tl::make_unexpected(environment.error()));
     if (!built) return failed(Cause::environment, built.error().message);
     prepared = with_environment(*built);
+  }
+  if (const auto container = json.find("container"); container != json.end()) {
+    auto image = container_image_from_json(container->value("image", Json()));
+    if (!image) return failed(Cause::environment, image.error().message);
+    prepared.container = std::move(*image);
+    prepared.python = container->value("python", prepared.python);
   }
   if (const auto mpi = json.find("mpi"); mpi != json.end()) {
     prepared.mpi =
@@ -199,7 +231,8 @@ PreparationResult died(int status) {
 }  // namespace
 
 bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
-  if (!plan.environment.is_null() || resumes(plan, attempt) || copies_inputs(plan) || uses_mpi(plan)) return false;
+  if (!plan.environment.is_null() || plan.container || resumes(plan, attempt) || copies_inputs(plan) || uses_mpi(plan))
+    return false;
   if (!has_snapshot(plan)) return true;
   const auto files = plan.source.value("files", kNotQuick);
   const auto bytes = plan.source.value("bytes", kNotQuick);
@@ -207,6 +240,7 @@ bool is_quick_to_prepare(const format::Plan& plan, int attempt) {
 }
 
 std::string preparation_message(const format::Plan& plan) {
+  if (plan.container) return "preparing the container image";
   if (!plan.environment.is_null()) return "preparing the environment";
   return copies_inputs(plan) ? "copying source and inputs" : "copying the source";
 }
@@ -218,12 +252,19 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
     if (work) work = prepare_work(plan, run, options);
     if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
+  const auto failed = [](const Error& error) {
+    return tl::make_unexpected(PreparationError{
+        Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
+  };
+  if (plan.container) {
+    auto container = prepare_container(plan, run, options.attempt);
+    if (!container) return failed(container.error());
+    return std::move(*container);
+  }
   if (plan.environment.is_null()) return with_mpi(plan, Prepared{});
   const auto built = build_environment(plan, run, options.attempt);
   if (built) return with_mpi(plan, with_environment(*built));
-  const Error& error = built.error();
-  return tl::make_unexpected(PreparationError{
-      Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
+  return failed(built.error());
 }
 
 Preparation::~Preparation() {

@@ -95,6 +95,12 @@ void RankSet::on_report(Rank& rank) {
   if (count <= 0) forget(rank.report);
 }
 
+void RankSet::hear() {
+  for (Rank& rank : ranks_) {
+    if (rank.report) on_report(rank);
+  }
+}
+
 void RankSet::reread(Rank& rank) {
   if (rank.record.exit || rank.lost) return;
   auto record = read_rank(attempt_.rank(0, rank.number));
@@ -174,7 +180,7 @@ void RankSet::judge_adopted(Rank& rank) {
   const bool waiter_alive = is_alive(rank.record.waiter);
   reread(rank);  // after the look: a waiter that is gone has written all it will
   if (rank.settled() || rank_alive || waiter_alive) return;
-  rank.lost = "its processes are gone and nobody recorded how they ended (they were killed together)";
+  rank.lost = "its processes are gone and nobody recorded how they ended";
 }
 
 void RankSet::poll(std::uint64_t now) {

@@ -49,6 +49,8 @@ class RankSet {
 
   /// Looks at adopted ranks; due at next_poll().
   void poll(std::uint64_t now);
+  /// Takes in what the waiters have reported by now.
+  void hear();
   [[nodiscard]] std::uint64_t next_poll() const;
   void on_orphan(pid_t pid, int status);
 

@@ -72,6 +72,9 @@ void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
 
 void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint64_t now) {
   if (stop_cause_) return;
+  // What its waiters have said by now comes first: a run that ran has a start.
+  if (ranks_) ranks_->hear();
+  note_running();
   stop_cause_ = cause;
   stop_message_ = message;
   stop_since_ = now;
@@ -132,6 +135,7 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
   int told = 0;
   const pid_t launcher = uses_mpi(plan_) ? ranks_->ranks().front().record.process.pid : 0;
   for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) {
+    if (plan_.container && !stopper_->finder().is_marked(pid)) continue;  // the engine's own
     if (pid == launcher) continue;  // it would pass the signal on to those that do not handle it
     // To a process without a handler the signal would be the end.
     if (handles_signal(pid, *number) && ::kill(pid, *number) == 0) ++told;

@@ -40,6 +40,13 @@ std::optional<Json> end_of(const std::vector<Json>& events) {
   return std::nullopt;
 }
 
+/// Whether memory was the end of it: in a container the runner inside has seen it, else the kernel tells.
+void judge_memory(const RankExit& exit, pid_t pid, const std::optional<MemoryLimit>& limit, Outcome& result) {
+  result.memory_limit_hit = exit.cause == to_string(Cause::memory_limit) || (limit && limit->oom_kills() > 0);
+  result.oom_killed =
+      exit.cause == to_string(Cause::oom_kernel) || (exit.signal == SIGKILL && kernel_killed_for_memory(pid));
+}
+
 }  // namespace
 
 RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, base::FileLock lock,
@@ -52,7 +59,8 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       inbox_(run_.control()),
       preparation_(reactor),
       metrics_(reactor),
-      collection_(reactor) {}
+      collection_(reactor),
+      containers_(reactor) {}
 
 void RunSupervision::read_history() {
   for (int n = 1; n <= attempt_; ++n) {
@@ -104,6 +112,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   next_group_look_ = kNever;
   gpus_.clear();
   memory_watch_.reset();
+  containers_.reset();
   attempt_since_ = base::mono_ns();
   auto opened = [&]() -> Result<Journal> {
     TRY(base::make_directory(run_.attempts()));
@@ -199,6 +208,7 @@ void RunSupervision::launch(const Prepared& prepared) {
       TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
       journal_->note_environment(built);
     }
+    if (prepared.container) journal_->note_container(*prepared.container);
     for (const auto& folder : {paths.logs(), paths.node(0).parent_path(), paths.node(0), paths.metrics()}) {
       TRY(base::make_directory(folder));
     }
@@ -226,12 +236,16 @@ void RunSupervision::launch(const Prepared& prepared) {
   metrics_.start(plan_, paths, base::mono_ns());
 }
 
+/// Not once it is being stopped: states do not go back.
+void RunSupervision::note_running() {
+  if (!ranks_ || stop_cause_ || journal_->running_since() || !ranks_->any_running()) return;
+  journal_->enter(State::running);
+  logs_->begin();
+}
+
 void RunSupervision::follow_ranks(std::uint64_t now) {
   ranks_->poll(now);
-  if (ranks_->any_running() && !journal_->running_since()) {
-    journal_->enter(State::running);
-    logs_->begin();
-  }
+  note_running();
   follow_group(now);
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
@@ -274,6 +288,8 @@ void RunSupervision::drain(std::uint64_t now) {
     phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
     return;
   }
+  const bool stopped = stopper_->stopping() || stop_cause_.has_value();
+  if (plan_.container && !containers_.done(run_, attempt_, ranks_->ranks(), stopped)) return;
   metrics_.finish(plan_, run_.attempt(attempt_), now);
   if (!metrics_.busy()) conclude(judge(outcome()));
 }
@@ -338,8 +354,7 @@ Outcome RunSupervision::outcome() const {
     const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
     const pid_t pid = ranks[static_cast<std::size_t>(*result.deciding)].pid;
     if (ports_) result.port_taken = port_taken(plan_, run_.attempt(attempt_), *ports_);
-    result.memory_limit_hit = memory_limit_ && memory_limit_->oom_kills() > 0;
-    result.oom_killed = exit.signal == SIGKILL && kernel_killed_for_memory(pid);
+    judge_memory(exit, pid, memory_limit_, result);
     result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
   }
   return result;

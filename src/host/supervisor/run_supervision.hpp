@@ -14,6 +14,7 @@
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "host/admission/admission.hpp"
+#include "host/container/cleanup.hpp"
 #include "host/distribution/ports.hpp"
 #include "host/environment/environment.hpp"
 #include "host/resources/memory_limit.hpp"
@@ -62,6 +63,7 @@ class RunSupervision final : public Supervised {
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
   void follow_ranks(std::uint64_t now);
+  void note_running();
   void follow_group(std::uint64_t now);
   void drain(std::uint64_t now);
   void conclude(AttemptEnd end);
@@ -118,6 +120,7 @@ class RunSupervision final : public Supervised {
   Preparation preparation_;
   MetricSources metrics_;
   Collection collection_;
+  ContainerCleanup containers_;
   std::unique_ptr<Admission> admission_;
   std::optional<Ticket> ticket_;
   std::vector<int> gpus_;

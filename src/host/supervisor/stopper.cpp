@@ -71,15 +71,16 @@ std::vector<pid_t> TreeFinder::members(const std::vector<Rank>& ranks) const {
   const std::vector<ProcessStatus> all = list_processes();
   const std::set<pid_t> sessions = sessions_of(ranks, all);
   const std::vector<pid_t> spared = waiters(ranks);
-  const bool waiter_missing = std::any_of(ranks.begin(), ranks.end(),
-                                          [](const Rank& rank) { return may_have_strays(rank) && rank.waiter == 0; });
+  const bool look = std::any_of(ranks.begin(), ranks.end(), [&](const Rank& rank) {
+    return may_have_strays(rank) && (rank.waiter == 0 || everywhere_);
+  });
   std::vector<pid_t> roots = spared;
   for (const Rank& rank : ranks) {
     if (may_have_strays(rank) && !rank.lost && is_alive(rank.record.process)) roots.push_back(rank.record.process.pid);
   }
   for (const ProcessStatus& process : all) {
     if (process.pid == ::getpid() || process.state == 'Z') continue;
-    if (sessions.contains(process.session) || (waiter_missing && is_marked(process.pid))) roots.push_back(process.pid);
+    if (sessions.contains(process.session) || (look && is_marked(process.pid))) roots.push_back(process.pid);
   }
   std::set<pid_t> found(roots.begin(), roots.end());
   for (const ProcessStatus& process : descendants(all, roots)) found.insert(process.pid);
@@ -118,9 +119,11 @@ void Stopper::begin_leftovers(std::uint64_t now) {
 void Stopper::kill_tree(const std::vector<Rank>& ranks) const {
   KillRequest request;
   request.roots = finder_.members(ranks);
-  if (request.roots.empty()) return;
   request.name = finder_.run_id();
   request.spare = finder_.waiters(ranks);
+  // One that somebody stopped could not record how its rank ended, and the run would never end.
+  for (const pid_t waiter : request.spare) ::kill(waiter, SIGCONT);
+  if (request.roots.empty()) return;
   request.deadline = kKillPatience;
   (void)kill_tree_until_empty(request);  // what is left after the patience is met again at the next tick
 }

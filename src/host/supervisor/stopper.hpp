@@ -21,9 +21,13 @@ class TreeFinder {
   [[nodiscard]] std::vector<pid_t> members(const std::vector<Rank>& ranks) const;
   [[nodiscard]] std::vector<pid_t> waiters(const std::vector<Rank>& ranks) const;  ///< those that live
   [[nodiscard]] const std::string& run_id() const { return run_id_; }
+  /// Whether it has the variables that this attempt gives its programs.
+  [[nodiscard]] bool is_marked(pid_t pid) const;
+  /// The programs run in containers: what an engine's daemon started is no descendant of ours, but marked.
+  void look_everywhere() { everywhere_ = true; }
 
  private:
-  [[nodiscard]] bool is_marked(pid_t pid) const;
+  bool everywhere_ = false;
   std::string run_id_;
   std::string run_marker_;
   std::string attempt_marker_;

@@ -2,6 +2,7 @@
 #include "host/waiter/waiter.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,10 +89,10 @@ void join_cgroups(const RankLaunch& launch) {
 }
 
 /// The forked rank: waits for `go`, then becomes the script.
-[[noreturn]] void run_rank(const RankLaunch& launch, int go, int errors, int output) {
+[[noreturn]] void run_rank(const RankLaunch& launch, int go, int errors, int output, int outcome) {
   ::setsid();
   ::umask(launch.mask);
-  join_cgroups(launch);
+  if (!launch.container) join_cgroups(launch);  // the engine makes a group of its own
   attach_output(launch.via, output);
   ExecError problem{126, {}};
   if (::chdir(launch.directory.c_str()) != 0) {
@@ -106,13 +107,19 @@ void join_cgroups(const RankLaunch& launch) {
     record_never_started(launch);
     ::_exit(125);
   }
+  if (launch.container && problem.message.empty()) {
+    ContainerLaunch container = *launch.container;
+    container.order.mask = launch.mask;
+    run_container_client(container, errors, outcome);
+  }
   reset_signals();
   if (problem.message.empty()) problem = exec_program(launch.argv, launch.environment, launch.search_path);
   send_error(errors, problem);
   ::_exit(problem.code);
 }
 
-/// The fence: the file appears whole, with its durable `start`, or not at all.
+/// The fence: the file appears whole, with its `start`, or not at all. It is durable before the rank may begin; linked
+/// before it is flushed, as the file and its name then reach the disk in one commit of the journal instead of two.
 Result<format::EventWriter> claim_start(const RankLaunch& launch, pid_t rank) {
   const auto folder = launch.rank_file.parent_path();
   const auto draft = folder / (".rank-" + std::to_string(launch.rank) + "-" + base::new_ulid());
@@ -125,12 +132,12 @@ Result<format::EventWriter> claim_start(const RankLaunch& launch, pid_t rank) {
                               {"waiter", ::getpid()},
                               {"waiter_starttime", base::process_start_time(::getpid()).value_or(0)}}));
   writer.reserve(kReservedForExit);
-  TRY(writer.sync());
   const bool linked = ::link(draft.c_str(), launch.rank_file.c_str()) == 0;
   const int problem = errno;
   ::unlink(draft.c_str());
   if (!linked && problem == EEXIST) ::_exit(kWaiterFenced);
   if (!linked) return fail_errno("create " + launch.rank_file.string(), problem);
+  TRY(writer.sync());
   TRY(base::sync_directory(folder));
   return writer;
 }
@@ -154,6 +161,16 @@ RankExit await_rank(pid_t rank) {
   }
 }
 
+/// How the script in the container ended, when its client could tell; the client's own end otherwise.
+void read_container_outcome(int fd, RankExit& exit) {
+  ContainerOutcome outcome;
+  if (!read_outcome(fd, outcome)) return;
+  exit.code = outcome.code;
+  exit.signal = outcome.signal;
+  exit.cause = outcome.cause;
+  exit.message = outcome.message;
+}
+
 void reap_until_childless() {
   int status = 0;
   while (::waitpid(-1, &status, 0) > 0 || errno == EINTR) {
@@ -174,11 +191,12 @@ void run_waiter(const RankLaunch& launch) {
   auto go = make_pipe();
   auto errors = make_pipe();
   if (!output || !go || !errors) ::_exit(kWaiterFailed);
+  const base::UniqueFd outcome(launch.container ? ::memfd_create("trainctl-outcome", MFD_CLOEXEC) : -1);
   const pid_t rank = ::fork();
   if (rank < 0) ::_exit(kWaiterFailed);
   if (rank == 0) {
     go->write.reset();
-    run_rank(launch, go->read.get(), errors->write.get(), output->rank_end());
+    run_rank(launch, go->read.get(), errors->write.get(), output->rank_end(), outcome.get());
   }
   go->read.reset();
   errors->write.reset();
@@ -191,6 +209,7 @@ void run_waiter(const RankLaunch& launch) {
   const auto problem = receive_error(errors->read.get());
   if (!problem) report(launch, WaiterStep::running);
   RankExit exit = output->pumps() ? output->pump_until_exit(rank) : await_rank(rank);
+  read_container_outcome(outcome.get(), exit);
   if (problem) exit = *problem;
   // A failing disk leaves no way to tell; the supervisor still reads the zombie's status through the tree.
   if (!append_exit(*writer, exit)) ::_exit(kWaiterFailed);

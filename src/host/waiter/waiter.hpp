@@ -6,8 +6,11 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "host/container/client.hpp"
 
 namespace trainctl::host {
 
@@ -19,13 +22,14 @@ struct RankLaunch {
   std::filesystem::path log;
   std::filesystem::path directory;  ///< where the rank starts
   std::vector<std::string> argv;
-  std::vector<std::string> environment;   ///< "K=V"
-  std::string search_path;                ///< for argv[0] without a slash
-  std::string via = "file";               ///< file | pipe | pty
-  mode_t mask = 022;                      ///< the user's umask: ours is 077
-  std::vector<std::string> cgroup_files;  ///< cgroup.procs files the rank joins before it starts
-  int report_fd = -1;                     ///< pipe to the supervisor: one letter per step, see WaiterStep
-  std::vector<int> kept_fds;              ///< admission slot, use of the environment: held until the tree is empty
+  std::vector<std::string> environment;      ///< "K=V"
+  std::string search_path;                   ///< for argv[0] without a slash
+  std::string via = "file";                  ///< file | pipe | pty
+  mode_t mask = 022;                         ///< the user's umask: ours is 077
+  std::vector<std::string> cgroup_files;     ///< cgroup.procs files the rank joins before it starts
+  std::optional<ContainerLaunch> container;  ///< the program is started in this container; argv is not used
+  int report_fd = -1;                        ///< pipe to the supervisor: one letter per step, see WaiterStep
+  std::vector<int> kept_fds;                 ///< admission slot, use of the environment: held until the tree is empty
 };
 
 /// What the letters on the report pipe mean. They only wake the supervisor: the rank file is the truth.

@@ -124,6 +124,8 @@ TEST_CASE("sizes are read") {
 
 TEST_CASE("durations are shown") {
   CHECK(format_duration(milliseconds(0)) == "0.0 s");
+  CHECK(format_duration(milliseconds(1)) == "1 ms");
+  CHECK(format_duration(milliseconds(99)) == "99 ms");
   CHECK(format_duration(milliseconds(400)) == "0.4 s");
   CHECK(format_duration(milliseconds(12'400)) == "12.4 s");
   CHECK(format_duration(milliseconds(59'940)) == "59.9 s");

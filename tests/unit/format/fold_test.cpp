@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/fold.hpp"
 
+#include <chrono>
 #include <string>
 
 #include "base/file.hpp"
@@ -52,6 +53,28 @@ TEST_CASE("earlier attempts say when it started, not how it is") {
   CHECK(view.attempt == 2);
   CHECK(view.started == "2026-11-23T02:28:01.000000Z");
   CHECK(fold("", 2, state("running")).state == State::retrying);
+}
+
+TEST_CASE("how long a run took is told by the monotonic clock of one boot") {
+  const auto line = [](const std::string& t, const std::string& clock, const std::string& rest) {
+    return R"({"t":"2026-11-23T)" + t + R"(Z",)" + clock + "," + rest + "}\n";
+  };
+  const std::string running = R"("type":"state","state":"running")";
+  const std::string ended = R"("type":"end","state":"succeeded","cause":"exit","exit_code":0)";
+  const auto took = [&](const std::string& begin, const std::string& end) { return fold(begin + end).took; };
+  using std::chrono::microseconds;
+  const std::string begin = line("10:00:00", R"("boot":"a","mono_ns":5000000000)", running);
+  CHECK(took(begin, line("12:00:00", R"("boot":"a","mono_ns":6500000000)", ended)) == microseconds(1'500'000));
+  CHECK(took(begin, line("09:00:00", R"("boot":"a","mono_ns":6500000000)", ended)) == microseconds(1'500'000));
+  // Another boot, or a clock that makes no sense: the wall clock is all there is.
+  CHECK(took(begin, line("10:00:02", R"("boot":"b","mono_ns":6500000000)", ended)) == microseconds(2'000'000));
+  CHECK(took(begin, line("10:00:02", R"("boot":"a","mono_ns":4000000000)", ended)) == microseconds(2'000'000));
+  CHECK(took(begin, line("10:00:02", R"("boot":"a","mono_ns":"x")", ended)) == microseconds(2'000'000));
+  CHECK(took(begin, line("09:00:00", R"("boot":"b","mono_ns":1)", ended)) == microseconds(0));
+  CHECK_FALSE(took("", line("10:00:00", R"("boot":"a","mono_ns":1)", ended)));
+  CHECK_FALSE(fold(begin).took);
+  // From the first attempt's start to the last one's end.
+  CHECK(fold(line("10:00:09", R"("boot":"a","mono_ns":9000000000)", ended), 2, begin).took == microseconds(4'000'000));
 }
 
 TEST_CASE("a request to cancel shows as stopping until it is acknowledged") {

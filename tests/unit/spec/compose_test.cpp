@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where values come from: aliases, extends, profiles, targets, project, flags, scripts without a file.
+#include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "spec/expand.hpp"
 #include "spec/load.hpp"
 #include "spec/overrides.hpp"
+#include "spec/trust.hpp"
 #include "support/catch.hpp"
 #include "unit/spec/files.hpp"
 
@@ -159,8 +161,21 @@ TEST_CASE("a project cannot run commands of its own", "[compose]") {
   CHECK(problems(refused, folder)
             .starts_with(
                 "secrets[0].command: a secret's command in trainctl.json needs your trust   --> trainctl.json:1:39"));
-  options.project_trusted = true;
+  options.trusted = folder / "config" / "trusted.json";
+  CHECK_FALSE(load_run(options));  // nobody has trusted it yet
+  const std::string settings = *base::read_file(folder / "trainctl.json");
+  TrustList list;
+  list.trust(folder / "trainctl.json", settings);
+  REQUIRE(list.save(*options.trusted));
   CHECK(load_run(options));
+  folder.write("trainctl.json", settings + "\n");  // what was trusted was another content
+  CHECK_FALSE(load_run(options));
+  folder.write("trainctl.json", settings);
+  REQUIRE(list.revoke(folder / "trainctl.json"));
+  REQUIRE(list.save(*options.trusted));
+  CHECK_FALSE(load_run(options));
+  folder.write("config/trusted.json", "{");
+  CHECK_FALSE(load_run(options));
   options = {.path = folder / "a.json", .use_project = false};
   CHECK(load_run(options));
 }

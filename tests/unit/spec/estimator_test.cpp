@@ -96,9 +96,9 @@ TEST_CASE("packages, files and images", "[estimator]") {
   const auto packages = [&](std::string_view text) {
     return texts(at(load_estimator(folder, text), "/environment/python/packages"));
   };
-  CHECK(packages(R"({"framework": "tensorflow", "script": "a.py"})") == Words{"tensorflow-cpu==2.21.0"});
+  CHECK(packages(R"({"framework": "tensorflow", "script": "a.py"})") == Words{"tensorboard", "tensorflow-cpu==2.21.0"});
   CHECK(packages(R"({"framework": "tensorflow", "script": "a.py", "use_gpu": true})") ==
-        Words{"tensorflow[and-cuda]==2.21.0"});
+        Words{"tensorboard", "tensorflow[and-cuda]==2.21.0"});
   CHECK(packages(R"({"framework": "pytorch", "script": "a.py", "pip_packages": ["numpy==1.26.4"]})") ==
         Words{"torch==2.12.0", "torchvision", "numpy==1.26.4"});
   CHECK(packages(R"({"framework": "pytorch", "script": "a.py", "pip_packages": ["torch==1.13.1"]})") ==

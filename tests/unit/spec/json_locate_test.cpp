@@ -123,3 +123,15 @@ TEST_CASE("all duplicate keys are reported", "[json_locate]") {
   CHECK(parsed.error()[0].hint == "it is already at 1:2");
   CHECK(parsed.error()[1].message == "duplicate key \"c\"");
 }
+
+TEST_CASE("a reader that goes on gets the document and all mistakes", "[json_locate]") {
+  Errors errors;
+  const auto kept = parse_located(R"({"a":{"x":1},"a":{"x":2},"n":1e999,"b":3})", "f", errors);
+  REQUIRE(kept);
+  CHECK(base::dump_json(kept->value) == R"({"a":{"x":1},"n":null,"b":3})");
+  REQUIRE(errors.size() == 2);  // what is below the second "a" is no duplicate of its own
+  CHECK(errors[0].message == "duplicate key \"a\"");
+  errors.clear();
+  CHECK_FALSE(parse_located(R"({"a":1,"a":2)", "f", errors));
+  CHECK(errors.size() == 2);
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/container/inside.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "base/fd.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "host/linux/process.hpp"
+#include "host/waiter/exec_rank.hpp"
+#include "host/waiter/output.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr int kStartFailed = 125;
+constexpr int kLeftoverPatienceMs = 100;
+constexpr int kLeftoverGraceMs = 5000;
+constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+void say(const Json& line) {
+  (void)base::write_all(STDOUT_FILENO, base::dump_json(line) + "\n");
+}
+
+int failed(int code, const std::string& message) {
+  say({{"failed", message}, {"code", code}});
+  return code;
+}
+
+std::string read_stdin() {
+  std::string text;
+  std::array<char, 65536> buffer;
+  for (;;) {
+    const ssize_t count = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+}
+
+std::string value_of(const std::vector<std::string>& environment, std::string_view name) {
+  for (const std::string& entry : environment) {
+    if (entry.starts_with(name) && entry.size() > name.size() && entry[name.size()] == '=')
+      return entry.substr(name.size() + 1);
+  }
+  return {};
+}
+
+/// Processes of this container that the kernel killed for memory: cgroup v2, then v1.
+std::uint64_t oom_kills() {
+  for (const char* file : {"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"}) {
+    const auto text = base::read_file_if_exists(file, 65536);
+    if (!text || !*text) continue;
+    for (const std::string& line : base::split(**text, '\n')) {
+      if (line.starts_with("oom_kill ")) return std::strtoull(line.c_str() + 9, nullptr, 10);
+    }
+  }
+  return 0;
+}
+
+[[noreturn]] void become_script(const InsideOrder& order, const std::vector<std::string>& environment, int output,
+                                int errors) {
+  ::setsid();
+  ::umask(order.mask);
+  attach_output(order.via, output);
+  ExecError problem{126, {}};
+  if (::chdir(order.directory.c_str()) != 0) {
+    problem.message = "cannot enter the working directory " + order.directory + ": " + std::strerror(errno);
+  } else {
+    reset_signals();
+    const std::string path = value_of(environment, "PATH");
+    problem = exec_program(order.argv, environment, path.empty() ? kDefaultPath : path);
+    problem.message += " (in the container)";
+  }
+  (void)base::write_all(errors, std::to_string(problem.code) + " " + problem.message);
+  ::_exit(problem.code);
+}
+
+RankExit await_script(pid_t script) {
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) != 0) {
+      if (errno == EINTR) continue;
+      return {.code = kStartFailed};
+    }
+    if (info.si_pid != script) {
+      ::waitpid(info.si_pid, nullptr, 0);
+      continue;
+    }
+    const bool killed = info.si_code != CLD_EXITED;
+    return {.code = killed ? 128 + info.si_status : info.si_status, .signal = killed ? info.si_status : 0};
+  }
+}
+
+/// The parent of the script: a process of its own, so that the first process of the container is free for signals.
+/// `told` gets the script's pid when it runs, and is closed when it has ended.
+[[noreturn]] void look_after(const InsideOrder& order, base::UniqueFd told) {
+  become_subreaper();
+  auto output = RankOutput::open(order.via, order.log);
+  if (!output) ::_exit(failed(kStartFailed, output.error().message));
+  std::vector<std::string> image;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) image.emplace_back(*entry);
+  const std::vector<std::string> environment = inside_environment(image, order.environment);
+  const std::uint64_t kills_before = oom_kills();
+  std::array<int, 2> errors{};
+  if (::pipe2(errors.data(), O_CLOEXEC) != 0) ::_exit(failed(kStartFailed, "cannot make a pipe"));
+  const pid_t script = ::fork();
+  if (script < 0) ::_exit(failed(kStartFailed, "cannot start a process: " + std::string(std::strerror(errno))));
+  if (script == 0) become_script(order, environment, output->rank_end(), errors[1]);
+  ::close(errors[1]);
+  output->close_rank_end();
+  std::array<char, 4096> problem{};
+  const ssize_t size = ::read(errors[0], problem.data(), problem.size() - 1);
+  if (size > 0) {
+    const std::string_view text(problem.data(), static_cast<std::size_t>(size));
+    ::_exit(failed(std::atoi(problem.data()), std::string(text.substr(text.find(' ') + 1))));
+  }
+  (void)!::write(told.get(), &script, sizeof script);
+  say({{"running", true}});
+  const RankExit exit = output->pumps() ? output->pump_until_exit(script) : await_script(script);
+  say({{"code", exit.code},
+       {"signal", exit.signal},
+       {"out_of_memory", exit.signal == SIGKILL && oom_kills() > kills_before}});
+  ::waitpid(script, nullptr, 0);
+  told.reset();
+  if (output->pumps()) output->pump_until_childless();
+  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+  }
+  ::_exit(exit.code);
+}
+
+/// What came since the last look goes to the script's group; 0: to nobody.
+void hand_on(int signals, pid_t script) {
+  signalfd_siginfo signal{};
+  while (::read(signals, &signal, sizeof signal) == sizeof signal) {
+    const int number = static_cast<int>(signal.ssi_signo);
+    if (number != SIGCHLD && script > 0) ::kill(-script, number);
+  }
+}
+
+/// The keeper's exit code, when it has ended.
+std::optional<int> reap(pid_t keeper) {
+  int status = 0;
+  pid_t pid = 0;
+  while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
+    if (pid == keeper) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  return std::nullopt;
+}
+
+/// The container's first process: hands signals on, reaps, and ends what the script leaves behind.
+int first_process(pid_t keeper, int told) {
+  sigset_t all;
+  sigfillset(&all);
+  const base::UniqueFd signals(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  pid_t script = 0;
+  bool over = false;
+  int stage = 0;
+  for (;;) {
+    std::array<pollfd, 2> sources = {pollfd{signals.get(), POLLIN, 0}, pollfd{over ? -1 : told, POLLIN, 0}};
+    const int timeout = !over ? -1 : stage == 0 ? kLeftoverPatienceMs : kLeftoverGraceMs;
+    const int ready = ::poll(sources.data(), sources.size(), timeout);
+    if (ready == 0 && stage++ == 0) ::kill(-1, SIGTERM);
+    if (ready == 0 && stage == 2) return 0;  // with us the kernel ends everything else; the exit has been told
+    if (sources[1].revents != 0 && ::read(told, &script, sizeof script) != sizeof script) over = true;
+    hand_on(signals.get(), over ? 0 : script);
+    if (const auto code = reap(keeper)) return *code;
+  }
+}
+
+}  // namespace
+
+Json to_json(const InsideOrder& order) {
+  return {{"argv", order.argv},
+          {"environment", order.environment},
+          {"directory", order.directory},
+          {"log", order.log},
+          {"via", order.via},
+          {"mask", order.mask}};
+}
+
+Result<InsideOrder> inside_order_from_json(const Json& json) {
+  try {
+    return InsideOrder{.argv = json.at("argv").get<std::vector<std::string>>(),
+                       .environment = json.at("environment").get<std::vector<std::string>>(),
+                       .directory = json.at("directory").get<std::string>(),
+                       .log = json.at("log").get<std::string>(),
+                       .via = json.at("via").get<std::string>(),
+                       .mask = json.at("mask").get<mode_t>()};
+  } catch (const std::exception& problem) {
+    return fail(Errc::internal, std::string("the order is damaged: ") + problem.what());
+  }
+}
+
+std::vector<std::string> inside_environment(const std::vector<std::string>& image,
+                                            const std::vector<std::string>& ours) {
+  std::vector<std::string> made;
+  for (const std::string& entry : image) {
+    const std::string name = entry.substr(0, entry.find('='));
+    const bool replaced =
+        std::any_of(ours.begin(), ours.end(), [&](const auto& own) { return own.starts_with(name + "="); });
+    if (!replaced) made.push_back(entry);
+  }
+  const std::string modules = value_of(image, "PYTHONPATH");
+  for (const std::string& entry : ours) {
+    made.push_back(entry.starts_with("PYTHONPATH=") && !modules.empty() ? entry + ":" + modules : entry);
+  }
+  return made;
+}
+
+int inside_main() {
+  block_all_signals();
+  const auto json = base::parse_json(read_stdin());
+  const auto order = json ? inside_order_from_json(*json) : Result<InsideOrder>(tl::make_unexpected(json.error()));
+  if (!order) return failed(kStartFailed, order.error().message);
+  if (const int null = ::open("/dev/null", O_RDONLY); null > 0) ::dup2(null, STDIN_FILENO);
+  std::array<int, 2> told{};
+  if (::pipe2(told.data(), O_CLOEXEC) != 0) return failed(kStartFailed, "cannot make a pipe");
+  const pid_t keeper = ::fork();
+  if (keeper < 0) return failed(kStartFailed, "cannot start a process: " + std::string(std::strerror(errno)));
+  if (keeper == 0) look_after(*order, base::UniqueFd(told[1]));
+  ::close(told[1]);
+  return first_process(keeper, told[0]);
+}
+
+}  // namespace trainctl::host
