@@ -85,7 +85,7 @@ Result<std::string> run_member(const Json& request) {
 }
 
 Json offered_operations(const StdioContext& context) {
-  Json operations = {"probe", "find", "watch", "request", "fetch", "missing"};
+  Json operations = {"ping", "probe", "find", "watch", "request", "fetch", "missing"};
   if (context.start) operations.push_back("launch");
   return operations;
 }

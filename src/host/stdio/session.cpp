@@ -2,13 +2,41 @@
 #include "host/stdio/session.hpp"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::host {
+namespace {
+
+struct Operation {
+  std::string_view name;
+  Result<Json> (*operate)(const StdioContext& context, const Json& request);
+};
+
+/// Those with one answer.
+constexpr std::array kOperations = {
+    Operation{"ping",
+              [](const StdioContext&, const Json&) -> Result<Json> { return Json{{"mono_ns", base::mono_ns()}}; }},
+    Operation{"probe", operate_probe},
+    Operation{"find", operate_find},
+    Operation{"request", operate_request},
+    Operation{"missing", operate_missing},
+    Operation{"launch", operate_launch},
+};
+
+Result<Json> operate(const StdioContext& context, std::string_view name, const Json& request) {
+  for (const Operation& operation : kOperations) {
+    if (operation.name == name) return operation.operate(context, request);
+  }
+  return fail(Errc::internal, "operation \"" + std::string(name) + "\" is offered and does not exist");
+}
+
+}  // namespace
 
 Session::Session(const StdioContext& context) : context_(context) {
   send(FrameType::hello, 0,
@@ -113,14 +141,7 @@ void Session::request(const Frame& frame) {
     streams_.emplace(frame.stream, Stream{CreditWindow(), std::move(*source)});
     return;
   }
-  const auto operate = [&]() -> Result<Json> {
-    if (*operation == "probe") return operate_probe(context_, *json);
-    if (*operation == "find") return operate_find(context_, *json);
-    if (*operation == "request") return operate_request(context_, *json);
-    if (*operation == "missing") return operate_missing(context_, *json);
-    return operate_launch(context_, *json);
-  };
-  const auto answer = operate();
+  const auto answer = operate(context_, *operation, *json);
   if (!answer) return send_error(frame.stream, answer.error());
   send(FrameType::reply, frame.stream, *answer);
 }

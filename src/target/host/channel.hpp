@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the runner of a host is reached: as a child of ours, or through ssh. A channel knows nothing of the protocol.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/child_process.hpp"
+#include "target/cancel.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+/// The program that carries the bytes, and what of them was read already behind its greeting: the runner's first.
+struct Connection {
+  base::ChildProcess process;
+  std::string early = {};
+};
+
+class Channel {
+ public:
+  Channel() = default;
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  virtual ~Channel() = default;
+
+  /// Starts a runner that serves the host's store: what comes next from it is its hello. With a deadline of its own.
+  /// Errc::unavailable, retryable, when the host cannot be reached now; denied, invalid or cannot_start when trying
+  /// again cannot help; canceled.
+  virtual Result<Connection> connect(const Cancel& cancel) = 0;
+
+  /// Why a connection ended that was not closed by us. `exit_code` is unset while the carrying program still runs,
+  /// `errors` what it wrote to stderr.
+  [[nodiscard]] virtual Error explain(std::optional<int> exit_code, const std::string& errors) const = 0;
+
+  /// The host as a person calls it.
+  [[nodiscard]] virtual std::string host() const = 0;
+};
+
+}  // namespace trainctl::target

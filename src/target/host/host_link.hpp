@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one connection of this process to a host, made when it is needed and again when it broke.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
+#include "target/host/runner_client.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+class HostLink {
+ public:
+  explicit HostLink(std::shared_ptr<Channel> channel, const ClientTiming& timing = {})
+      : channel_(std::move(channel)), timing_(timing) {}
+
+  /// The link that everybody in this process with the same `key` shares: a host may allow one session only
+  /// (MaxSessions 1), and a handshake costs more than everything else. Lives as long as the process.
+  static std::shared_ptr<HostLink> shared(const std::string& key,
+                                          const std::function<std::shared_ptr<Channel>()>& make_channel);
+
+  /// The connection, or a new one; errors as Channel::connect.
+  Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
+  [[nodiscard]] std::string host() const { return channel_->host(); }
+
+ private:
+  std::shared_ptr<Channel> channel_;
+  ClientTiming timing_;
+  std::mutex mutex_;  ///< held while connecting: the others want the same connection
+  std::shared_ptr<RunnerClient> client_;
+};
+
+}  // namespace trainctl::target

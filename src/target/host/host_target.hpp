@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// A host that is not this machine's store: the runner protocol over a channel. What differs between hosts is the
+// channel only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "target/host/host_link.hpp"
+#include "target/target.hpp"
+
+namespace trainctl::target {
+
+class HostTarget final : public Target {
+ public:
+  HostTarget(std::string name, std::shared_ptr<HostLink> link) : name_(std::move(name)), link_(std::move(link)) {}
+
+  [[nodiscard]] Capabilities capabilities() const override;
+  Result<Json> probe(const Cancel& cancel) override;
+  /// Sends what the host lacks of the run's source, then the plan and the run's secrets; the local copy of the secrets
+  /// goes once the host has them.
+  Result<Handle> launch(const RunRef& ref, const Cancel& cancel) override;
+  Result<> adopt(const RunRef& ref, const Cancel& cancel) override;
+  Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
+  Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) override;
+  Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
+  Result<> collect(const RunRef& ref, const Cancel& cancel) override;
+  Result<> remove(const RunRef& ref, const Cancel& cancel) override;
+
+ private:
+  [[nodiscard]] Handle handle() const;
+
+  std::string name_;
+  std::shared_ptr<HostLink> link_;
+};
+
+}  // namespace trainctl::target

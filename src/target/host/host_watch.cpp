@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/host/host_watch.hpp"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "base/hash.hpp"
+
+namespace trainctl::target {
+namespace {
+
+using host::Frame;
+using host::FrameType;
+using Cursors = std::map<std::string, Cursor>;
+
+/// Hash of a range of the source's file: computed there where the runner can, else over what is fetched.
+Result<std::string> source_hash(RunnerClient& client, const std::string& run, const std::string& file,
+                                std::uint64_t offset, std::uint64_t count, const Cancel& cancel) {
+  TRY_ASSIGN(auto stream,
+             client.open({{"op", "fetch"}, {"run", run}, {"file", file}, {"offset", offset}, {"count", count}}));
+  base::Sha256 hash;
+  for (;;) {
+    TRY_ASSIGN(const Frame frame, stream.next(cancel));
+    if (frame.type == FrameType::end) return hash.finish_hex();
+    if (frame.type != FrameType::data) continue;
+    hash.update(frame.payload);
+    stream.consumed(frame.payload.size());
+  }
+}
+
+class Watching {
+ public:
+  Watching(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel)
+      : client_(client), sink_(sink), cancel_(cancel) {
+    for (const Watched& one : runs) runs_[one.ref.run] = one.cursors;
+  }
+
+  Result<> watch() {
+    while (!runs_.empty()) {
+      TRY_ASSIGN(auto stream, client_.open(request()));
+      TRY_ASSIGN(const bool over, follow(stream));
+      if (over) break;
+    }
+    if (missing_.empty()) return {};
+    return fail(Errc::not_found, "no run " + *missing_.begin() + " on this host");
+  }
+
+ private:
+  [[nodiscard]] Json request() const {
+    Json runs = Json::array();
+    for (const auto& [run, cursors] : runs_) {
+      Json wanted = Json::object();
+      for (const auto& [file, cursor] : cursors) {
+        wanted[file] = {{"have", cursor.have}};
+        if (!cursor.tail.empty()) wanted[file]["tail"] = cursor.tail;
+      }
+      runs.push_back({{"run", run}, {"cursors", std::move(wanted)}});
+    }
+    return {{"op", "watch"}, {"runs", std::move(runs)}};
+  }
+
+  /// Takes frames until the stream has ended (true) or has to be opened anew.
+  Result<bool> follow(RunnerStream& stream) {
+    for (;;) {
+      TRY_ASSIGN(const Frame frame, stream.next(cancel_));
+      if (frame.type == FrameType::end) return true;
+      if (frame.type == FrameType::data) {
+        TRY(append(frame.payload));
+        stream.consumed(frame.payload.size());
+        continue;
+      }
+      TRY_ASSIGN(const Json note, base::parse_json(frame.payload));
+      TRY_ASSIGN(const bool goes_on, take_note(note));
+      if (!goes_on) return false;
+    }
+  }
+
+  Result<> append(const std::string& bytes) {
+    TRY(sink_.append({.run = run_, .file = file_, .offset = offset_, .bytes = bytes}));
+    offset_ += bytes.size();
+    runs_[run_][file_] = {.have = offset_};
+    return {};
+  }
+
+  Result<bool> take_note(const Json& note) {
+    const std::string run = note.value("run", "");
+    if (!runs_.contains(run)) return fail(Errc::invalid, "the runner tells of a run that nobody asked for");
+    if (note.contains("ended") || note.contains("missing")) {
+      if (note.contains("missing")) missing_.insert(run);
+      runs_.erase(run);
+      if (note.contains("ended")) TRY(sink_.ended(run));
+      return true;
+    }
+    const std::string file = note.value("file", "");
+    if (!note.contains("mismatch")) {
+      run_ = run;
+      file_ = file;
+      offset_ = note.value("offset", std::uint64_t{0});
+      return true;
+    }
+    const SourceHash hash = [&](std::uint64_t offset, std::uint64_t count) {
+      return source_hash(client_, run, file, offset, count, cancel_);
+    };
+    TRY_ASSIGN(runs_[run][file], sink_.mismatch(run, file, note.value("size", std::uint64_t{0}), hash));
+    return false;
+  }
+
+  RunnerClient& client_;
+  EventSink& sink_;
+  const Cancel& cancel_;
+  std::map<std::string, Cursors> runs_;  ///< those that have not ended, and how far their copies are
+  std::set<std::string> missing_;
+  std::string run_, file_;
+  std::uint64_t offset_ = 0;
+};
+
+}  // namespace
+
+Result<> watch_host(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
+  auto watched = Watching(client, runs, sink, cancel).watch();
+  if (!watched && watched.error().code == Errc::canceled && cancel.requested()) return {};
+  return watched;
+}
+
+}  // namespace trainctl::target

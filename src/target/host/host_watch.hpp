@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "target/host/runner_client.hpp"
+#include "target/target.hpp"
+
+namespace trainctl::target {
+
+/// Target::watch over a connection: hands what grows to the sink until all runs have ended. A file whose copy does not
+/// fit is reconciled and the stream opened again from where the copies stand then.
+Result<> watch_host(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel);
+
+}  // namespace trainctl::target

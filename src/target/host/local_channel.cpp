@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/host/local_channel.hpp"
+
+#include <string_view>
+#include <utility>
+
+#include "base/text.hpp"
+#include "host/container/engine.hpp"
+
+namespace trainctl::target {
+
+Result<Connection> LocalChannel::connect(const Cancel&) {
+  TRY_ASSIGN(const auto runner, host::runner_program());
+  TRY_ASSIGN(auto process,
+             base::ChildProcess::start({.argv = {runner.string(), "stdio", (directory_ / "store").string()}}));
+  return Connection{.process = std::move(process)};
+}
+
+Error LocalChannel::explain(std::optional<int> exit_code, const std::string& errors) const {
+  Error error{.code = Errc::unavailable, .message = "the runner on this machine ended"};
+  if (exit_code) error.message += " with exit code " + std::to_string(*exit_code);
+  if (const std::string_view said = base::trim(errors); !said.empty()) error.message += ": " + std::string(said);
+  error.retryable = true;
+  return error;
+}
+
+}  // namespace trainctl::target

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// A runner that is our child: a host target without a network (tests, Slurm on this machine).
+#pragma once
+
+#include <filesystem>
+
+#include "target/host/channel.hpp"
+
+namespace trainctl::target {
+
+class LocalChannel final : public Channel {
+ public:
+  /// The store is `directory`/store.
+  explicit LocalChannel(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+  Result<Connection> connect(const Cancel& cancel) override;
+  [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
+  [[nodiscard]] std::string host() const override { return "this machine"; }
+
+ private:
+  std::filesystem::path directory_;
+};
+
+}  // namespace trainctl::target

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client of the runner protocol: against the real runner, and against programs that misbehave.
+#include "target/host/runner_client.hpp"
+
+#include <stdlib.h>
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/ulid.hpp"
+#include "support/catch.hpp"
+#include "target/host/host_link.hpp"
+#include "target/host/local_channel.hpp"
+
+namespace trainctl::target {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A program in the runner's place.
+class ShellChannel final : public Channel {
+ public:
+  explicit ShellChannel(std::string script) : script_(std::move(script)) {}
+  Result<Connection> connect(const Cancel&) override {
+    TRY_ASSIGN(auto process, base::ChildProcess::start({.argv = {"/bin/sh", "-c", script_}}));
+    return Connection{.process = std::move(process)};
+  }
+  [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override {
+    return {.code = Errc::denied, .message = std::to_string(exit_code.value_or(-1)) + " " + errors};
+  }
+  [[nodiscard]] std::string host() const override { return "a shell"; }
+
+ private:
+  std::string script_;
+};
+
+Cancel new_cancel() {
+  auto made = Cancel::create();
+  REQUIRE(made);
+  return *made;
+}
+
+/// printf(1) words of a hello frame.
+std::string say_hello(const std::string& json) {
+  std::string frame;
+  REQUIRE(host::append_frame(frame, host::FrameType::hello, 0, json));
+  std::string words = "printf '";
+  for (const char c : frame) {
+    const auto byte = static_cast<unsigned char>(c);
+    words += std::string("\\") + static_cast<char>('0' + (byte >> 6U)) + static_cast<char>('0' + ((byte >> 3U) & 7U)) +
+             static_cast<char>('0' + (byte & 7U));
+  }
+  return words + "'; ";
+}
+
+Result<std::shared_ptr<RunnerClient>> greet(const std::string& script, const ClientTiming& timing = {}) {
+  const auto channel = std::make_shared<ShellChannel>(script);
+  const Cancel cancel = new_cancel();
+  TRY_ASSIGN(auto connection, channel->connect(cancel));
+  return RunnerClient::greet(channel, std::move(connection), cancel, timing);
+}
+
+class Store {
+ public:
+  Store() {
+    std::string name = (fs::temp_directory_path() / "trainctl-client-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+  ~Store() { (void)base::remove_tree(path_); }
+  [[nodiscard]] const fs::path& path() const { return path_; }
+  /// A run folder with a log of that content; returns the run.
+  [[nodiscard]] std::string add_log(const std::string& content) const {
+    const std::string run = base::new_ulid();
+    const fs::path logs = path_ / "store" / "runs" / run / "attempts" / "1" / "logs";
+    REQUIRE(base::make_directories(logs));
+    REQUIRE(base::write_file_atomic(logs / "std.log", content));
+    return run;
+  }
+
+ private:
+  fs::path path_;
+};
+
+Result<std::string> fetch(RunnerClient& client, const std::string& run, const Cancel& cancel) {
+  TRY_ASSIGN(auto stream, client.open({{"op", "fetch"}, {"run", run}, {"file", "attempts/1/logs/std.log"}}));
+  std::string bytes;
+  for (;;) {
+    TRY_ASSIGN(const auto frame, stream.next(cancel));
+    if (frame.type == host::FrameType::end) return bytes;
+    if (frame.type != host::FrameType::data) continue;
+    bytes += frame.payload;
+    stream.consumed(frame.payload.size());
+  }
+}
+
+}  // namespace
+
+TEST_CASE("many threads ask and fetch at once on one connection") {
+  const Store store;
+  HostLink link(std::make_shared<LocalChannel>(store.path()));
+  const Cancel cancel = new_cancel();
+  const auto client = link.client(cancel);
+  REQUIRE(client);
+  CHECK((*client)->offers("watch"));
+  CHECK_FALSE((*client)->offers("teleport"));
+  std::vector<std::string> contents;
+  std::vector<std::string> runs;
+  for (const char letter : {'a', 'b', 'c', 'd'}) {
+    contents.emplace_back(5'000'000, letter);  // more than a window
+    runs.push_back(store.add_log(contents.back()));
+  }
+  std::atomic<int> good = 0;
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    threads.emplace_back([&, i] { good += fetch(**client, runs[i], cancel).value_or("") == contents[i] ? 1 : 0; });
+    threads.emplace_back([&] {
+      for (int n = 0; n < 100; ++n) {
+        const auto found = (*client)->request({{"op", "find"}, {"run", base::new_ulid()}}, cancel);
+        good += found && !found->value("found", true) ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(good == 404);
+  CHECK_FALSE((*client)->broken());
+}
+
+TEST_CASE("a stream that is given up does not disturb the connection") {
+  const Store store;
+  HostLink link(std::make_shared<LocalChannel>(store.path()));
+  const Cancel cancel = new_cancel();
+  const auto client = link.client(cancel);
+  REQUIRE(client);
+  const std::string run = store.add_log(std::string(20'000'000, 'x'));
+  for (int i = 0; i < 20; ++i) {
+    auto stream = (*client)->open({{"op", "fetch"}, {"run", run}, {"file", "attempts/1/logs/std.log"}});
+    REQUIRE(stream);
+    REQUIRE(stream->next(cancel));
+  }
+  CHECK(fetch(**client, run, cancel).value_or("").size() == 20'000'000);
+}
+
+TEST_CASE("the runner's errors come as they are, and other requests go on") {
+  const Store store;
+  HostLink link(std::make_shared<LocalChannel>(store.path()));
+  const Cancel cancel = new_cancel();
+  const auto client = link.client(cancel);
+  REQUIRE(client);
+  const auto refused = (*client)->request({{"op", "find"}, {"run", "../x"}}, cancel);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == Errc::invalid);
+  CHECK(refused.error().message == "\"run\" is not the ULID of a run");
+  CHECK((*client)->request({{"op", "ping"}}, cancel));
+}
+
+TEST_CASE("a wait is given up when it is canceled") {
+  const auto client = greet(say_hello(R"({"protocol":[1,1],"operations":[]})") + "exec sleep 60");
+  REQUIRE(client);
+  const Cancel cancel = new_cancel();
+  std::thread later([&cancel] { cancel.request(); });
+  const auto answer = (*client)->request({{"op", "probe"}}, cancel);
+  later.join();
+  REQUIRE_FALSE(answer);
+  CHECK(answer.error().code == Errc::canceled);
+  CHECK_FALSE((*client)->broken());
+}
+
+TEST_CASE("a runner of another version is refused with both versions named") {
+  const auto newer = greet(say_hello(R"({"protocol":[2,3],"build":"9.0","operations":[]})") + "exec sleep 60");
+  REQUIRE_FALSE(newer);
+  CHECK(newer.error().code == Errc::cannot_start);
+  CHECK(newer.error().message == "the runner on a shell (9.0) speaks protocol 2 to 3, this program 1 to 1");
+  CHECK(newer.error().hint == "upgrade trainctl here");
+  const auto silent = greet(say_hello("{}") + "exec sleep 60");
+  REQUIRE_FALSE(silent);
+  CHECK(silent.error().code == Errc::cannot_start);
+}
+
+TEST_CASE("whoever writes something else is not taken for a runner") {
+  const auto client = greet("echo 'Welcome to this host, today is a fine day'; exec sleep 60");
+  REQUIRE_FALSE(client);
+  CHECK(client.error().code == Errc::invalid);
+  CHECK(client.error().message.starts_with("not a frame of the runner protocol"));
+}
+
+TEST_CASE("the end of a connection is explained by its channel") {
+  const auto client = greet("echo no such luck >&2; exit 7");
+  REQUIRE_FALSE(client);
+  CHECK(client.error().code == Errc::denied);
+  CHECK(client.error().message == "7 no such luck\n");
+}
+
+TEST_CASE("silence breaks a connection, a word keeps it") {
+  using std::chrono::milliseconds;
+  const ClientTiming quick{.hello = milliseconds(5000),
+                           .request = milliseconds(400),
+                           .heartbeat = milliseconds(50),
+                           .silence = milliseconds(150)};
+  const std::string hello = say_hello(R"({"protocol":[1,1],"operations":["ping"]})");
+  const Cancel cancel = new_cancel();
+  const auto silent = greet(hello + "exec sleep 60", quick);
+  REQUIRE(silent);
+  auto stream = (*silent)->open({{"op", "watch"}});
+  REQUIRE(stream);
+  const auto nothing = stream->next(cancel);
+  REQUIRE_FALSE(nothing);
+  CHECK(nothing.error().code == Errc::unavailable);
+  CHECK(nothing.error().retryable);
+  CHECK((*silent)->broken());
+
+  // Busy with a request: it may be silent for as long as that has.
+  const auto busy = greet(hello + "exec sleep 60", quick);
+  REQUIRE(busy);
+  const std::uint64_t begin = base::mono_ns();
+  const auto answer = (*busy)->request({{"op", "launch"}}, cancel);
+  REQUIRE_FALSE(answer);
+  CHECK(answer.error().code == Errc::unavailable);
+  CHECK(base::mono_ns() - begin >= 400'000'000);
+  CHECK((*busy)->broken());
+}
+
+TEST_CASE("a broken connection is made anew by the next request") {
+  const Store store;
+  const fs::path count = store.path() / "count";
+  const auto channel = std::make_shared<ShellChannel>("echo x >>" + count.string() + "; " +
+                                                      say_hello(R"({"protocol":[1,1],"operations":[]})"));
+  HostLink link(channel);
+  const Cancel cancel = new_cancel();
+  for (int i = 0; i < 2; ++i) {
+    const auto client = link.client(cancel);
+    REQUIRE(client);
+    const auto answer = (*client)->request({{"op", "probe"}}, cancel);
+    REQUIRE_FALSE(answer);
+    CHECK(answer.error().message.starts_with("0 "));
+  }
+  const std::string starts = base::read_file(count).value_or("");
+  CHECK(starts == "x\nx\n");
+}
+
+}  // namespace trainctl::target
