@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 from harness import BIN_DIR, Project, Trainctl  # noqa: E402
 from runner import Run  # noqa: E402
 
