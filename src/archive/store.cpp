@@ -18,6 +18,7 @@
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
+#include "format/removal.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::archive {
@@ -25,7 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kRemoved = ".removed";
 constexpr std::size_t kLongestName = 63;
 constexpr const char* kOtherHome = "set TRAINCTL_HOME to a writable directory";
 
@@ -176,25 +176,12 @@ Result<std::vector<std::string>> Store::run_ids() const {
 }
 
 Result<> Store::remove_run(const std::string& id) const {
-  const fs::path run = paths_.run(id).root;
-  // Out of everyone's sight at once: who reads half a run takes it for one that nobody supervises.
-  const fs::path hidden = paths_.runs() / ("." + id + std::string(kRemoved));
-  std::error_code problem;
-  fs::rename(run, hidden, problem);
-  if (problem && problem != std::errc::no_such_file_or_directory)
-    return fail_errno("remove " + run.string(), problem.value());
-  return base::remove_tree(hidden);
+  TRY(format::remove_run(paths_, id));
+  return {};
 }
 
 Result<std::size_t> Store::sweep_removed() const {
-  TRY_ASSIGN(const auto names, base::list_directory(paths_.runs()));
-  std::size_t swept = 0;
-  for (const std::string& name : names) {
-    if (!name.starts_with('.') || !name.ends_with(kRemoved)) continue;
-    TRY(base::remove_tree(paths_.runs() / name));
-    ++swept;
-  }
-  return swept;
+  return format::sweep_removed(paths_);
 }
 
 bool is_valid_name(std::string_view text) {

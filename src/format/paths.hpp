@@ -71,6 +71,8 @@ struct StorePaths {
   /// names/<name>/<n> holds the ULID of <name>-<n>; claimed with O_EXCL, never reused.
   [[nodiscard]] fs::path names() const { return root / "names"; }
   [[nodiscard]] fs::path snapshots() const { return root / "snapshots"; }
+  /// inputs/<digest>/<name>: what was sent here for runs to read, by the digest of its manifest in the snapshot store.
+  [[nodiscard]] fs::path inputs() const { return root / "inputs"; }
   [[nodiscard]] fs::path environments() const { return root / "environments"; }
   /// Secret values of a run, 0600, outside every run folder, gone before `end` is written.
   [[nodiscard]] fs::path secrets(std::string_view id) const { return root / "secrets" / id; }

@@ -274,6 +274,25 @@ Result<Plan> plan_from_json(const Json& json) {
   }
 }
 
+std::set<std::string> needed_digests(const Plan& plan) {
+  std::set<std::string> digests;
+  const auto note = [&digests](std::string_view path) {
+    const std::string sent = std::string(kStoreMark) + "/inputs/";
+    if (!path.starts_with(sent)) return;
+    path.remove_prefix(sent.size());
+    digests.emplace(path.substr(0, path.find('/')));
+  };
+  if (const std::string digest = plan.source.value("digest", ""); !digest.empty()) digests.insert(digest);
+  for (const PlanInput& input : plan.inputs) note(input.path);
+  if (plan.resume_from) note(plan.resume_from->path);
+  if (plan.container) {
+    note(plan.container->context);
+    note(plan.container->dockerfile);
+    for (const std::string& volume : plan.container->volumes) note(volume);
+  }
+  return digests;
+}
+
 Result<Plan> read_plan(const std::filesystem::path& path) {
   TRY_ASSIGN(const std::string text, base::read_file(path, base::kMaxJsonBytes));
   TRY_ASSIGN(const Json json, base::parse_json(text));

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,6 +25,10 @@ inline constexpr int kPlanFormat = 1;
 inline constexpr std::string_view kOutputsMark = "\x01outputs\x01";
 /// The same for the folder with the attempt's copies of inputs.
 inline constexpr std::string_view kInputsMark = "\x01inputs\x01";
+
+/// Stands for the root of the store of the host that the run lies on, wherever a path may: arguments, variables,
+/// inputs, what to resume from, a container's folders.
+inline constexpr std::string_view kStoreMark = "\x01store\x01";
 
 /// Stands for the folder to resume from: the earlier run's, or after a retry with `resume` the attempt's own outputs.
 inline constexpr std::string_view kResumeMark = "\x01resume\x01";
@@ -158,6 +163,9 @@ struct Plan {
 
   [[nodiscard]] bool in_place() const { return source.value("kind", "") == "in_place"; }
 };
+
+/// Digests in the snapshot store that the run needs: its source's, and those of inputs that were sent to its host.
+std::set<std::string> needed_digests(const Plan& plan);
 
 Json to_json(const Plan& plan);
 /// Errc::store for a damaged plan or one of a newer format ("upgrade").

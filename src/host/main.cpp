@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "host/adoption.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
 #include "host/linux/process.hpp"
@@ -60,6 +61,9 @@ int stdio(const std::vector<std::string>& arguments) {
   context.start = [](const std::filesystem::path& run) -> trainctl::Result<> {
     TRY(trainctl::host::spawn_supervisor(run));
     return {};
+  };
+  context.adopt = [](const trainctl::format::RunPaths& run) {
+    return trainctl::host::ensure_supervised(run, trainctl::host::Start::adopt_only);
   };
   return trainctl::host::stdio_main(0, 1, context);
 }

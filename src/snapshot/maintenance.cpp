@@ -159,6 +159,19 @@ Result<HashSet> sweep_manifests(const Store& store, const std::set<std::string>&
   return live;
 }
 
+/// Beginnings of blobs whose rest did not come within `grace`.
+Result<> sweep_partial(const Store& store, std::chrono::seconds grace, GarbageReport& report) {
+  TRY_ASSIGN(const auto names, base::list_directory(store.root() / "partial"));
+  const std::int64_t now = std::time(nullptr);
+  for (const std::string& name : names) {
+    const fs::path path = store.root() / "partial" / name;
+    struct stat info{};
+    if (::lstat(path.c_str(), &info) != 0 || info.st_mtim.tv_sec + grace.count() > now) continue;
+    if (::unlink(path.c_str()) == 0) report.bytes += static_cast<std::uint64_t>(info.st_size);
+  }
+  return {};
+}
+
 /// Moves the needed blobs of mostly unneeded packs behind the last pack, then drops those packs.
 class Repacking {
  public:
@@ -299,6 +312,7 @@ Result<GarbageReport> collect_garbage(const Store& store, const std::set<std::st
   }
   TRY_ASSIGN(const auto leftovers, base::list_directory(store.root() / "tmp"));  // nobody is at work: we hold gc.lock
   for (const std::string& name : leftovers) ::unlink((store.root() / "tmp" / name).c_str());
+  TRY(sweep_partial(store, grace, report));
   TRY(Repacking(store, live, report).run());
   return report;
 }

@@ -48,7 +48,8 @@ class Copying {
 
  private:
   Result<> make_file(int folder, const std::string& name, const ManifestEntry& entry);
-  Result<> copy_loose(int to, const ManifestEntry& entry);
+  Result<bool> share_loose(int to, const ManifestEntry& entry, base::UniqueFd& from);
+  Result<> link_loose(int folder, const std::string& name, const ManifestEntry& entry, int from);
   Result<> copy_bytes(int to, int from, const ManifestEntry& entry);
   Result<> copy_by_hand(int to, int from, std::uint64_t left, const ManifestEntry& entry);
   Result<> verify_loose(int from, const ManifestEntry& entry);
@@ -107,38 +108,56 @@ Result<> Copying::copy_by_hand(int to, int from, std::uint64_t left, const Manif
   return {};
 }
 
-Result<> Copying::copy_loose(int to, const ManifestEntry& entry) {
-  auto from = base::open_file(store_.loose(entry.hash), O_RDONLY | O_NOFOLLOW);
-  if (!from && from.error().code == Errc::not_found) return damaged(entry, "is missing from the store");
-  if (!from) return fail(std::move(from).error());
+/// Opens the blob in `from` and lets `to` share its bytes; false where the file system cannot.
+Result<bool> Copying::share_loose(int to, const ManifestEntry& entry, base::UniqueFd& from) {
+  auto opened = base::open_file(store_.loose(entry.hash), O_RDONLY | O_NOFOLLOW);
+  if (!opened && opened.error().code == Errc::not_found) return damaged(entry, "is missing from the store");
+  if (!opened) return fail(std::move(opened).error());
+  from = std::move(*opened);
   struct stat info{};
-  if (::fstat(from->get(), &info) != 0) return fail_errno("read " + store_.loose(entry.hash).string(), errno);
+  if (::fstat(from.get(), &info) != 0) return fail_errno("read " + store_.loose(entry.hash).string(), errno);
   if (static_cast<std::uint64_t>(info.st_size) != entry.size) return damaged(entry, "has another length than recorded");
-  if (options_.verify) TRY(verify_loose(from->get(), entry));
-  if (clone_file(to, from->get())) {
-    ++done_.cloned;
-    return {};
+  if (options_.verify) TRY(verify_loose(from.get(), entry));
+  if (!clone_file(to, from.get())) return false;
+  ++done_.cloned;
+  return true;
+}
+
+/// Puts a link to the blob in the file's place.
+Result<> Copying::link_loose(int folder, const std::string& name, const ManifestEntry& entry, int from) {
+  std::string target;
+  for (const char c : entry.path) target += c == '/' ? "../" : "";
+  const std::filesystem::path blob = store_.loose(entry.hash);
+  target += *options_.objects + "/" + blob.parent_path().filename().string() + "/" + blob.filename().string();
+  // Whoever writes through the link would change the blob.
+  if (::fchmod(from, 0400) != 0 || ::unlinkat(folder, name.c_str(), 0) != 0 ||
+      ::symlinkat(target.c_str(), folder, name.c_str()) != 0) {
+    return fail_errno("make the link " + base::to_utf8(entry.path), errno);
   }
-  return copy_bytes(to, from->get(), entry);
+  return {};
 }
 
 Result<> Copying::make_file(int folder, const std::string& name, const ManifestEntry& entry) {
   const base::UniqueFd file(
       ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(0600)));
   if (!file) return fail_errno("write " + base::to_utf8(entry.path), errno);
+  ++done_.files;
+  done_.bytes += entry.size;
   const auto place = places_.find(entry.hash);
   if (place == places_.end()) {
-    TRY(copy_loose(file.get(), entry));
+    base::UniqueFd from;
+    TRY_ASSIGN(const bool shared, share_loose(file.get(), entry, from));
+    const bool executable = (entry.mode & 0111U) != 0;  // a blob is not
+    if (!shared && options_.objects && !executable) return link_loose(folder, name, entry, from.get());
+    if (!shared) TRY(copy_bytes(file.get(), from.get(), entry));
   } else if (place->second.size != entry.size) {
     return damaged(entry, "has another length than recorded");
   } else {
     TRY_ASSIGN(const std::string data, packs_.read(place->second, options_.verify));
     TRY(base::write_all(file.get(), data));
   }
-  if (::fchmod(file.get(), entry.mode & 0777U) != 0)
+  if (::fchmod(file.get(), entry.mode & (options_.objects ? 0555U : 0777U)) != 0)
     return fail_errno("set the mode of " + base::to_utf8(entry.path), errno);
-  ++done_.files;
-  done_.bytes += entry.size;
   return {};
 }
 
@@ -170,7 +189,7 @@ Result<Materialised> materialise(const Store& store, std::string_view digest, co
   TRY_ASSIGN(const std::vector<ManifestEntry> entries, store.manifest(digest));
   HashSet wanted;
   for (const ManifestEntry& entry : entries) {
-    if (entry.path == "outputs" || entry.path.starts_with("outputs/")) {
+    if (options.make_outputs && (entry.path == "outputs" || entry.path.starts_with("outputs/"))) {
       return fail(Errc::store, "the manifest names outputs/, which no snapshot has");
     }
     if (entry.type == EntryType::file && entry.size <= kLooseAbove) wanted.insert(entry.hash);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "snapshot/store.hpp"
@@ -14,6 +16,9 @@ namespace trainctl::snapshot {
 struct MaterialiseOptions {
   bool verify = false;       ///< check each blob's hash too (its length always is)
   bool make_outputs = true;  ///< an empty outputs/ at the top
+  /// Set for a tree that is only read: files lose their write bits, and a large one that cannot share its bytes with
+  /// the store becomes a symbolic link to them. The store's objects/ as seen from the destination.
+  std::optional<std::string> objects = {};
 };
 
 struct Materialised {
@@ -23,8 +28,9 @@ struct Materialised {
 };
 
 /// `destination` must not exist or be an empty directory; its parent must exist. Files get the mode they had, never a
-/// hard link: writing into the copy cannot harm the store. Nothing is written outside `destination`, whatever the
-/// manifest says. Not fsynced. After an error the destination holds a part; the caller removes it.
+/// hard link: writing into the copy cannot harm the store (`objects`: its blobs are made read-only first). Nothing is
+/// written outside `destination`, whatever the manifest says. Not fsynced. After an error the destination holds a part;
+/// the caller removes it.
 Result<Materialised> materialise(const Store& store, std::string_view digest, const std::filesystem::path& destination,
                                  const MaterialiseOptions& options = {});
 

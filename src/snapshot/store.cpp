@@ -55,6 +55,10 @@ fs::path Store::loose(const Hash& hash) const {
   return root_ / "objects" / hex.substr(0, 2) / hex.substr(2);
 }
 
+fs::path Store::partial(const Hash& hash) const {
+  return root_ / "partial" / to_hex(hash);
+}
+
 fs::path Store::cache_path(const fs::path& source) const {
   return root_ / "cache" / base::sha256_hex(source.string()).substr(0, 32);
 }

@@ -6,6 +6,7 @@
 //   manifests/<digest>         the text of manifest.hpp
 //   cache/<key>                stat caches, disposable
 //   tmp/                       half-written files of processes that may have died
+//   partial/<64 hex>           the beginning of a large blob that is being sent here; the rest may come later
 //   lock                       flock'ed by whoever appends; gc.lock: shared by users, exclusive by gc
 // Order of writing: data, fdatasync, index record, fdatasync, manifest (durable). So a manifest that exists is whole.
 #pragma once
@@ -53,6 +54,7 @@ class Store {
   [[nodiscard]] std::filesystem::path index() const { return root_ / "index"; }
   [[nodiscard]] std::filesystem::path packs() const { return root_ / "packs"; }
   [[nodiscard]] std::filesystem::path loose(const Hash& hash) const;
+  [[nodiscard]] std::filesystem::path partial(const Hash& hash) const;
   [[nodiscard]] std::filesystem::path manifest_path(std::string_view digest) const;
   [[nodiscard]] std::filesystem::path cache_path(const std::filesystem::path& source) const;
 

@@ -56,21 +56,27 @@ std::vector<std::string> mirrored_files(const format::RunPaths& run) {
   return files;
 }
 
-Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, std::vector<WatchedRun> runs) {
+Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, std::vector<WatchedRun> runs,
+                                          GrowthOptions options) {
   GrowthWatcher watcher;
+  watcher.options_ = options;
   watcher.network_ = base::is_network_file_system(store);
-  if (!watcher.network_) watcher.inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!watcher.network_ && options.follow) watcher.inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   for (WatchedRun& wanted : runs) {
     Run run;
     run.paths = format::StorePaths{store}.run(wanted.run);
-    if (!base::exists(run.paths.plan())) return fail(Errc::not_found, "no run " + wanted.run + " on this host");
+    run.missing = !base::exists(run.paths.plan());
+    if (run.missing && !options.tolerate_missing)
+      return fail(Errc::not_found, "no run " + wanted.run + " on this host");
     for (auto& [name, cursor] : wanted.cursors) {
       run.files[name].have = cursor.have;
       run.files[name].tail = std::move(cursor.tail);
     }
     watcher.runs_.push_back(std::move(run));
   }
-  for (std::size_t i = 0; i < watcher.runs_.size(); ++i) watcher.scan(i);
+  for (std::size_t i = 0; i < watcher.runs_.size(); ++i) {
+    if (!watcher.runs_[i].missing) watcher.scan(i);
+  }
   return watcher;
 }
 
@@ -112,10 +118,13 @@ void GrowthWatcher::scan(std::size_t index) {
   run.dirty = false;
   // Ended is asked before the sizes are read: whatever was written before the end is then in these sizes.
   if (!run.ended) {
-    if (const auto state = fold_if_grown(run); state && format::is_terminal(state->state) && !state->end.is_null()) {
+    const auto state = fold_if_grown(run);
+    if (state && format::is_terminal(state->state) && !state->end.is_null()) {
       run.ended = true;
       run.end = {{"run", run.paths.id()}, {"ended", true}, {"state", to_string(state->state)}};
       run.end["cause"] = state->cause ? Json(to_string(*state->cause)) : Json(nullptr);
+    } else if (state) {
+      run.current = {{"run", run.paths.id()}, {"current", true}, {"state", to_string(state->state)}};
     }
   }
   watch_folders(index);  // before the listing: what appears in between is then an event
@@ -192,6 +201,22 @@ std::optional<Growth> GrowthWatcher::take_next(Run& run, std::size_t max_bytes) 
   return std::nullopt;
 }
 
+/// What is said of a run behind its last byte; empty while more may come.
+std::optional<Growth> GrowthWatcher::last_word(Run& run) const {
+  Json notice;
+  if (run.missing) {
+    notice = {{"run", run.paths.id()}, {"missing", true}};
+  } else if (run.ended && !run.dirty) {
+    notice = run.end;
+  } else if (!options_.follow) {
+    notice = run.current;
+  } else {
+    return std::nullopt;
+  }
+  run.told = true;
+  return Growth{run.paths.id(), {}, 0, {}, std::move(notice)};
+}
+
 Result<std::optional<Growth>> GrowthWatcher::next(std::size_t max_bytes) {
   // Runs take turns, and the files of a run: a flooding log must not keep the metrics back.
   for (std::size_t tried = 0; tried < runs_.size(); ++tried) {
@@ -199,9 +224,7 @@ Result<std::optional<Growth>> GrowthWatcher::next(std::size_t max_bytes) {
     ++turn_;
     if (run.told) continue;
     if (auto growth = take_next(run, max_bytes)) return growth;
-    if (!run.ended || run.dirty) continue;
-    run.told = true;
-    return Growth{run.paths.id(), {}, 0, {}, run.end};
+    if (auto word = last_word(run)) return word;
   }
   return std::optional<Growth>{};
 }

@@ -41,14 +41,21 @@ struct Growth {
 /// Files of a run folder that are mirrored: attempts/*/{events.jsonl, nodes/**, logs/**, metrics/**}, relative, sorted.
 std::vector<std::string> mirrored_files(const format::RunPaths& run);
 
+struct GrowthOptions {
+  bool follow = true;             ///< false: what is there now is all; each run is told off then, ended or not
+  bool tolerate_missing = false;  ///< a run that is not here gives the notice {"run","missing":true}, not an error
+};
+
 class GrowthWatcher {
  public:
-  /// Errc::not_found when a run is not here.
-  static Result<GrowthWatcher> open(const std::filesystem::path& store, std::vector<WatchedRun> runs);
+  /// Errc::not_found when a run is not here (unless that is tolerated).
+  static Result<GrowthWatcher> open(const std::filesystem::path& store, std::vector<WatchedRun> runs,
+                                    GrowthOptions options = {});
 
   /// The next piece, at most `max_bytes`, files in turn; empty when there is nothing now. A file whose copy does not
   /// fit (shorter than the cursor, or another tail) gives one notice {"run","file","mismatch":true,"size":…} and no
-  /// bytes; a run that has ended gives {"run","ended":true,"state":…,"cause":…} after its last byte.
+  /// bytes; a run that has ended gives {"run","ended":true,"state":…,"cause":…} after its last byte, and one that has
+  /// not and is not followed {"run","current":true,"state":…}.
   Result<std::optional<Growth>> next(std::size_t max_bytes);
 
   /// After a mismatch: goes on with the file from `cursor`.
@@ -76,7 +83,9 @@ class GrowthWatcher {
     bool dirty = true;
     bool ended = false;
     bool told = false;
+    bool missing = false;
     Json end;
+    Json current;  ///< the state of a run that has not ended
     std::string last_file;
     int folded_attempt = -1;
     std::uint64_t folded_size = 0;
@@ -85,10 +94,12 @@ class GrowthWatcher {
   void watch_folders(std::size_t index);
   void scan(std::size_t index);
   static std::optional<format::RunState> fold_if_grown(Run& run);
+  [[nodiscard]] std::optional<Growth> last_word(Run& run) const;
   static std::optional<Growth> take_next(Run& run, std::size_t max_bytes);
   static std::optional<Growth> take(Run& run, const std::string& name, File& file, std::size_t max_bytes);
   static std::optional<Growth> check(const Run& run, const std::string& name, File& file);
 
+  GrowthOptions options_;
   std::vector<Run> runs_;
   std::map<int, std::size_t> folders_;  ///< inotify watch -> run
   std::map<std::string, int> watched_;

@@ -13,24 +13,12 @@
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
-#include "snapshot/store.hpp"
 
 namespace trainctl::host {
 namespace {
 
 format::RunPaths run_paths(const StdioContext& context, const std::string& run) {
   return format::StorePaths{context.store}.run(run);
-}
-
-Json state_json(const std::string& run, const format::RunState& state) {
-  return {{"run", run},
-          {"found", true},
-          {"state", to_string(state.state)},
-          {"cause", state.cause ? Json(to_string(*state.cause)) : Json(nullptr)},
-          {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
-          {"attempt", state.attempt},
-          {"message", state.message},
-          {"end", state.end}};
 }
 
 /// Makes the run folder and its plan durable. False when the same plan was there already.
@@ -63,6 +51,17 @@ Result<> keep_secrets(const StdioContext& context, const std::string& id, const 
 
 }  // namespace
 
+Json state_json(const std::string& run, const format::RunState& state) {
+  return {{"run", run},
+          {"found", true},
+          {"state", to_string(state.state)},
+          {"cause", state.cause ? Json(to_string(*state.cause)) : Json(nullptr)},
+          {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
+          {"attempt", state.attempt},
+          {"message", state.message},
+          {"end", state.end}};
+}
+
 Json error_json(const Error& error) {
   return {{"code", to_string(error.code)},
           {"message", error.message},
@@ -85,8 +84,9 @@ Result<std::string> run_member(const Json& request) {
 }
 
 Json offered_operations(const StdioContext& context) {
-  Json operations = {"ping", "probe", "find", "watch", "request", "fetch", "missing"};
+  Json operations = {"ping", "probe", "find", "watch", "request", "fetch", "put", "missing", "runs", "remove", "clean"};
   if (context.start) operations.push_back("launch");
+  if (context.adopt) operations.push_back("adopt");
   return operations;
 }
 
@@ -138,23 +138,6 @@ Result<Json> operate_request(const StdioContext& context, const Json& request) {
   if (linked != 0 && problem != EEXIST) return fail_errno("write " + target.string(), problem);
   TRY(base::sync_directory(run.control()));
   return Json{{"run", id}, {"id", key}, {"new", linked == 0}};
-}
-
-Result<Json> operate_missing(const StdioContext& context, const Json& request) {
-  const auto blobs = request.find("blobs");
-  if (blobs == request.end() || !blobs->is_array()) return fail(Errc::invalid, "the request has no list \"blobs\"");
-  snapshot::HashSet wanted;
-  for (const Json& item : *blobs) {
-    snapshot::Hash hash{};
-    if (!item.is_string() || !snapshot::parse_hash(item.get<std::string>(), hash))
-      return fail(Errc::invalid, "a blob is named by 64 lower-case hex digits");
-    wanted.insert(hash);
-  }
-  TRY_ASSIGN(const auto store, snapshot::Store::open(context.store));
-  TRY_ASSIGN(const auto missing, store.missing(std::move(wanted)));
-  Json names = Json::array();
-  for (const snapshot::Hash& hash : missing) names.push_back(snapshot::to_hex(hash));
-  return Json{{"missing", std::move(names)}};
 }
 
 Result<base::UniqueFd> open_beneath(const std::filesystem::path& root, std::string_view relative) {

@@ -12,6 +12,8 @@
 
 #include "base/fd.hpp"
 #include "base/json.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host {
@@ -20,6 +22,8 @@ struct StdioContext {
   std::filesystem::path store;
   /// Starts the supervisor of a run folder (host/supervise.hpp: spawn_supervisor). Unset: no "launch".
   std::function<Result<>(const std::filesystem::path& run_dir)> start;
+  /// Takes up a run that was started and that nothing supervises any more (host/adoption.hpp). Unset: no "adopt".
+  std::function<Result<>(const format::RunPaths& run)> adopt = {};
 };
 
 /// What a stream gives next: a note, bytes after it, or the end.
@@ -49,9 +53,17 @@ Result<Json> operate_probe(const StdioContext& context, const Json& request);
 Result<Json> operate_find(const StdioContext& context, const Json& request);
 Result<Json> operate_launch(const StdioContext& context, const Json& request);
 Result<Json> operate_missing(const StdioContext& context, const Json& request);
+Result<Json> operate_adopt(const StdioContext& context, const Json& request);
+Result<Json> operate_runs(const StdioContext& context, const Json& request);
+Result<Json> operate_remove(const StdioContext& context, const Json& request);
+Result<Json> operate_clean(const StdioContext& context, const Json& request);
+Result<Json> operate_ping(const StdioContext& context, const Json& request);
 Result<Json> operate_request(const StdioContext& context, const Json& request);
 Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const Json& request);
 Result<std::unique_ptr<Source>> operate_fetch(const StdioContext& context, const Json& request);
+
+/// {"run","found":true,"state",…}: what find, launch, adopt and runs say of a run.
+Json state_json(const std::string& run, const format::RunState& state);
 
 /// {"code","message","hint","retryable"} plus the context.
 Json error_json(const Error& error);

@@ -75,9 +75,16 @@ class Loop {
       code_ = kNotOurs;
     } else {
       code_ = got == 0 && !session_.cut() ? kClean : kBroken;
-      session_.streams().clear();  // nobody waits for data any more; answers still go out
+      session_.drop_streams();  // answers still go out
     }
     open_ = false;
+  }
+
+  /// Polls; true when all of `timeout` has passed.
+  static bool poll_late(std::vector<pollfd>& polls, int timeout) {
+    const std::uint64_t begin = base::mono_ns();
+    const int ready = ::poll(polls.data(), polls.size(), timeout);
+    return ready == 0 || (timeout >= 0 && base::mono_ns() - begin >= static_cast<std::uint64_t>(timeout) * 1'000'000);
   }
 
   void wait() {
@@ -85,7 +92,7 @@ class Loop {
     std::vector<Source*> sources;
     polls.push_back({open_ ? in_ : -1, POLLIN, 0});
     polls.push_back({session_.pending().empty() ? -1 : out_, POLLOUT, 0});
-    int timeout = -1;
+    int timeout = session_.busy() ? 0 : -1;
     // Data that is already known waits for credit or for room: only then is there nothing to look for.
     for (auto& [id, stream] : session_.streams()) {
       if (stream.credit.left() == 0) continue;
@@ -94,10 +101,7 @@ class Loop {
       const int wish = stream.source->wait_ms();
       if (wish >= 0 && (timeout < 0 || wish < timeout)) timeout = wish;
     }
-    const std::uint64_t begin = base::mono_ns();
-    const int ready = ::poll(polls.data(), polls.size(), timeout);
-    const bool late =
-        ready == 0 || (timeout >= 0 && base::mono_ns() - begin >= static_cast<std::uint64_t>(timeout) * 1'000'000);
+    const bool late = poll_late(polls, timeout);
     for (std::size_t i = 0; i < sources.size(); ++i) {
       if (late || (polls[i + 2].revents & POLLIN) != 0) sources[i]->look();
     }

@@ -6,12 +6,18 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::host {
 namespace {
+
+/// What a client may send on a put before it hears of us: more than on other streams, because every byte is handled as
+/// it comes, and 256 KiB a round trip is 5 MB/s over an ocean. Small enough that a request behind it waits a second at
+/// worst.
+constexpr std::uint32_t kUploadCredit = 1U << 20U;
 
 struct Operation {
   std::string_view name;
@@ -20,13 +26,10 @@ struct Operation {
 
 /// Those with one answer.
 constexpr std::array kOperations = {
-    Operation{"ping",
-              [](const StdioContext&, const Json&) -> Result<Json> { return Json{{"mono_ns", base::mono_ns()}}; }},
-    Operation{"probe", operate_probe},
-    Operation{"find", operate_find},
-    Operation{"request", operate_request},
-    Operation{"missing", operate_missing},
-    Operation{"launch", operate_launch},
+    Operation{"ping", operate_ping},       Operation{"probe", operate_probe},     Operation{"find", operate_find},
+    Operation{"request", operate_request}, Operation{"missing", operate_missing}, Operation{"launch", operate_launch},
+    Operation{"adopt", operate_adopt},     Operation{"runs", operate_runs},       Operation{"remove", operate_remove},
+    Operation{"clean", operate_clean},
 };
 
 Result<Json> operate(const StdioContext& context, std::string_view name, const Json& request) {
@@ -64,7 +67,7 @@ void Session::send_error(std::uint32_t stream, const Error& error) {
 
 bool Session::violation(const std::string& message) {
   send_error(0, Error{.code = Errc::invalid, .message = message});
-  streams_.clear();
+  drop_streams();
   return false;
 }
 
@@ -100,24 +103,93 @@ bool Session::handle(const Frame& frame) {
   const auto stream = streams_.find(frame.stream);
   switch (frame.type) {
     case FrameType::request:
-      if (frame.stream == 0 || stream != streams_.end())
+      if (frame.stream == 0 || stream != streams_.end() || uploads_.contains(frame.stream))
         return violation("a request needs a stream of its own, " + std::to_string(frame.stream) + " is taken");
       request(frame);
       return true;
-    case FrameType::credit: {
-      const auto bytes = decode_u32(frame.payload);
-      if (!bytes) return violation("a credit frame holds one u32");
-      // A stream that has just ended may still be granted credit: the frames crossed.
-      if (stream == streams_.end()) return true;
-      const auto granted = stream->second.credit.grant(*bytes);
-      return granted ? true : violation(granted.error().message);
-    }
+    case FrameType::credit:
+      return credit(frame);
     case FrameType::cancel:
       streams_.erase(frame.stream);
+      uploads_.erase(frame.stream);
       return true;
+    case FrameType::note:
+    case FrameType::data:
+    case FrameType::end:
+      if (frame.stream != 0 && stream == streams_.end()) return incoming(frame);
+      [[fallthrough]];
     default:
       return violation("a client does not send " + std::string(to_string(frame.type)) + " frames here");
   }
+}
+
+bool Session::credit(const Frame& frame) {
+  const auto bytes = decode_u32(frame.payload);
+  if (!bytes) return violation("a credit frame holds one u32");
+  const auto stream = streams_.find(frame.stream);
+  // A stream that has just ended may still be granted credit: the frames crossed.
+  if (stream == streams_.end()) return true;
+  const auto granted = stream->second.credit.grant(*bytes);
+  return granted ? true : violation(granted.error().message);
+}
+
+bool Session::incoming(const Frame& frame) {
+  const auto found = uploads_.find(frame.stream);
+  if (found == uploads_.end()) return true;  // it failed, and the frames crossed
+  Incoming& stream = found->second;
+  if (frame.type == FrameType::data) {
+    const auto counted = stream.credit.received(frame.payload.size());
+    if (!counted) return violation(counted.error().message);
+  }
+  stream.waiting.push_back(frame);
+  take_waiting(frame.stream);
+  return true;
+}
+
+/// Handles what the client sent, as far as the upload is not busy.
+void Session::take_waiting(std::uint32_t id) {
+  Incoming& stream = uploads_.at(id);
+  while (!stream.waiting.empty() && !stream.upload->busy()) {
+    const Frame frame = std::move(stream.waiting.front());
+    stream.waiting.pop_front();
+    const auto more = take(id, stream, frame);
+    if (!more) send_error(id, more.error());
+    if (more && *more) continue;
+    uploads_.erase(id);
+    return;
+  }
+}
+
+/// False: that was the last frame of the stream.
+Result<bool> Session::take(std::uint32_t id, Incoming& stream, const Frame& frame) {
+  if (frame.type == FrameType::note) {
+    const auto note = base::parse_json(frame.payload);
+    if (!note) return fail(Errc::invalid, "the note is not JSON");
+    TRY(stream.upload->announce(*note));
+    return true;
+  }
+  if (frame.type == FrameType::end) {
+    TRY_ASSIGN(const Json reply, stream.upload->finish());
+    send(FrameType::reply, id, reply);
+    return false;
+  }
+  TRY(stream.upload->receive(frame.payload));
+  if (const std::uint32_t grant = stream.credit.consumed(frame.payload.size()); grant > 0)
+    (void)append_frame(out_, FrameType::credit, id, encode_u32(grant));
+  return true;
+}
+
+void Session::open_upload(std::uint32_t stream, const Json& request) {
+  auto upload = Upload::open(context_, request);
+  if (!upload) return send_error(stream, upload.error());
+  uploads_.emplace(stream, Incoming{std::move(*upload), CreditReturn(kUploadCredit), {}});
+  (void)append_frame(out_, FrameType::credit, stream, encode_u32(kUploadCredit - kStreamCredit));
+}
+
+void Session::open_source(std::uint32_t stream, const std::string& operation, const Json& request) {
+  auto source = operation == "watch" ? operate_watch(context_, request) : operate_fetch(context_, request);
+  if (!source) return send_error(stream, source.error());
+  streams_.emplace(stream, Stream{CreditWindow(), std::move(*source)});
 }
 
 void Session::request(const Frame& frame) {
@@ -132,18 +204,15 @@ void Session::request(const Frame& frame) {
     error.hint = "see \"operations\" in its hello";
     return send_error(frame.stream, error);
   }
-  if (*operation == "watch" || *operation == "fetch") {
-    if (streams_.size() >= kMaxStreams)
+  if (*operation == "watch" || *operation == "fetch" || *operation == "put") {
+    if (streams_.size() + uploads_.size() >= kMaxStreams)
       return send_error(frame.stream,
                         Error{.code = Errc::invalid, .message = "too many open streams on one connection"});
-    auto source = *operation == "watch" ? operate_watch(context_, *json) : operate_fetch(context_, *json);
-    if (!source) return send_error(frame.stream, source.error());
-    streams_.emplace(frame.stream, Stream{CreditWindow(), std::move(*source)});
-    return;
+    return *operation == "put" ? open_upload(frame.stream, *json) : open_source(frame.stream, *operation, *json);
   }
-  const auto answer = operate(context_, *operation, *json);
-  if (!answer) return send_error(frame.stream, answer.error());
-  send(FrameType::reply, frame.stream, *answer);
+  const auto reply = operate(context_, *operation, *json);
+  if (!reply) return send_error(frame.stream, reply.error());
+  send(FrameType::reply, frame.stream, *reply);
 }
 
 bool Session::pump_one(std::uint32_t id, Stream& stream) {
@@ -167,7 +236,33 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
   return true;
 }
 
+bool Session::busy() const {
+  return std::any_of(uploads_.begin(), uploads_.end(), [](const auto& entry) { return entry.second.upload->busy(); });
+}
+
+void Session::drop_streams() {
+  streams_.clear();
+  uploads_.clear();
+}
+
+void Session::work() {
+  std::vector<std::uint32_t> ids;
+  for (const auto& [id, stream] : uploads_) {
+    if (stream.upload->busy()) ids.push_back(id);
+  }
+  for (const std::uint32_t id : ids) {
+    const auto worked = uploads_.at(id).upload->work();
+    if (worked) {
+      take_waiting(id);
+    } else {
+      send_error(id, worked.error());
+      uploads_.erase(id);
+    }
+  }
+}
+
 void Session::pump() {
+  work();
   std::size_t idle = 0;
   while (out_.size() < kOutLimit && idle < streams_.size()) {
     auto next = streams_.upper_bound(last_);

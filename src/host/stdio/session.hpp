@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "host/stdio/frame.hpp"
 #include "host/stdio/operations.hpp"
+#include "host/stdio/upload.hpp"
 
 namespace trainctl::host {
 
@@ -23,8 +25,10 @@ class Session {
 
   /// Bytes from the client. False after a violation of the protocol: send what is pending, then close.
   bool receive(std::string_view bytes);
-  /// Fills the output from the open streams, in turn, as far as credit and kOutLimit allow.
+  /// Fills the output from the open streams, in turn, as far as credit and kOutLimit allow; a slice of work of uploads.
   void pump();
+  /// An upload has work to do: call pump() again, whatever comes or does not.
+  [[nodiscard]] bool busy() const;
 
   [[nodiscard]] const std::string& pending() const { return out_; }
   void sent(std::size_t bytes) { out_.erase(0, bytes); }
@@ -35,20 +39,36 @@ class Session {
     std::unique_ptr<Source> source;
   };
   [[nodiscard]] std::map<std::uint32_t, Stream>& streams() { return streams_; }
+  /// The connection is gone: nobody waits for data any more.
+  void drop_streams();
 
  private:
+  /// The client's side of a put.
+  struct Incoming {
+    std::unique_ptr<Upload> upload;
+    CreditReturn credit;
+    std::deque<Frame> waiting;  ///< while the upload is busy
+  };
+  bool incoming(const Frame& frame);
+  Result<bool> take(std::uint32_t id, Incoming& stream, const Frame& frame);
+  void take_waiting(std::uint32_t id);
+  void open_upload(std::uint32_t stream, const Json& request);
+  void open_source(std::uint32_t stream, const std::string& operation, const Json& request);
+  bool credit(const Frame& frame);
   bool handle(const Frame& frame);
   bool hello(const Frame& frame);
   void request(const Frame& frame);
   void send(FrameType type, std::uint32_t stream, const Json& json);
   void send_error(std::uint32_t stream, const Error& error);
   bool violation(const std::string& message);
+  void work();
   bool pump_one(std::uint32_t id, Stream& stream);
 
   const StdioContext& context_;
   FrameDecoder decoder_;
   std::string out_;
   std::map<std::uint32_t, Stream> streams_;
+  std::map<std::uint32_t, Incoming> uploads_;
   std::uint32_t last_ = 0;  ///< the stream that sent last
   bool greeted_ = false;
 };

@@ -112,7 +112,12 @@ Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const
     TRY_ASSIGN(auto one, watched_run(item));
     watched.push_back(std::move(one));
   }
-  TRY_ASSIGN(auto watcher, GrowthWatcher::open(context.store, std::move(watched)));
+  GrowthOptions options{.follow = true, .tolerate_missing = true};
+  if (const auto follow = request.find("follow"); follow != request.end()) {
+    if (!follow->is_boolean()) return fail(Errc::invalid, "\"follow\" is true or false");
+    options.follow = follow->get<bool>();
+  }
+  TRY_ASSIGN(auto watcher, GrowthWatcher::open(context.store, std::move(watched), options));
   return std::unique_ptr<Source>(std::make_unique<WatchSource>(std::move(watcher)));
 }
 

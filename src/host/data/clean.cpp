@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/data/clean.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "base/ulid.hpp"
+#include "format/plan.hpp"
+#include "format/removal.hpp"
+#include "host/adoption.hpp"
+#include "host/data/input_tree.hpp"
+#include "host/environment/environment.hpp"
+#include "snapshot/maintenance.hpp"
+
+namespace trainctl::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A snapshot that was sent and whose run has not come yet.
+constexpr auto kGrace = std::chrono::hours(1);
+
+std::string name_of(const format::RunPaths& run) {
+  const auto plan = format::read_plan(run.plan());
+  return plan ? plan->name : run.id();
+}
+
+Result<std::vector<std::string>> run_ids(const format::StorePaths& store) {
+  TRY_ASSIGN(auto names, base::list_directory(store.runs()));
+  std::erase_if(names, [](const std::string& name) { return !base::is_ulid(name); });
+  return names;
+}
+
+/// Locks of all ended runs, so that none is taken up while it is removed; the others are noted as kept.
+Result<std::vector<base::FileLock>> lock_all(const format::StorePaths& store, std::vector<std::string>& ended,
+                                             Cleaned& cleaned) {
+  TRY_ASSIGN(const auto ids, run_ids(store));
+  std::vector<base::FileLock> locks;
+  locks.reserve(ids.size());
+  for (const std::string& id : ids) {
+    auto lock = lock_ended(store.run(id));
+    if (lock) {
+      locks.push_back(std::move(*lock));
+      ended.push_back(id);
+    } else {
+      cleaned.kept.emplace_back(id, name_of(store.run(id)));
+    }
+  }
+  return locks;
+}
+
+Result<> clean_data(const format::StorePaths& store) {
+  std::set<std::string> needed;
+  TRY_ASSIGN(const auto ids, run_ids(store));
+  for (const std::string& id : ids) {
+    if (const auto plan = format::read_plan(store.run(id).plan())) needed.merge(format::needed_digests(*plan));
+  }
+  if (base::exists(store.snapshots() / "format")) {
+    TRY_ASSIGN(const auto snapshots, snapshot::Store::open(store.root));
+    TRY(snapshot::collect_garbage(snapshots, needed, kGrace, std::chrono::milliseconds(0)));
+    TRY_ASSIGN(const auto left, snapshots.digests());
+    needed.insert(left.begin(), left.end());
+  }
+  return remove_input_trees(store, needed);
+}
+
+Result<> clean_environments(const format::StorePaths& store) {
+  TRY_ASSIGN(const auto environments, list_environments(store.environments()));
+  for (const EnvironmentInfo& environment : environments) {
+    if (!environment.in_use) (void)remove_environment(store.environments(), environment.key);
+  }
+  return {};
+}
+
+/// The runner that serves this connection, where it was pushed: <directory>/bin/trainctl-runner-<hash>.
+void remove_runner() {
+  std::error_code problem;
+  const fs::path self = fs::read_symlink("/proc/self/exe", problem);
+  if (problem || !self.filename().string().starts_with("trainctl-runner-")) return;
+  const auto names = base::list_directory(self.parent_path());
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (name.starts_with("trainctl-runner-")) ::unlink((self.parent_path() / name).c_str());
+  }
+  // Empty folders only: somebody else's file keeps its own.
+  if (::rmdir(self.parent_path().c_str()) == 0) ::rmdir(self.parent_path().parent_path().c_str());
+}
+
+Result<> remove_everything(const format::StorePaths& store, const Cleaned& cleaned) {
+  if (!cleaned.kept.empty()) {
+    std::vector<std::string> names;
+    names.reserve(cleaned.kept.size());
+    for (const auto& [id, name] : cleaned.kept) names.push_back(name);
+    return fail(Errc::invalid, "not everything here has ended: " + base::join(names, ", "), "cancel first, or wait");
+  }
+  TRY(base::remove_tree(store.root));
+  remove_runner();
+  ::rmdir(store.root.parent_path().c_str());
+  return {};
+}
+
+}  // namespace
+
+Result<Cleaned> clean(const format::StorePaths& store, bool everything) {
+  Cleaned cleaned;
+  const std::uint64_t before = base::free_bytes(store.root);
+  std::vector<std::string> ended;
+  TRY_ASSIGN(const auto locks, lock_all(store, ended, cleaned));
+  if (everything) {
+    const fs::path disk = store.root.parent_path().parent_path();
+    TRY(remove_everything(store, cleaned));
+    cleaned.runs = ended.size();
+    cleaned.bytes = base::free_bytes(disk) - std::min(before, base::free_bytes(disk));
+    return cleaned;
+  }
+  for (const std::string& id : ended) {
+    TRY_ASSIGN(const bool removed, format::remove_run(store, id));
+    cleaned.runs += removed ? 1U : 0U;
+  }
+  TRY(format::sweep_removed(store));
+  TRY(clean_data(store));
+  TRY(clean_environments(store));
+  const std::uint64_t after = base::free_bytes(store.root);
+  cleaned.bytes = after - std::min(before, after);
+  return cleaned;
+}
+
+}  // namespace trainctl::host
