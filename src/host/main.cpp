@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "base/hash.hpp"
 #include "host/adoption.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
 #include "host/linux/process.hpp"
+#include "host/old_runners.hpp"
 #include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/version.hpp"
@@ -21,11 +23,13 @@ namespace {
 constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach] RUN\n"
     "       trainctl-runner stdio STORE\n"
-    "       trainctl-runner --version\n"
+    "       trainctl-runner sweep FOLDER STORE\n"
+    "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
-    "stdout.\n";
+    "stdout. sweep removes runners in FOLDER that nothing uses. --sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
+constexpr int kStoreExit = 6;
 
 int say(int fd, std::string_view text, int code) {
   (void)trainctl::base::write_all(fd, text);
@@ -68,6 +72,18 @@ int stdio(const std::vector<std::string>& arguments) {
   return trainctl::host::stdio_main(0, 1, context);
 }
 
+int tell_hash() {
+  const auto hash = trainctl::base::sha256_file_hex("/proc/self/exe");
+  if (!hash) return say(2, "error: " + hash.error().message + "\n", kUsageExit);
+  return say(1, *hash + "\n", 0);
+}
+
+int sweep(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 2 || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
+  const auto swept = trainctl::host::remove_old_runners(arguments[0], {arguments[1]});
+  return swept ? 0 : say(2, "error: " + swept.error().message + "\n", kStoreExit);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -75,6 +91,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (arguments.empty()) return say(2, kUsage, kUsageExit);
   if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
+  if (arguments[0] == "--sha256") return tell_hash();
+  if (arguments[0] == "sweep") return sweep({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "exec-rank") return trainctl::host::mpi_rank_main({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "inside") return trainctl::host::inside_main();

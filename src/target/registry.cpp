@@ -9,8 +9,12 @@
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "target/host/host_link.hpp"
+#include "target/host/host_target.hpp"
 #include "target/local.hpp"
 #include "target/scripted/scripted.hpp"
+#include "target/ssh/destination.hpp"
+#include "target/ssh/ssh_channel.hpp"
 
 namespace trainctl::target {
 namespace {
@@ -52,6 +56,24 @@ Result<std::unique_ptr<Target>> open_scripted(const Json& definition, const fs::
   return std::make_unique<ScriptedTarget>(document, std::move(scenario), store / "scripted");
 }
 
+/// user@host, or a name that ssh or the resolver knows. A word that nobody knows is a misspelt target.
+bool is_ssh_host(std::string_view name) {
+  if (!parse_destination(name)) return false;
+  return name.find('@') != std::string_view::npos || is_known_host(std::string(name));
+}
+
+ResultAll<Json> resolve_ssh(std::string_view name, const fs::path&) {
+  return Json{{"name", name}, {"type", "ssh"}, {"hosts", {name}}};
+}
+
+Result<std::unique_ptr<Target>> open_ssh(const Json& definition, const fs::path&) {
+  TRY_ASSIGN(const auto channel, SshChannel::from_definition(definition));
+  Json key = definition;
+  key.erase("name");  // two names of one host are one connection
+  return std::make_unique<HostTarget>(definition.value("name", ""),
+                                      HostLink::shared(base::dump_json(key), [&channel] { return channel; }));
+}
+
 constexpr std::array kKinds = {
     Kind{{"local", "local", "this machine"},
          [](std::string_view name) { return name == "local"; },
@@ -61,6 +83,10 @@ constexpr std::array kKinds = {
          [](std::string_view name) { return name.starts_with(kScripted); },
          resolve_scripted,
          open_scripted},
+    Kind{{"ssh", "USER@HOST", "a host behind ssh, or an alias of your ssh_config; nothing is installed there"},
+         is_ssh_host,
+         resolve_ssh,
+         open_ssh},
 };
 
 }  // namespace

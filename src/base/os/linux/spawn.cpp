@@ -14,8 +14,6 @@
 #include <system_error>
 #include <vector>
 
-#include "base/text.hpp"
-
 extern "C" char** environ;  // NOLINT: POSIX names it
 
 namespace trainctl::base {

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/ssh/bootstrap.hpp"
+
+#include <trainctl_embedded/bootstrap_sh.hpp>
+#include <utility>
+
+#include "base/text.hpp"
+
+namespace trainctl::target {
+namespace {
+
+constexpr std::size_t kMostNoise = 4U << 20U;
+
+std::string missing_runner(std::string_view architecture) {
+  std::string text = "looked for: ";
+  for (const auto& place : runner_places(architecture)) text += (text.back() == ' ' ? "" : ", ") + place.string();
+  return text;
+}
+
+}  // namespace
+
+Result<> check_directory(std::string_view directory) {
+  const bool good = directory == "~" || directory.starts_with("~/") || directory.starts_with("/");
+  if (good && directory.find('\n') == std::string_view::npos && directory.find('\0') == std::string_view::npos)
+    return {};
+  return fail(Errc::invalid, "\"" + std::string(directory) + "\" cannot be the directory of a host",
+              "write an absolute path, or one that begins with ~/");
+}
+
+std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {
+  std::string script = "nonce=" + base::shell_quote(nonce) + "\ndirectory=" + base::shell_quote(directory) + "\n";
+  for (const std::string architecture : {"x86_64", "aarch64"}) {
+    script += "name_" + architecture + "= hash_" + architecture + "= size_" + architecture + "=\n";
+  }
+  for (const RunnerFile& runner : runners) {
+    script += "name_" + runner.architecture + "=" + runner_name(runner) + " hash_" + runner.architecture + "=" +
+              runner.hash + " size_" + runner.architecture + "=" + std::to_string(runner.size) + "\n";
+  }
+  return script + std::string(embedded::bootstrap_sh);
+}
+
+Result<> ScriptReader::feed(std::string_view bytes) {
+  bytes_ += bytes;
+  if (bytes_.size() <= kMostNoise) return {};
+  return fail(Errc::cannot_start, "the host prints without end before anything of ours begins",
+              "a login script there prints too much");
+}
+
+std::optional<ScriptLine> ScriptReader::next() {
+  const std::size_t begin = bytes_.find(mark_);
+  if (begin == std::string::npos) return std::nullopt;
+  const std::size_t from = begin + mark_.size();
+  const std::size_t end = bytes_.find('\n', from);
+  if (end == std::string::npos) return std::nullopt;
+  const std::string line = bytes_.substr(from, end - from);
+  bytes_.erase(0, end + 1);
+  const std::size_t space = line.find(' ');
+  if (space == std::string::npos) return ScriptLine{.word = line, .rest = {}};
+  return ScriptLine{.word = line.substr(0, space), .rest = line.substr(space + 1)};
+}
+
+Error script_error(std::string_view rest, const std::string& host, std::string_view directory) {
+  const std::size_t space = rest.find(' ');
+  const std::string_view kind = rest.substr(0, space);
+  const std::string detail(space == std::string_view::npos ? "" : rest.substr(space + 1));
+  const std::string where = " on " + host;
+  Error error{.code = Errc::cannot_start, .message = "cannot begin" + where + ": " + std::string(rest)};
+  if (kind == "home") {
+    error.message = "there is no home folder" + where + " for " + std::string(directory) + " (" + detail + ")";
+    error.hint = "set \"directory\" of the target to an absolute path";
+  } else if (kind == "directory") {
+    error.message = "the folder for runs" + where + " cannot be used: " + detail;
+    error.hint = "set \"directory\" of the target to a folder there that you may write to and that lasts";
+  } else if (kind == "system") {
+    error.message = host + " is not a Linux machine of a known kind (" + detail + ")";
+    error.hint = "runs need Linux on x86_64 or aarch64";
+  } else if (kind == "runner") {
+    error.message = host + " is an " + detail + " machine, and the trainctl-runner for it is not installed here";
+    error.hint = missing_runner(detail);
+  } else if (kind == "full") {
+    error.code = Errc::store;
+    error.message = "the runner could not be written to " + detail + where;
+    error.hint = "free some disk space (or quota) there";
+  } else if (kind == "corrupt") {
+    error.message = "the runner did not arrive whole in " + detail + where;
+    error.hint = "try again; if it stays so, check the disk there";
+  } else if (kind == "noexec") {
+    error.message = "no folder" + where + " may hold programs; tried: " + detail;
+    error.hint = "set \"directory\" of the target to a folder on a file system that is not mounted noexec";
+  }
+  return error;
+}
+
+}  // namespace trainctl::target

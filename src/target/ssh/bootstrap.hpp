@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The talk before the runner speaks: the script that finds or receives it, and the lines the script answers with.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "target/ssh/runner_files.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+/// The one command that every login shell understands; everything else comes by stdin. That must be only the script
+/// until it has answered: BusyBox's sh reads ahead and would take data for commands.
+inline constexpr const char* kRemoteCommand = "exec /bin/sh -s";
+
+/// Where the state of a host lies: absolute, or ~ or ~/… of the user there. Errc::invalid.
+Result<> check_directory(std::string_view directory);
+
+std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners);
+
+/// "run PATH" (its hello follows), "need ARCHITECTURE" (send the runner), "error KIND DETAIL".
+struct ScriptLine {
+  std::string word;
+  std::string rest;
+};
+
+/// Finds the script's lines in what the host prints, whatever stands before them.
+class ScriptReader {
+ public:
+  explicit ScriptReader(std::string_view nonce) : mark_("\nTRAINCTL-" + std::string(nonce) + " ") {}
+  /// Errc::cannot_start when the host prints without end.
+  Result<> feed(std::string_view bytes);
+  std::optional<ScriptLine> next();
+  /// What was not part of a line: noise before one, the runner's bytes behind the last.
+  [[nodiscard]] const std::string& rest() const { return bytes_; }
+
+ private:
+  std::string mark_;
+  std::string bytes_;
+};
+
+/// The script's "error KIND DETAIL" as an error about `host`.
+Error script_error(std::string_view rest, const std::string& host, std::string_view directory);
+
+}  // namespace trainctl::target

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/ssh/control.hpp"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <string_view>
+#include <system_error>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "base/process.hpp"
+
+namespace trainctl::target {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kLongestPath = 90;  // ssh adds 17 bytes of its own; a socket's path ends at 108
+constexpr std::size_t kHexOfC = 40;       // %C
+constexpr std::size_t kKeyDigits = 8;
+constexpr std::uint64_t kMaxCommandBytes = 64U << 10U;
+
+bool is_private(const fs::path& folder) {
+  struct stat status{};
+  return ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() &&
+         (status.st_mode & 077U) == 0;
+}
+
+/// `base`/`name`, both private; empty when that cannot be.
+std::optional<fs::path> private_folder(const fs::path& base, const std::string& name) {
+  const fs::path folder = base / name;
+  if (folder.string().size() + 1 + kHexOfC > kLongestPath) return std::nullopt;
+  if (!base::make_directory(base) || !is_private(base)) return std::nullopt;
+  if (!base::make_directory(folder) || !is_private(folder)) return std::nullopt;
+  return folder;
+}
+
+/// A master calls itself "ssh: <its socket> [mux]".
+bool is_master(const std::string& pid, std::string_view socket) {
+  const auto command = base::read_file("/proc/" + pid + "/cmdline", kMaxCommandBytes);
+  return command &&
+         std::string_view(*command).substr(0, command->find('\0')) == "ssh: " + std::string(socket) + " [mux]";
+}
+
+void end_master(const fs::path& socket) {
+  const auto entries = base::list_directory("/proc");
+  if (!entries) return;
+  for (const std::string& name : *entries) {
+    pid_t pid = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket.string()))
+      ::kill(pid, SIGKILL);
+  }
+  ::unlink(socket.c_str());
+}
+
+}  // namespace
+
+std::optional<fs::path> control_folder(const std::string& key) {
+  const std::string name = base::sha256_hex(key).substr(0, kKeyDigits);
+  if (const auto runtime = base::get_env("XDG_RUNTIME_DIR"); runtime && runtime->starts_with("/")) {
+    if (auto folder = private_folder(fs::path(*runtime) / "trainctl", name)) return folder;
+  }
+  const std::string own = "trainctl-" + std::to_string(::geteuid());
+  std::error_code problem;
+  const fs::path temporary = fs::temp_directory_path(problem);
+  if (!problem) {
+    if (auto folder = private_folder(temporary / own, name)) return folder;
+  }
+  return private_folder(fs::path("/tmp") / own, name);
+}
+
+bool has_master(const fs::path& folder) {
+  const auto sockets = base::list_directory(folder);
+  return sockets && !sockets->empty();
+}
+
+void end_masters(const fs::path& folder) {
+  const auto sockets = base::list_directory(folder);
+  if (!sockets) return;
+  for (const std::string& name : *sockets) end_master(folder / name);
+}
+
+}  // namespace trainctl::target

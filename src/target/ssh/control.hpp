@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shared connections (ControlMaster) that ssh keeps for us, and what to do when one of them hangs.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace trainctl::target {
+
+/// The folder for the control sockets of `key`, 0700 and ours, below XDG_RUNTIME_DIR or the folder for temporary files.
+/// Empty where none is possible: the path of a socket must not be longer than 90 bytes.
+std::optional<std::filesystem::path> control_folder(const std::string& key);
+
+/// Is there a connection to share?
+bool has_master(const std::filesystem::path& folder);
+
+/// Ends the masters of a folder by their process ids and removes their sockets: a stopped master, or one on a dead
+/// link, hangs whoever asks it, past all options of ssh.
+void end_masters(const std::filesystem::path& folder);
+
+}  // namespace trainctl::target

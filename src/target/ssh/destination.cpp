@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/ssh/destination.hpp"
+
+#include <netdb.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "base/process.hpp"
+#include "base/text.hpp"
+
+namespace trainctl::target {
+namespace {
+
+constexpr int kHighestPort = 65535;
+constexpr std::size_t kLongest = 255;
+
+bool is_plain(std::string_view text) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:%-";
+  return !text.empty() && text.front() != '-' && text.size() <= kLongest &&
+         text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+std::optional<int> parse_port(std::string_view text) {
+  int port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc() || end != text.data() + text.size() || port < 1 || port > kHighestPort) return std::nullopt;
+  return port;
+}
+
+bool resolves(const std::string& name) {
+  addrinfo* found = nullptr;
+  const bool known = ::getaddrinfo(name.c_str(), nullptr, nullptr, &found) == 0;
+  if (found != nullptr) ::freeaddrinfo(found);
+  return known;
+}
+
+}  // namespace
+
+Result<Destination> parse_destination(std::string_view text) {
+  const auto wrong = [&text](const std::string& why) {
+    return fail(Errc::invalid, "\"" + std::string(text) + "\" is not an SSH host: " + why,
+                "write user@host, user@host:port or an alias of your ssh_config");
+  };
+  const std::size_t at = text.rfind('@');
+  const std::string_view user = at == std::string_view::npos ? "" : text.substr(0, at);
+  std::string_view host = at == std::string_view::npos ? text : text.substr(at + 1);
+  Destination destination;
+  // One colon is a port, more are an IPv6 address.
+  if (std::count(host.begin(), host.end(), ':') == 1) {
+    destination.port = parse_port(host.substr(host.find(':') + 1));
+    if (!destination.port) return wrong("the port is a number from 1 to 65535");
+    host = host.substr(0, host.find(':'));
+  }
+  if (!is_plain(host)) return wrong("a host has letters, digits and . _ : % - and does not begin with -");
+  if (at != std::string_view::npos && !is_plain(user))
+    return wrong("a user has letters, digits and . _ : % - and does not begin with -");
+  destination.address = at == std::string_view::npos ? std::string(host) : std::string(user) + "@" + std::string(host);
+  return destination;
+}
+
+std::vector<std::string> ssh_command(const SshOptions& options) {
+  std::vector<std::string> argv = {"ssh", "-T"};
+  if (options.config) argv.insert(argv.end(), {"-F", options.config->string()});
+  for (const char* option :
+       {"BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3",
+        "ClearAllForwardings=yes", "PermitLocalCommand=no", "RemoteCommand=none", "LogLevel=INFO"}) {
+    argv.insert(argv.end(), {"-o", option});
+  }
+  if (options.control_folder) {
+    argv.insert(argv.end(), {"-o", "ControlMaster=auto", "-o", "ControlPersist=300", "-o",
+                             "ControlPath=" + (*options.control_folder / "%C").string()});
+  } else {
+    argv.insert(argv.end(), {"-o", "ControlMaster=no", "-o", "ControlPath=none"});
+  }
+  if (options.destination.port) argv.insert(argv.end(), {"-p", std::to_string(*options.destination.port)});
+  argv.insert(argv.end(), {"--", options.destination.address});
+  return argv;
+}
+
+bool is_known_host(const std::string& name) {
+  const auto shown = base::run_command({.argv = {"ssh", "-G", "--", name}});
+  if (!shown || shown->exit_code != 0) return false;
+  std::string host = name;
+  for (const std::string& line : base::split(shown->out, '\n')) {
+    if (line.starts_with("proxyjump ") || line.starts_with("proxycommand ")) return true;
+    if (line.starts_with("hostname ")) host = line.substr(std::string_view("hostname ").size());
+  }
+  return host != base::to_lower(name) || resolves(host);
+}
+
+}  // namespace trainctl::target

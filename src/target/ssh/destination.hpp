@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What names an SSH host: user@host, an alias of ssh_config, either with :port. Nothing else reaches ssh's command
+// line.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+struct Destination {
+  std::string address;  ///< [user@]host as ssh takes it
+  std::optional<int> port = {};
+  friend bool operator==(const Destination&, const Destination&) = default;
+};
+
+/// Letters, digits and . _ : @ % - only, and nothing that ssh could take for an option. Errc::invalid says what is
+/// wrong.
+Result<Destination> parse_destination(std::string_view text);
+
+struct SshOptions {
+  Destination destination;
+  std::optional<std::filesystem::path> config = {};          ///< -F
+  std::optional<std::filesystem::path> control_folder = {};  ///< of shared connections; unset: a connection of its own
+};
+
+/// The words of `ssh`, before the remote command. Ours come first, as the first value of an option wins; nothing here
+/// weakens what the user's configuration says about host keys.
+std::vector<std::string> ssh_command(const SshOptions& options);
+
+/// Does ssh_config or the resolver know a host of that name? Runs `ssh -G`.
+bool is_known_host(const std::string& name);
+
+}  // namespace trainctl::target

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/ssh/ssh_channel.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "base/child_process.hpp"
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "base/ulid.hpp"
+#include "target/ssh/bootstrap.hpp"
+#include "target/ssh/control.hpp"
+#include "target/ssh/explain.hpp"
+#include "target/ssh/runner_files.hpp"
+
+namespace trainctl::target {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+constexpr const char* kDefaultDirectory = "~/.trainctl";
+constexpr int kEndMs = 2000;  ///< for the end of an ssh whose output has ended
+constexpr std::size_t kNonceBytes = 8;
+constexpr std::size_t kReadAtOnce = 64U << 10U;
+constexpr std::size_t kKeptNoise = 4096;
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+
+/// The talk with the script on the other side of a fresh ssh.
+class Handshake {
+ public:
+  Handshake(const std::string& host, const std::string& directory, base::ChildProcess& ssh, const Cancel& cancel)
+      : host_(host),
+        directory_(directory),
+        ssh_(ssh),
+        cancel_(cancel),
+        nonce_(base::random_hex(kNonceBytes)),
+        reader_(nonce_) {}
+
+  /// Until the runner has begun; returns its first bytes. Errc::timeout when the host does not answer in time.
+  Result<std::string> run(milliseconds patience, milliseconds stall) {
+    deadline_ns_ = base::mono_ns() + static_cast<std::uint64_t>(patience.count()) * kNsPerMs;
+    TRY_ASSIGN(const auto runners, find_runner_files());
+    TRY(send(bootstrap_script(nonce_, directory_, runners)));
+    for (;;) {
+      TRY_ASSIGN(const ScriptLine line, next_line());
+      if (line.word == "run") return reader_.rest();
+      if (line.word == "error") return fail(script_error(line.rest, host_, directory_));
+      const auto wanted = std::find_if(runners.begin(), runners.end(),
+                                       [&line](const RunnerFile& one) { return one.architecture == line.rest; });
+      if (line.word != "need" || wanted == runners.end())
+        return fail(Errc::internal, "the script on " + host_ + " says \"" + line.word + " " + line.rest + "\"");
+      TRY(send_runner(*wanted, stall));
+    }
+  }
+
+ private:
+  Result<ScriptLine> next_line() {
+    for (;;) {
+      if (auto line = reader_.next()) return *line;
+      TRY(wait(ssh_.out(), POLLIN));
+      TRY(read_more());
+    }
+  }
+
+  Result<> read_more() {
+    std::array<char, kReadAtOnce> buffer;  // NOLINT: filled by read
+    const ssize_t got = ::read(ssh_.out(), buffer.data(), buffer.size());
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) return {};
+    if (got < 0) return fail_errno("read from ssh", errno);
+    if (got == 0) return fail(explain_end());
+    return reader_.feed({buffer.data(), static_cast<std::size_t>(got)});
+  }
+
+  Result<> send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(ssh_.in(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent > 0) bytes.remove_prefix(static_cast<std::size_t>(sent));
+      // Whoever does not read any more has said why, or will.
+      if (sent < 0 && errno == EPIPE) return {};
+      if (sent < 0 && errno != EINTR && errno != EAGAIN) return fail_errno("write to ssh", errno);
+      if (!bytes.empty()) TRY(wait(ssh_.in(), POLLOUT));
+    }
+    return {};
+  }
+
+  Result<> send_runner(const RunnerFile& runner, milliseconds stall) {
+    TRY_ASSIGN(const std::string bytes, base::read_file(runner.path));
+    for (std::size_t at = 0; at < bytes.size(); at += kReadAtOnce) {
+      deadline_ns_ = base::mono_ns() + static_cast<std::uint64_t>(stall.count()) * kNsPerMs;
+      TRY(send(std::string_view(bytes).substr(at, kReadAtOnce)));
+    }
+    return {};
+  }
+
+  Result<> wait(int fd, short events) {
+    const std::uint64_t now = base::mono_ns();
+    if (now >= deadline_ns_) return fail(Errc::timeout, host_ + " does not answer");
+    std::array<pollfd, 2> polls = {pollfd{fd, events, 0}, pollfd{cancel_.fd(), POLLIN, 0}};
+    ::poll(polls.data(), polls.size(), static_cast<int>((deadline_ns_ - now) / kNsPerMs + 1));
+    if (polls[1].revents != 0) return fail(Errc::canceled, "given up");
+    return {};
+  }
+
+  [[nodiscard]] Error explain_end() const {
+    const bool ended = ssh_.wait_ms(kEndMs);
+    SshEnd end{.host = host_, .exit_code = {}, .errors = ssh_.errors()};
+    if (ended) end.exit_code = ssh_.exit_code();
+    const std::string& noise = reader_.rest();
+    end.printed = noise.substr(noise.size() - std::min(noise.size(), kKeptNoise));
+    return explain_ssh(end);
+  }
+
+  const std::string& host_;
+  const std::string& directory_;
+  base::ChildProcess& ssh_;
+  const Cancel& cancel_;
+  std::string nonce_;
+  ScriptReader reader_;
+  std::uint64_t deadline_ns_ = 0;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<SshChannel>> SshChannel::from_definition(const Json& definition, const SshTiming& timing) {
+  const auto hosts = definition.find("hosts");
+  if (hosts == definition.end() || !hosts->is_array() || hosts->empty() || !hosts->front().is_string())
+    return fail(Errc::store, "the definition of an ssh target has no \"hosts\"");
+  std::string host = hosts->front().get<std::string>();
+  TRY_ASSIGN(Destination destination, parse_destination(host));
+  std::string directory = definition.value("directory", kDefaultDirectory);
+  TRY(check_directory(directory));
+  std::optional<fs::path> config;
+  if (const std::string file = definition.value("ssh_config", ""); !file.empty()) config = file;
+  return std::shared_ptr<SshChannel>(
+      new SshChannel(std::move(host), std::move(destination), std::move(config), std::move(directory), timing));
+}
+
+Result<Connection> SshChannel::connect(const Cancel& cancel) {
+  // The configuration is a part of who is at the other end.
+  const auto control = control_folder(host_ + "\n" + (config_ ? config_->string() : ""));
+  const bool shared = control && has_master(*control);
+  auto connection = connect_once(control, shared ? timing_.begin_shared : timing_.begin, cancel);
+  if (connection || connection.error().code != Errc::timeout) return connection;
+  if (shared) {
+    end_masters(*control);
+    connection = connect_once({}, timing_.begin, cancel);
+    if (connection || connection.error().code != Errc::timeout) return connection;
+  }
+  Error late{.code = Errc::unavailable,
+             .message = host_ + " did not answer within " + base::format_duration(timing_.begin)};
+  late.hint = "`ssh " + host_ + " true` shows where it hangs; a ForceCommand there keeps our shell from starting";
+  late.retryable = true;
+  return fail(std::move(late));
+}
+
+Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& control, milliseconds patience,
+                                            const Cancel& cancel) const {
+  auto argv = ssh_command({.destination = destination_, .config = config_, .control_folder = control});
+  argv.emplace_back(kRemoteCommand);
+  auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
+  if (!ssh && ssh.error().code == Errc::not_found)
+    return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
+  if (!ssh) return fail(std::move(ssh).error());
+  TRY_ASSIGN(std::string early, Handshake(host_, directory_, *ssh, cancel).run(patience, timing_.stall));
+  return Connection{.process = std::move(*ssh), .early = std::move(early)};
+}
+
+Error SshChannel::explain(std::optional<int> exit_code, const std::string& errors) const {
+  return explain_ssh({.host = host_, .exit_code = exit_code, .errors = errors, .printed = {}, .began = true});
+}
+
+}  // namespace trainctl::target

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// A runner behind the user's own ssh: configuration, agent, keys, jumps and host keys as they are.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/json.hpp"
+#include "target/host/channel.hpp"
+#include "target/ssh/destination.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::target {
+
+struct SshTiming {
+  std::chrono::milliseconds begin{45'000};         ///< from the start of ssh until the host's script answers
+  std::chrono::milliseconds begin_shared{12'000};  ///< the same through a connection that is there already
+  std::chrono::milliseconds stall{60'000};         ///< without a byte moving while the runner is sent
+};
+
+class SshChannel final : public Channel {
+ public:
+  /// From a definition: {"hosts":["user@box"],"ssh_config"?,"directory"?}. Errc::invalid.
+  static Result<std::shared_ptr<SshChannel>> from_definition(const Json& definition, const SshTiming& timing = {});
+
+  /// One ssh session: the script, the runner for the host's architecture when it is not there, then the runner. A
+  /// shared connection that does not answer is ended, and the host asked once more without one.
+  Result<Connection> connect(const Cancel& cancel) override;
+  [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
+  [[nodiscard]] std::string host() const override { return host_; }
+
+ private:
+  SshChannel(std::string host, Destination destination, std::optional<std::filesystem::path> config,
+             std::string directory, const SshTiming& timing)
+      : host_(std::move(host)),
+        destination_(std::move(destination)),
+        config_(std::move(config)),
+        directory_(std::move(directory)),
+        timing_(timing) {}
+  Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
+                                  std::chrono::milliseconds patience, const Cancel& cancel) const;
+
+  std::string host_;  ///< as the person wrote it
+  Destination destination_;
+  std::optional<std::filesystem::path> config_;
+  std::string directory_;
+  SshTiming timing_;
+};
+
+}  // namespace trainctl::target
