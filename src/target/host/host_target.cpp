@@ -5,10 +5,12 @@
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/file.hpp"
 #include "format/paths.hpp"
 #include "target/host/host_watch.hpp"
+#include "target/host/sender.hpp"
 
 namespace trainctl::target {
 namespace {
@@ -25,6 +27,14 @@ Result<Json> launch_request(const RunRef& ref) {
     TRY_ASSIGN(request["secrets"], base::parse_json(*secrets));
   }
   return request;
+}
+
+/// What of the local store has to be on the host before the run starts.
+std::vector<Parcel> parcels_of(const Json& plan) {
+  std::vector<Parcel> parcels;
+  const Json source = plan.value("source", Json::object());
+  if (source.value("kind", "") == "snapshot") parcels.push_back({.digest = source.value("digest", "")});
+  return parcels;
 }
 
 /// The host has them now: they are not kept in two places.
@@ -53,6 +63,7 @@ Result<Json> HostTarget::probe(const Cancel& cancel) {
 Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const Json request, launch_request(ref));
   TRY_ASSIGN(const auto client, link_->client(cancel));
+  TRY(send_parcels(*client, format::RunPaths{ref.folder}.store(), parcels_of(request["plan"]), cancel));
   TRY(client->request(request, cancel));
   TRY(forget_secrets(ref));
   return handle();
@@ -60,7 +71,6 @@ Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
 
 Result<> HostTarget::adopt(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  if (!client->offers("adopt")) return {};
   TRY(client->request({{"op", "adopt"}, {"runs", {ref.run}}}, cancel));
   return {};
 }
@@ -95,8 +105,6 @@ Result<> HostTarget::collect(const RunRef&, const Cancel&) {
 
 Result<> HostTarget::remove(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  if (!client->offers("remove"))
-    return fail(Errc::cannot_start, "the runner on " + link_->host() + " cannot remove runs", "upgrade it");
   TRY(client->request({{"op", "remove"}, {"run", ref.run}}, cancel));
   return {};
 }

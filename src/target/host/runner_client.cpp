@@ -128,20 +128,25 @@ Result<Json> RunnerClient::request(const Json& request, const Cancel& cancel,
                                    std::optional<std::chrono::milliseconds> deadline) {
   Lock lock(mutex_);
   TRY_ASSIGN(const std::uint32_t id, begin(lock, request));
-  const std::uint64_t due = base::mono_ns() + in_ns(deadline.value_or(timing_.request));
+  const auto frame = await(lock, id, cancel, deadline.value_or(timing_.request));
+  streams_.erase(id);
+  if (!frame) return fail(frame.error());
+  return base::parse_json(frame->payload);
+}
+
+/// The next frame of a stream whose runner may be busy for so long.
+Result<Frame> RunnerClient::await(Lock& lock, std::uint32_t id, const Cancel& cancel,
+                                  std::chrono::milliseconds patience) {
+  const std::uint64_t due = base::mono_ns() + in_ns(patience);
   answers_due_[id] = due;
   auto frame = take(lock, id, cancel, due);
   answers_due_.erase(id);
-  streams_.erase(id);
-  if (!frame) {
-    if (frame.error().code == Errc::timeout) {
-      // Whoever asks again gets a fresh connection: this one, or what serves it, hangs.
-      break_off(unavailable("no answer from " + channel_->host() + " to \"" + request.value("op", "") + "\" in time"));
-      return fail(*broken_);
-    }
-    return fail(std::move(frame).error());
+  if (!frame && frame.error().code == Errc::timeout && base::mono_ns() >= due && !broken_) {
+    // Whoever asks again gets a fresh connection: this one, or what serves it, hangs.
+    break_off(unavailable("no answer from " + channel_->host() + " in " + base::format_duration(patience)));
+    return fail(*broken_);
   }
-  return base::parse_json(frame->payload);
+  return frame;
 }
 
 Result<RunnerStream> RunnerClient::open(const Json& request) {

@@ -82,6 +82,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   Result<> check_version() const;
   Result<std::uint32_t> begin(Lock& lock, const Json& request);
   Result<host::Frame> take(Lock& lock, std::uint32_t id, const Cancel& cancel, std::uint64_t deadline_ns);
+  Result<host::Frame> await(Lock& lock, std::uint32_t id, const Cancel& cancel, std::chrono::milliseconds patience);
   Result<> wait(Lock& lock, std::uint32_t stream, const std::function<bool()>& ready, const Cancel& cancel,
                 std::uint64_t deadline_ns);
   void lead(Lock& lock, const Cancel& cancel, std::uint64_t deadline_ns);
@@ -123,9 +124,9 @@ class RunnerStream {
   RunnerStream& operator=(const RunnerStream&) = delete;
   ~RunnerStream();
 
-  /// The next frame: note, data, end or reply (the last two close the stream). Without a deadline of its own: silence
-  /// breaks the connection.
-  Result<host::Frame> next(const Cancel& cancel);
+  /// The next frame: note, data, end or reply (the last two close the stream). Without a deadline only silence breaks
+  /// the connection; with one the runner may be silent for as long.
+  Result<host::Frame> next(const Cancel& cancel, std::optional<std::chrono::milliseconds> deadline = {});
   /// So many bytes of data were dealt with: the runner may send as much again.
   void consumed(std::size_t bytes);
 

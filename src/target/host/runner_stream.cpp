@@ -45,9 +45,10 @@ RunnerStream::~RunnerStream() {
   client_->streams_.erase(stream);
 }
 
-Result<Frame> RunnerStream::next(const Cancel& cancel) {
+Result<Frame> RunnerStream::next(const Cancel& cancel, std::optional<std::chrono::milliseconds> deadline) {
   RunnerClient::Lock lock(client_->mutex_);
-  return client_->take(lock, id_, cancel, RunnerClient::kNever);
+  if (!deadline) return client_->take(lock, id_, cancel, RunnerClient::kNever);
+  return client_->await(lock, id_, cancel, *deadline);
 }
 
 void RunnerStream::consumed(std::size_t bytes) {
