@@ -20,6 +20,7 @@
 #include "cli/run_summary.hpp"
 #include "cli/signals.hpp"
 #include "cli/status_line.hpp"
+#include "cli/transfer.hpp"
 #include "engine/follow.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
@@ -321,6 +322,11 @@ int Session::run() {
     return 0;
   }
   if (!format::is_terminal(follower_->state().state)) return 0;
+  if (options_.follow && options_.collect) {
+    mirroring->reset();
+    signals_.reset();  // a signal ends us as usual: what came of the outputs stays, and the run has ended
+    collect_home(context_, run_);
+  }
   if (options_.summary) print_summary(context_, run_, follower_->state());
   return code();
 }

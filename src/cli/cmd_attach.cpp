@@ -14,7 +14,7 @@ namespace {
 struct AttachArguments {
   std::string run = "@";
   int rank = 0;
-  bool from_start = false;
+  bool no_collect = false;
 };
 
 int attach_action(Context& context, const AttachArguments& arguments) {
@@ -25,13 +25,14 @@ int attach_action(Context& context, const AttachArguments& arguments) {
   if (auto supervised = engine::ensure_supervised(store->run(*id), engine::Start::allowed); !supervised) {
     return report(context, supervised.error());
   }
-  return attach(context, *store, *id, {.may_start = true, .rank = arguments.rank});
+  return attach(context, *store, *id, {.may_start = true, .collect = !arguments.no_collect, .rank = arguments.rank});
 }
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<AttachArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
   app.add_option("--rank", arguments->rank, "Show this rank's log")->type_name("N")->non_negative();
+  app.add_flag("--no-collect", arguments->no_collect, "Do not wait for the outputs of a run elsewhere");
   return [arguments](Context& context) { return attach_action(context, *arguments); };
 }
 

@@ -11,9 +11,12 @@
 #include "archive/store.hpp"
 #include "base/text.hpp"
 #include "cli/commands.hpp"
+#include "cli/transfer.hpp"
+#include "engine/collect.hpp"
 #include "format/fold.hpp"
 #include "format/output_list.hpp"
 #include "format/plan.hpp"
+#include "snapshot/glob.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -25,6 +28,7 @@ struct OutputsArguments {
   std::vector<std::string> names;
   std::string copy_to;
   bool force = false;
+  bool pull = false;
 };
 
 struct File {
@@ -53,7 +57,9 @@ Result<std::vector<File>> list_files(const fs::path& root) {
 bool wanted(const std::vector<std::string>& names, const std::string& path) {
   if (names.empty()) return true;
   return std::any_of(names.begin(), names.end(),
-                     [&](const std::string& name) { return path == name || path.starts_with(name + "/"); });
+                     [&](const std::string& name) {
+    return path == name || path.starts_with(name + "/") || snapshot::Glob::compile(name, false).matches(path);
+  });
 }
 
 /// The names as paths: an output that the configuration declares may be called by its name.
@@ -137,12 +143,32 @@ void print_list(Context& context, const fs::path& root, const std::vector<File>&
   context.note(context.err.paint(Style::dim, files.empty() ? "no outputs in " + root.string() : "in " + root.string()));
 }
 
+/// Gets what is still on the target, or of it what matches.
+int pull(Context& context, const format::RunPaths& run, const std::vector<std::string>& names) {
+  TransferLine line(context);
+  const auto pulled =
+      engine::collect(run, {.pull = true, .patterns = paths_of(names, run), .progress = line.callback()});
+  line.finish();
+  if (!pulled) return report(context, pulled.error());
+  if (pulled->state == engine::OutputsAre::pending) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "the run has not ended: its outputs are not whole yet",
+                                 .hint = "trainctl wait, then again"});
+  }
+  if (pulled->state == engine::OutputsAre::partial && !pulled->problem.empty())
+    return report(context, Error{.code = Errc::store, .message = "not all outputs came: " + pulled->problem});
+  return 0;
+}
+
 int outputs_action(Context& context, const OutputsArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
   const auto id = store->resolve(arguments.run);
   if (!id) return report(context, id.error());
   const format::RunPaths run = store->run(*id);
+  if (arguments.pull) {
+    if (const int code = pull(context, run, arguments.names); code != 0) return code;
+  }
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   const format::AttemptPaths attempt = run.attempt(std::max(state->attempt, 1));
@@ -170,8 +196,9 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
 Action configure(Options& app) {
   const auto arguments = std::make_shared<OutputsArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
-  app.add_option("name", arguments->names, "Only these files, folders or declared outputs")->type_name("NAME");
+  app.add_option("name", arguments->names, "Only these files, folders, patterns (\"*.pt\") or declared outputs")->type_name("NAME");
   app.add_option("--copy", arguments->copy_to, "Copy them into this folder")->type_name("DIR");
+  app.add_flag("--pull", arguments->pull, "Get them (or those that match NAME) from the target first");
   app.add_flag("--force", arguments->force, "Overwrite files that exist");
   return [arguments](Context& context) { return outputs_action(context, *arguments); };
 }

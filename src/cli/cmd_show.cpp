@@ -13,6 +13,7 @@
 #include "cli/run_metrics.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/time_text.hpp"
+#include "cli/transfer.hpp"
 #include "engine/supervision.hpp"
 #include "format/metric_summary.hpp"
 
@@ -155,6 +156,8 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
     sheet.row("text", printable(text.name) + where + ": " + fit(printable(first_line(text.text)), kTextColumns));
   }
   for (const std::string& warning : state.warnings) sheet.row("warning", printable(warning));
+  if (plan.target.value("type", "local") != "local")
+    sheet.row("outputs", printable(outputs_sentence(engine::outputs_record(run, plan, state))));
   sheet.row("folder", run.root.string());
 }
 

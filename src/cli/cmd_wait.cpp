@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "cli/commands.hpp"
 #include "cli/run_summary.hpp"
+#include "cli/transfer.hpp"
 #include "cli/wait.hpp"
 
 namespace trainctl::cli {
@@ -18,6 +19,7 @@ namespace {
 struct WaitArguments {
   std::vector<std::string> runs;
   std::string timeout;
+  bool no_collect = false;
 };
 
 int wait_action(Context& context, const WaitArguments& arguments) {
@@ -38,6 +40,7 @@ int wait_action(Context& context, const WaitArguments& arguments) {
     if (timeout) left = *timeout - std::chrono::milliseconds((base::mono_ns() - began) / 1'000'000U);
     const auto state = wait_for_end(store->run(id), left);
     if (!state) return report(context, state.error());
+    if (!arguments.no_collect) collect_home(context, store->run(id));
     print_summary(context, store->run(id), *state);
     if (worst == 0) worst = format::exit_code_of(state->state, state->cause);
   }
@@ -48,6 +51,7 @@ Action configure(Options& app) {
   const auto arguments = std::make_shared<WaitArguments>();
   app.add_option("run", arguments->runs, "The runs; your last one when left out")->type_name("RUN");
   app.add_option("--timeout", arguments->timeout, "Give up after this long (exit code 8), e.g. 30m")->type_name("TIME");
+  app.add_flag("--no-collect", arguments->no_collect, "Do not wait for the outputs of runs elsewhere");
   return [arguments](Context& context) { return wait_action(context, *arguments); };
 }
 

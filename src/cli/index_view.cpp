@@ -7,6 +7,9 @@
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
+#include "engine/collect.hpp"
+#include "format/fold.hpp"
+#include "format/plan.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -67,6 +70,13 @@ std::string as_of_text(const index::Refreshed& refreshed) {
   return text;
 }
 
+/// What this store has of the outputs of a run elsewhere.
+static void add_outputs(const format::RunPaths& run, Json& json) {
+  const auto plan = format::read_plan(run.plan());
+  const auto state = format::fold_run(run);
+  if (plan && state) json["outputs"] = engine::to_string(engine::outputs_record(run, *plan, *state).state);
+}
+
 Json row_to_json(const archive::Store& store, const index::RunRow& row) {
   Json metrics = Json::object();
   for (const index::RowMetric& metric : row.metrics) {
@@ -74,7 +84,7 @@ Json row_to_json(const archive::Store& store, const index::RunRow& row) {
                             {"best", number_or_text(metric.best)},
                             {"step", metric.step ? Json(*metric.step) : Json(nullptr)}};
   }
-  return {{"id", row.id},
+  Json json = {{"id", row.id},
           {"name", row.name},
           {"state", format::to_string(row.state)},
           {"cause", row.cause ? Json(format::to_string(*row.cause)) : Json(nullptr)},
@@ -91,6 +101,8 @@ Json row_to_json(const archive::Store& store, const index::RunRow& row) {
           {"metrics", metrics},
           {"tags", row.tags},
           {"directory", store.run(row.id).root.string()}};
+  if (row.target != "local") add_outputs(store.run(row.id), json);
+  return json;
 }
 
 }  // namespace trainctl::cli

@@ -8,6 +8,7 @@
 #include "cli/attach.hpp"
 #include "cli/explain.hpp"
 #include "cli/run_summary.hpp"
+#include "cli/transfer.hpp"
 #include "engine/prepare.hpp"
 #include "host/metrics/patterns.hpp"
 #include "spec/trust.hpp"
@@ -76,6 +77,7 @@ void add_launch_options(Options& app, LaunchArguments& arguments) {
   app.add_option("--resume", arguments.resume, "Go on from the outputs of this run, or from this path")
       ->type_name("RUN");
   app.add_flag("-d,--detach", arguments.detach, "Do not follow; print the run's name");
+  app.add_flag("--no-collect", arguments.no_collect, "Do not wait for the outputs of a run elsewhere");
   app.add_flag("--in-place", arguments.in_place, "Run in the source directory itself, without a copy");
   app.add_flag("--require-clean", arguments.require_clean, "Refuse to run with uncommitted changes");
   app.add_flag("-y,--yes", arguments.accept_large, "Accept a source directory over 1 GB");
@@ -113,15 +115,19 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
   if (arguments.dry_run) return explain(context, *store, run, {});
   if (auto writable = store->check_writable(); !writable)
     return report_not_started(context, {writable.error()}, arguments.bare_command);
+  TransferLine transfer(context);
   auto prepared = engine::prepare(*store, run,
                                   {.store_snapshot = true,
                                    .bare_command = arguments.bare_command,
                                    .require_clean = arguments.require_clean,
                                    .accept_large = arguments.accept_large,
-                                   .argv = context.argv});
+                                   .argv = context.argv,
+                                   .progress = transfer.callback()});
+  transfer.finish();
   if (!prepared) return report_not_started(context, prepared.error(), arguments.bare_command);
   for (const std::string& warning : prepared->warnings) context.warn(printable(warning));
   const auto submitted = engine::submit(*store, *prepared);
+  transfer.finish();
   if (!submitted) return report_not_started(context, {submitted.error()}, arguments.bare_command);
   if (!context.json) {
     context.note(headline(context, *prepared));
@@ -133,7 +139,11 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
   }
   if (arguments.detach) return detached(context, *submitted, prepared->plan);
   return attach(context, *store, prepared->plan.id,
-                {.may_start = true, .pass_exit_code = arguments.bare_command, .summary = true, .first_attempt = 1});
+                {.may_start = true,
+                 .pass_exit_code = arguments.bare_command,
+                 .summary = true,
+                 .collect = !arguments.no_collect,
+                 .first_attempt = 1});
 }
 
 }  // namespace trainctl::cli

@@ -17,6 +17,7 @@ struct LaunchArguments {
   std::string profile;
   std::string resume;  ///< a run or a path to go on from
   bool detach = false;
+  bool no_collect = false;
   bool in_place = false;
   bool require_clean = false;
   bool accept_large = false;

@@ -12,6 +12,7 @@
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "cli/run_metrics.hpp"
+#include "engine/collect.hpp"
 #include "format/goal.hpp"
 #include "format/metric_summary.hpp"
 
@@ -154,7 +155,7 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
         {"best", number_or_text(value.best(format::goal_of(name, plan.metrics.primary, plan.metrics.goal)))},
         {"step", value.step ? Json(*value.step) : Json(nullptr)}};
   }
-  return {{"id", plan.id},
+  Json json = {{"id", plan.id},
           {"name", plan.name},
           {"state", format::to_string(state.state)},
           {"cause", state.cause ? Json(format::to_string(*state.cause)) : Json(nullptr)},
@@ -172,6 +173,9 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
           {"tags", format::with_logged(plan.tags, recorded.all().tags)},
           {"texts", texts_to_json(recorded.all().texts)},
           {"directory", run.root.string()}};
+  if (plan.target.value("type", "local") != "local")
+    json["outputs"] = engine::to_string(engine::outputs_record(run, plan, state).state);
+  return json;
 }
 
 namespace {

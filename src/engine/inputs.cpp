@@ -13,6 +13,7 @@
 #include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "engine/plan_mapping.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 
@@ -22,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRun = "run:";
+constexpr std::string_view kHost = "host:";
 constexpr std::size_t kMostListed = 8;
 
 /// What stands before the first colon of a source that is no path of this machine; empty for paths.
@@ -53,8 +55,20 @@ std::string outputs_of(const format::Plan& plan, const fs::path& folder) {
   return "it has: " + base::join(names, ", ") + (more ? " …" : "");
 }
 
+/// An output of another run: where it is, here or on the target.
+struct OutputPath {
+  std::string path;
+  bool there = false;
+};
+
+/// Of a run that lies on the target where it is wanted: nothing of it need be here, so its name is not checked.
+OutputPath output_there(const std::string& id, const format::RunState& state, const std::string& relative) {
+  const fs::path path = fs::path(Elsewhere::outputs_of(id, std::max(state.attempt, 1))) / relative;
+  return {(relative.empty() ? path.parent_path() : path.lexically_normal()).string(), true};
+}
+
 /// "digits-42/model" → the path in the run's folder.
-Result<std::string> output_path(const archive::Store& store, std::string_view written) {
+Result<OutputPath> output_path(const archive::Store& store, std::string_view written, const Elsewhere* elsewhere) {
   const std::size_t slash = written.find('/');
   const std::string_view wanted = slash == std::string_view::npos ? std::string_view() : written.substr(slash + 1);
   TRY_ASSIGN(const std::string id, store.resolve(written.substr(0, slash)));
@@ -72,10 +86,12 @@ Result<std::string> output_path(const archive::Store& store, std::string_view wr
   }
   const fs::path path = (folder / relative).lexically_normal();
   const bool inside = !path.lexically_relative(folder).string().starts_with("..");
+  if (inside && elsewhere != nullptr && elsewhere->holds(plan)) return output_there(id, state, relative);
   if (inside && base::exists(path)) {
-    return (path.has_filename() ? path : path.parent_path()).string();
+    return OutputPath{(path.has_filename() ? path : path.parent_path()).string(), false};
   }
-  return fail(Errc::not_found, plan.name + " has no output \"" + std::string(wanted) + "\"", outputs_of(plan, folder));
+  return fail(Errc::not_found, plan.name + " has no output \"" + std::string(wanted) + "\"",
+              outputs_of(plan, folder));
 }
 
 Result<std::string> home_path(const std::string& source) {
@@ -101,6 +117,14 @@ Errors check_inputs(const spec::LoadedRun& run) {
   Errors errors;
   for (const spec::Input& input : run.config.inputs) {
     const std::string_view scheme = scheme_of(input.source);
+    if (input.source.starts_with(kHost)) {
+      if (input.source.size() > kHost.size() && input.source[kHost.size()] == '/') continue;
+      errors.push_back(at_input(run, input,
+                                {.code = Errc::invalid,
+                                 .message = "\"" + input.source + "\" is no absolute path of the target",
+                                 .hint = "\"host:/data/…\""}));
+      continue;
+    }
     const bool local = scheme.empty() || input.source.starts_with(kRun);
     if (local && input.mode == spec::InputMode::download) {
       errors.push_back(at_input(run, input,
@@ -123,12 +147,30 @@ Errors check_inputs(const spec::LoadedRun& run) {
   return errors;
 }
 
-Errors resolve_inputs(const archive::Store& store, spec::LoadedRun& run) {
-  Errors errors;
+namespace {
+
+Result<std::string> resolve_input(const archive::Store& store, const spec::LoadedRun& run, const std::string& source,
+                                  Elsewhere* elsewhere) {
+  if (source.starts_with(kHost)) return source.substr(kHost.size());
+  std::string path = source;
+  if (source.starts_with(kRun)) {
+    TRY_ASSIGN(OutputPath output, output_path(store, std::string_view(source).substr(kRun.size()), elsewhere));
+    if (output.there) return std::move(output.path);
+    path = std::move(output.path);
+  } else if (source.starts_with('~')) {
+    TRY_ASSIGN(path, home_path(source));
+  }
+  return elsewhere == nullptr ? Result<std::string>(std::move(path))
+                              : elsewhere->send(absolute_path(run.base_directory, path));
+}
+
+}  // namespace
+
+Errors resolve_inputs(const archive::Store& store, spec::LoadedRun& run, Elsewhere* elsewhere) {
+  Errors errors = elsewhere == nullptr ? Errors() : check_inputs(run);
+  if (!errors.empty()) return errors;
   for (spec::Input& input : run.config.inputs) {
-    Result<std::string> path = input.source;
-    if (input.source.starts_with(kRun)) path = output_path(store, std::string_view(input.source).substr(kRun.size()));
-    if (input.source.starts_with('~')) path = home_path(input.source);
+    auto path = resolve_input(store, run, input.source, elsewhere);
     if (path) {
       input.source = std::move(*path);
     } else {

@@ -24,11 +24,6 @@ Json scalar_json(const spec::Scalar& scalar) {
   return std::visit([](const auto& value) { return Json(value); }, scalar);
 }
 
-std::string absolute_path(const fs::path& base, const std::string& path) {
-  const fs::path whole = (fs::path(path).is_absolute() ? fs::path(path) : base / path).lexically_normal();
-  return (whole.has_filename() ? whole : whole.parent_path()).string();  // "data/" is "data"
-}
-
 bool runs_with_python(const fs::path& script) {
   const std::string extension = script.extension().string();
   return extension == ".py" || extension == ".pyc" || extension == ".pyz";
@@ -168,6 +163,12 @@ void map_rules(const spec::LoadedRun& run, format::Plan& plan) {
 }
 
 }  // namespace
+
+std::string absolute_path(const fs::path& base, const std::string& path) {
+  if (path.starts_with(format::kStoreMark)) return path;  // of the target
+  const fs::path whole = (fs::path(path).is_absolute() ? fs::path(path) : base / path).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).string();  // "data/" is "data"
+}
 
 Json parameter_json(const spec::ParameterValue& value) {
   if (const auto* scalar = std::get_if<spec::Scalar>(&value)) return scalar_json(*scalar);

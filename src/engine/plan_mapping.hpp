@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "format/plan.hpp"
 #include "host/environment/request.hpp"
@@ -13,6 +14,9 @@ namespace trainctl::engine {
 /// Everything of the plan that follows from the configuration alone: command, parameters, variables, data, resources,
 /// limits, retry, stop, metrics, tags. Paths of inputs become absolute, counted from the base directory.
 ResultAll<format::Plan> map_plan(const spec::LoadedRun& run);
+
+/// `path` counted from `base`, without a final slash; a path of the target (format::kStoreMark) stays as it is.
+std::string absolute_path(const std::filesystem::path& base, const std::string& path);
 
 /// The environment as the host layer takes it, with absolute paths.
 host::EnvironmentInput map_environment(const spec::LoadedRun& run);

@@ -13,6 +13,7 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "engine/elsewhere.hpp"
 #include "engine/inputs.hpp"
 #include "engine/plan_mapping.hpp"
 #include "engine/resume.hpp"
@@ -159,6 +160,24 @@ Result<> add_environment(const archive::Store& store, const spec::LoadedRun& run
   return {};
 }
 
+/// Set when files of this machine are to be sent to the target. Who only looks (explain) reads no data: paths stay those
+/// of this machine.
+Result<std::optional<Elsewhere>> open_elsewhere(const archive::Store& store, const Json& definition,
+                                                const PrepareOptions& options) {
+  if (!options.store_snapshot) return std::nullopt;
+  TRY_ASSIGN(const bool sends, takes_files(store, definition));
+  if (!sends) return std::nullopt;
+  TRY_ASSIGN(auto elsewhere, Elsewhere::open(store, definition, options.progress));
+  return std::optional<Elsewhere>(std::move(elsewhere));
+}
+
+/// What the run reads besides its inputs.
+Result<> add_files(const archive::Store& store, const spec::LoadedRun& run, Elsewhere* elsewhere, Prepared& prepared) {
+  TRY(add_resume(store, run, elsewhere, prepared));
+  if (elsewhere == nullptr || !prepared.plan.container) return {};
+  return elsewhere->send_container(*prepared.plan.container);
+}
+
 /// What this machine can never give is refused before anything is recorded.
 Result<> check_host(const spec::Resources& wanted) {
   if (wanted.nodes > 1) {
@@ -192,15 +211,18 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   prepared.notes = run.notes;
   prepared.name = run.name;
   Errors errors = options.bare_command ? Errors{} : spec::check_files(run.config, run.base_directory, run.origins);
-  for (Error& error : resolve_inputs(store, run)) errors.push_back(std::move(error));
+  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  if (!definition) return tl::make_unexpected(std::move(definition).error());
+  auto elsewhere = open_elsewhere(store, *definition, options);
+  if (!elsewhere) return tl::make_unexpected(Errors{std::move(elsewhere).error()});
+  Elsewhere* const there = *elsewhere ? &**elsewhere : nullptr;
+  for (Error& error : resolve_inputs(store, run, there)) errors.push_back(std::move(error));
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
-  if (auto added = add_resume(store, run, prepared); !added) errors.push_back(added.error());
-  auto definition = target::resolve_target(run.config.target, run.base_directory);
-  if (!definition) return tl::make_unexpected(std::move(definition).error());
   prepared.plan.target = std::move(*definition);
+  if (auto added = add_files(store, run, there, prepared); !added) errors.push_back(added.error());
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {
     prepared.secrets = std::move(*secrets);
@@ -213,6 +235,8 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   }
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   record_who(options, prepared, prepared.plan);
+  if (there != nullptr) prepared.sent = std::move(*there).take();
+  prepared.progress = options.progress;
   return prepared;
 }
 
@@ -226,13 +250,15 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
     TRY(base::make_directories(file.parent_path()));
     TRY(base::write_file_durable(file, base::dump_json(values)));
   }
-  return store.create_run(prepared.plan, base::new_ulid());
+  TRY_ASSIGN(format::RunPaths run, store.create_run(prepared.plan, base::new_ulid()));
+  if (!prepared.sent.empty()) TRY(format::write_sent_inputs(run.sent_inputs(), prepared.sent));
+  return run;
 }
 
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
   TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
   TRY_ASSIGN(auto target, target_of(run, prepared.plan));
-  if (auto launched = launch(run, *target); !launched)
+  if (auto launched = launch(run, *target, prepared.progress); !launched)
     return fail(std::move(launched).error().with_context("launch " + prepared.plan.name));
   return run;
 }

@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "format/input_list.hpp"
 #include "format/plan.hpp"
 #include "host/environment/request.hpp"
 #include "snapshot/snapshot.hpp"
 #include "spec/load.hpp"
+#include "target/target.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::engine {
@@ -23,6 +25,7 @@ struct PrepareOptions {
   bool require_clean = false;          ///< refuse uncommitted changes
   bool accept_large = false;           ///< a snapshot over 1 GB was agreed to
   std::vector<std::string> argv = {};  ///< as typed, for the record
+  target::TransferProgress progress = {};  ///< told while inputs are read and files are sent to the target
 };
 
 /// A plan without id and name, and what there is to say about it.
@@ -32,6 +35,8 @@ struct Prepared {
   std::vector<std::pair<std::string, std::string>> secrets;  ///< values; never stored with the plan
   std::optional<host::ResolvedRequest> environment;
   std::optional<snapshot::Snapshot> snapshot;
+  std::vector<format::SentInput> sent;   ///< what the target gets of this machine's files when the run is launched
+  target::TransferProgress progress;     ///< as in PrepareOptions
   std::vector<snapshot::Sized> preview;  ///< every file, when only looked at
   std::vector<std::string> notes;        ///< what was left out, translated, chosen: one line each
   std::vector<std::string> warnings;

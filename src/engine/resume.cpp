@@ -26,39 +26,53 @@ tl::unexpected<Error> complain(const spec::LoadedRun& run, std::string message, 
   return fail(std::move(error));
 }
 
-Result<> resume_from_path(const spec::LoadedRun& run, const fs::path& path, Prepared& prepared) {
+constexpr std::string_view kHostPrefix = "host:";
+
+/// The path as the target has it.
+Result<std::string> place(const fs::path& path, Elsewhere* elsewhere) {
+  if (elsewhere == nullptr) return path.string();
+  return elsewhere->send(path);
+}
+
+Result<> resume_from_path(const spec::LoadedRun& run, const fs::path& path, Elsewhere* elsewhere, Prepared& prepared) {
   const fs::path absolute = (path.is_absolute() ? path : run.base_directory / path).lexically_normal();
   std::error_code ignored;
   if (!fs::exists(absolute, ignored)) {
     return complain(run, absolute.string() + " does not exist", "a file, a folder, or run:NAME/FILE");
   }
-  prepared.plan.resume_from = format::PlanResume{.path = absolute.string()};
+  TRY_ASSIGN(std::string placed, place(absolute_path(run.base_directory, path.string()), elsewhere));
+  prepared.plan.resume_from = format::PlanResume{.path = std::move(placed)};
   prepared.notes.push_back("resumes from " + absolute.string());
   return {};
 }
 
 /// `text`: NAME or NAME/below/its/outputs.
 Result<> resume_from_run(const archive::Store& store, const spec::LoadedRun& run, const std::string& text,
-                         Prepared& prepared) {
+                         Elsewhere* elsewhere, Prepared& prepared) {
   const auto slash = text.find('/');
   const std::string name = text.substr(0, slash);
   auto id = store.resolve(name);
   if (!id) return complain(run, id.error().message, id.error().hint);
   const format::RunPaths earlier = store.run(*id);
-  fs::path path = earlier.outputs_link();
-  if (slash != std::string::npos) path /= text.substr(slash + 1);
-  std::error_code problem;
-  path = fs::canonical(path, problem);
-  if (problem) {
-    return complain(run, name + " has no " + (slash == std::string::npos ? "outputs" : text.substr(slash + 1)),
-                    "trainctl outputs " + name + " lists what it has");
-  }
-  if (const auto state = format::fold_run(earlier); state && !format::is_terminal(state->state)) {
-    prepared.warnings.push_back(name + " has not ended: what it writes now may be half written");
-  }
-  prepared.plan.resume_from = format::PlanResume{.path = path.string(), .run = *id};
   const auto plan = format::read_plan(earlier.plan());
   const std::string below = slash == std::string::npos ? std::string() : text.substr(slash);
+  const auto state = format::fold_run(earlier);
+  std::string path;
+  if (elsewhere != nullptr && plan && state && elsewhere->holds(*plan)) {
+    path = Elsewhere::outputs_of(*id, std::max(state->attempt, 1)) + below;
+  } else {
+    std::error_code problem;
+    const fs::path here = fs::canonical(earlier.outputs_link().string() + below, problem);
+    if (problem) {
+      return complain(run, name + " has no " + (below.empty() ? "outputs" : below.substr(1)),
+                      "trainctl outputs " + name + " lists what it has");
+    }
+    TRY_ASSIGN(path, place(here, elsewhere));
+  }
+  if (state && !format::is_terminal(state->state)) {
+    prepared.warnings.push_back(name + " has not ended: what it writes now may be half written");
+  }
+  prepared.plan.resume_from = format::PlanResume{.path = std::move(path), .run = *id};
   prepared.notes.push_back("resumes from " + (plan ? plan->name : name) + below);
   return {};
 }
@@ -77,17 +91,20 @@ bool is_resume_option(const std::string& word) {
 
 }  // namespace
 
-Result<> add_resume(const archive::Store& store, const spec::LoadedRun& run, Prepared& prepared) {
+Result<> add_resume(const archive::Store& store, const spec::LoadedRun& run, Elsewhere* elsewhere, Prepared& prepared) {
   if (!run.config.resume_from) return {};
   const std::string& text = *run.config.resume_from;
   const fs::path beside = run.base_directory / text;
   std::error_code ignored;
-  if (text.starts_with(kRunPrefix)) {
-    TRY(resume_from_run(store, run, text.substr(kRunPrefix.size()), prepared));
+  if (text.starts_with(kHostPrefix)) {
+    prepared.plan.resume_from = format::PlanResume{.path = text.substr(kHostPrefix.size())};
+    prepared.notes.push_back("resumes from " + text);
+  } else if (text.starts_with(kRunPrefix)) {
+    TRY(resume_from_run(store, run, text.substr(kRunPrefix.size()), elsewhere, prepared));
   } else if (text.find('/') != std::string::npos || (!store.resolve(text) && fs::exists(beside, ignored))) {
-    TRY(resume_from_path(run, text, prepared));
+    TRY(resume_from_path(run, text, elsewhere, prepared));
   } else {
-    TRY(resume_from_run(store, run, text, prepared));
+    TRY(resume_from_run(store, run, text, elsewhere, prepared));
   }
   auto& argv = prepared.plan.command.argv;
   if (prepared.plan.command.kind == format::CommandKind::python_script && has_resume_option(run) &&

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "archive/store.hpp"
+#include "engine/elsewhere.hpp"
 #include "engine/prepare.hpp"
 
 namespace trainctl::engine {
 
 /// Fills plan.resume_from from a run ("digits-42", "run:digits-42/checkpoints", "@") or a path. A Python script that
 /// has an option --resume-from (the convention of Azure ML) gets it, too. Errors have the field's position.
-Result<> add_resume(const archive::Store& store, const spec::LoadedRun& run, Prepared& prepared);
+/// With `elsewhere` the path is one of the target, and what is here is sent there.
+Result<> add_resume(const archive::Store& store, const spec::LoadedRun& run, Elsewhere* elsewhere, Prepared& prepared);
 
 }  // namespace trainctl::engine

@@ -59,9 +59,9 @@ Result<target::RunRef> reference(const format::RunPaths& run) {
   return ref;
 }
 
-Result<> launch(const format::RunPaths& run, target::Target& target) {
+Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress) {
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const target::RunRef ref{.run = run.id(), .folder = run.root};
+  const target::RunRef ref{.run = run.id(), .folder = run.root, .progress = progress};
   TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
   if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
   TRY_ASSIGN(const target::RunRef known, reference(run));

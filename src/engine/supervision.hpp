@@ -24,8 +24,8 @@ Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, c
 /// What the target calls this run: the handle of its launch is read from the client's files.
 Result<target::RunRef> reference(const format::RunPaths& run);
 
-/// Launches the run (idempotent) and stores the handle at once.
-Result<> launch(const format::RunPaths& run, target::Target& target);
+/// Launches the run (idempotent) and stores the handle at once. `progress` is told while files are sent there.
+Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress = {});
 
 /// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone.

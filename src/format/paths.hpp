@@ -52,6 +52,8 @@ struct RunPaths {
   /// Held by the one process that copies this run from its target, and where its copy ends (Mirror).
   [[nodiscard]] fs::path mirror_lock() const { return clients() / "mirror.lock"; }
   [[nodiscard]] fs::path mirror_cursors() const { return clients() / "cursors.jsonl"; }
+  /// Which files of this machine the run's inputs are, for a target that they are sent to (input_list.hpp).
+  [[nodiscard]] fs::path sent_inputs() const { return clients() / "inputs.json"; }
   [[nodiscard]] fs::path control() const { return root / "control"; }
   [[nodiscard]] fs::path request(std::string_view ulid) const { return control() / (std::string(ulid) + ".json"); }
   [[nodiscard]] fs::path supervisor_lock() const { return root / "supervisor.lock"; }

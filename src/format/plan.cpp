@@ -274,6 +274,22 @@ Result<Plan> plan_from_json(const Json& json) {
   }
 }
 
+void resolve_store_mark(Plan& plan, const std::filesystem::path& store) {
+  const auto fill = [&store](std::string& text) {
+    const std::string& root = store.native();
+    for (std::size_t at = text.find(kStoreMark); at != std::string::npos; at = text.find(kStoreMark, at + root.size()))
+      text.replace(at, kStoreMark.size(), root);
+  };
+  for (std::string& word : plan.command.argv) fill(word);
+  for (auto& [name, value] : plan.variables) fill(value);
+  for (PlanInput& input : plan.inputs) fill(input.path);
+  if (plan.resume_from) fill(plan.resume_from->path);
+  if (!plan.container) return;
+  fill(plan.container->context);
+  fill(plan.container->dockerfile);
+  for (std::string& volume : plan.container->volumes) fill(volume);
+}
+
 std::set<std::string> needed_digests(const Plan& plan) {
   std::set<std::string> digests;
   const auto note = [&digests](std::string_view path) {

@@ -164,6 +164,9 @@ struct Plan {
   [[nodiscard]] bool in_place() const { return source.value("kind", "") == "in_place"; }
 };
 
+/// Puts the store's root in place of kStoreMark everywhere in the plan.
+void resolve_store_mark(Plan& plan, const std::filesystem::path& store);
+
 /// Digests in the snapshot store that the run needs: its source's, and those of inputs that were sent to its host.
 std::set<std::string> needed_digests(const Plan& plan);
 

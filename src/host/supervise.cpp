@@ -76,6 +76,7 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   }
   TRY(check_machine(run));
   TRY_ASSIGN(auto plan, format::read_plan(run.plan()));
+  format::resolve_store_mark(plan, run.store());
   TRY_ASSIGN(auto reactor, Reactor::create());
   sweep_secrets(format::StorePaths{run.store()});
   plan.spec = nullptr;  // for people and the index; a supervisor keeps what it uses

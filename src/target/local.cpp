@@ -107,8 +107,8 @@ Result<> LocalTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel
   return host::ensure_supervised(run, host::Start::adopt_only);
 }
 
-Result<> LocalTarget::collect(const RunRef&, const Cancel&) {
-  return {};
+Result<Collected> LocalTarget::collect(const RunRef&, const CollectPlan&, const Cancel&) {
+  return Collected{};
 }
 
 Result<> LocalTarget::remove(const RunRef&, const Cancel&) {

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.hpp"
 #include "format/state.hpp"
@@ -33,17 +34,46 @@ struct Capabilities {
   bool reattach = true;   ///< a run goes on without this process, and is found again
   bool multi_node = false;
   bool gpus = false;
+  bool takes_files = false;  ///< a host: sources and inputs of this machine are sent there when the run is launched
   std::optional<int> max_concurrency = {};  ///< runs at once; unset = as many as fit
 };
 
 /// What a launch gives back; opaque to everyone else. Stored as soon as it is known.
 using Handle = Json;
 
+/// How far files are on their way to or from a target.
+struct Transfer {
+  std::string_view what;    ///< "source", "inputs", "outputs"
+  std::uint64_t files = 0;  ///< that have to go over
+  std::uint64_t files_done = 0;
+  std::uint64_t bytes = 0;  ///< of them
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_there = 0;  ///< that did not have to, because they were there
+};
+/// Called often, from the thread that transfers.
+using TransferProgress = std::function<void(const Transfer&)>;
+
 /// One run as its target knows it. The ULID is the key of everything: the same key twice is the same run.
 struct RunRef {
   std::string run;                 ///< ULID
   std::filesystem::path folder;    ///< its folder in the store
   Handle handle = Json::object();  ///< of the launch, when it is known
+  TransferProgress progress = {};  ///< told while launch and collect transfer files
+};
+
+/// Which outputs of an attempt are wanted here.
+struct CollectPlan {
+  int attempt = 1;
+  std::vector<std::string> patterns = {};         ///< of paths below outputs/; none = all. A folder means all in it
+  std::optional<std::uint64_t> max_bytes = {};  ///< files behind so many bytes stay there
+};
+
+struct Collected {
+  std::uint64_t files = 0;                ///< here now, of those that were wanted
+  std::uint64_t bytes = 0;                ///< of them
+  std::vector<std::string> left = {};     ///< paths that stay there, because of max_bytes or the patterns
+  std::uint64_t left_bytes = 0;           ///< of them
+  std::vector<std::string> refused = {};  ///< paths that are not safe to make here: links that lead outside, pipes
 };
 
 /// What the copy of a file holds.
@@ -126,8 +156,9 @@ class Target {
   /// Asks for the end of a run; returns when the wish is durable there. Twice is once; a run that has ended is fine.
   virtual Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) = 0;
 
-  /// Copies the outputs home; nothing to do in place.
-  virtual Result<> collect(const RunRef& ref, const Cancel& cancel) = 0;
+  /// Copies outputs of an ended attempt into the run's folder; nothing to do in place. What is whole here is not copied
+  /// again, and a file that was cut goes on. Errc::unavailable (retryable) when the connection broke.
+  virtual Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) = 0;
 
   /// Removes every trace of an ended run from the target; a run that is not there is fine.
   virtual Result<> remove(const RunRef& ref, const Cancel& cancel) = 0;

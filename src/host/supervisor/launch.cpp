@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "host/distribution/mpi_rank.hpp"
 #include "host/supervisor/helper_module.hpp"
+#include "host/supervisor/run_inputs.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -184,7 +185,11 @@ Result<std::vector<Mount>> container_mounts(const format::Plan& plan, const form
   add(modules.own, false);
   add(modules.shared, false);
   for (const format::PlanInput& input : plan.inputs) {
-    if (!input.is_copied()) add(input.path, false);
+    if (input.is_copied()) continue;
+    add(input.path, false);
+    // The large files of an input that was sent here are links to the store's blobs.
+    const format::StorePaths store{run.store()};
+    if (input.path.starts_with(store.inputs().string() + "/")) add(store.snapshots() / "objects", false);
   }
   if (plan.resume_from) add(plan.resume_from->path, false);
   return mounts;
@@ -308,6 +313,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   launch.log = paths.log(rank);
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));
+  TRY(check_inputs(plan));
   const Marks marks{paths.outputs(), paths.inputs(), resume_path(plan, run, attempt)};
   Variables variables = base_variables(plan, prepared, marks);
   TRY(set_secrets(plan, run, variables));

@@ -22,6 +22,7 @@
 #include "host/environment/environment.hpp"
 #include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
+#include "host/supervisor/run_inputs.hpp"
 #include "snapshot/materialise.hpp"
 #include "snapshot/store.hpp"
 
@@ -77,30 +78,6 @@ Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int at
   }
   if (resumes(plan, attempt)) TRY(copy_outputs(run.attempt(attempt - 1), to));
   return {};
-}
-
-/// The attempt's own copies of inputs, for scripts that write to them. Links inside stay links, a file that the input
-/// itself leads to is copied.
-Result<> copy_inputs(const format::Plan& plan, const format::RunPaths& run, int attempt) {
-  namespace fs = std::filesystem;
-  for (const format::PlanInput& input : plan.inputs) {
-    if (!input.is_copied()) continue;
-    const fs::path to = run.attempt(attempt).inputs() / input.copy_path();
-    TRY(base::remove_tree(to));  // half of it, when a supervisor was killed here
-    TRY(base::make_directories(to.parent_path()));
-    std::error_code problem;
-    const fs::path from = fs::canonical(input.path, problem);
-    if (!problem) fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, problem);
-    if (problem) {
-      return fail(problem == std::errc::no_space_on_device ? Errc::store : Errc::io,
-                  "cannot copy the input " + input.name + " from " + input.path + ": " + problem.message());
-    }
-  }
-  return {};
-}
-
-bool copies_inputs(const format::Plan& plan) {
-  return std::any_of(plan.inputs.begin(), plan.inputs.end(), [](const auto& input) { return input.is_copied(); });
 }
 
 /// work/ appears whole or not at all: a preparer that outlived its killed supervisor cannot spoil it.

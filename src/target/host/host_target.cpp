@@ -5,12 +5,12 @@
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "base/file.hpp"
 #include "format/paths.hpp"
+#include "target/host/collect.hpp"
 #include "target/host/host_watch.hpp"
-#include "target/host/sender.hpp"
+#include "target/host/upload.hpp"
 
 namespace trainctl::target {
 namespace {
@@ -29,14 +29,6 @@ Result<Json> launch_request(const RunRef& ref) {
   return request;
 }
 
-/// What of the local store has to be on the host before the run starts.
-std::vector<Parcel> parcels_of(const Json& plan) {
-  std::vector<Parcel> parcels;
-  const Json source = plan.value("source", Json::object());
-  if (source.value("kind", "") == "snapshot") parcels.push_back({.digest = source.value("digest", "")});
-  return parcels;
-}
-
 /// The host has them now: they are not kept in two places.
 Result<> forget_secrets(const RunRef& ref) {
   const auto path = format::StorePaths{format::RunPaths{ref.folder}.store()}.secrets(ref.run);
@@ -48,7 +40,12 @@ Result<> forget_secrets(const RunRef& ref) {
 
 Capabilities HostTarget::capabilities() const {
   return {
-      .log_fidelity = LogFidelity::byte_exact, .in_place = false, .reattach = true, .multi_node = false, .gpus = true};
+      .log_fidelity = LogFidelity::byte_exact,
+      .in_place = false,
+      .reattach = true,
+      .multi_node = false,
+      .gpus = true,
+      .takes_files = true};
 }
 
 Handle HostTarget::handle() const {
@@ -63,7 +60,7 @@ Result<Json> HostTarget::probe(const Cancel& cancel) {
 Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const Json request, launch_request(ref));
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  TRY(send_parcels(*client, format::RunPaths{ref.folder}.store(), parcels_of(request["plan"]), cancel));
+  TRY(send_files(*client, ref, cancel));
   TRY(client->request(request, cancel));
   TRY(forget_secrets(ref));
   return handle();
@@ -99,8 +96,9 @@ Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&
   return adopt(ref, cancel);
 }
 
-Result<> HostTarget::collect(const RunRef&, const Cancel&) {
-  return {};
+Result<Collected> HostTarget::collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) {
+  TRY_ASSIGN(const auto client, link_->client(cancel));
+  return collect_outputs(*client, ref, plan, cancel);
 }
 
 Result<> HostTarget::remove(const RunRef& ref, const Cancel& cancel) {

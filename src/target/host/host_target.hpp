@@ -25,7 +25,7 @@ class HostTarget final : public Target {
   Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) override;
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
-  Result<> collect(const RunRef& ref, const Cancel& cancel) override;
+  Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
 
  private:

@@ -242,8 +242,8 @@ Result<> ScriptedTarget::stop(const RunRef& ref, const StopPlan& plan, const Can
   return {};
 }
 
-Result<> ScriptedTarget::collect(const RunRef&, const Cancel&) {
-  return {};  // a scenario has no outputs
+Result<Collected> ScriptedTarget::collect(const RunRef&, const CollectPlan&, const Cancel&) {
+  return Collected{};
 }
 
 Result<> ScriptedTarget::remove(const RunRef& ref, const Cancel&) {

@@ -315,7 +315,7 @@ TEST_CASE("a run is stopped; the same wish twice, or after the end, is fine") {
     CHECK(asked);
     CHECK(copy.state() == "canceled");
     CHECK(bench.target->stop(bench.ref, plan, *bench.cancel));
-    CHECK(bench.target->collect(bench.ref, *bench.cancel));
+    CHECK(bench.target->collect(bench.ref, {}, *bench.cancel));
   });
 }
 

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/collect.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/ulid.hpp"
+#include "engine/supervision.hpp"
+#include "format/event.hpp"
+
+namespace trainctl::engine {
+namespace {
+
+constexpr int kOtherCollectsMs = 86'400'000;
+constexpr std::array<std::string_view, 4> kStates = {"pending", "here", "partial", "not_wanted"};
+
+OutputsAre outputs_from(std::string_view word) {
+  const auto* const found = std::find(kStates.begin(), kStates.end(), word);
+  return found == kStates.end() ? OutputsAre::pending : static_cast<OutputsAre>(found - kStates.begin());
+}
+
+bool is_wanted(const format::Plan& plan, const format::RunState& state) {
+  const std::string when = plan.spec.is_object() ? plan.spec.value("collect", "always") : "always";
+  return when == "always" || (when == "on_success" && state.state == format::State::succeeded);
+}
+
+/// The newest `collected` line of any client.
+Json last_collected(const format::RunPaths& run) {
+  Json last;
+  const auto clients = base::list_directory(run.clients());
+  if (!clients) return last;
+  for (const std::string& name : *clients) {
+    if (!name.ends_with(".jsonl")) continue;
+    const auto lines = format::read_lines(run.clients() / name);
+    if (!lines) continue;
+    for (const Json& line : *lines) {
+      if (line.value("type", "") != "collected") continue;
+      if (last.is_null() || line.value("t", "") >= last.value("t", "")) last = line;
+    }
+  }
+  return last;
+}
+
+/// As in place: the run's folder shows its outputs under one name.
+Result<> link_outputs(const format::RunPaths& run, int attempt) {
+  const auto draft = run.root / (".outputs-" + base::random_hex(4));
+  const std::string target = "attempts/" + std::to_string(attempt) + "/work/outputs";
+  if (::symlink(target.c_str(), draft.c_str()) != 0) return fail_errno("make " + draft.string(), errno);
+  if (::rename(draft.c_str(), run.outputs_link().c_str()) == 0) return {};
+  const int problem = errno;
+  ::unlink(draft.c_str());
+  return fail_errno("make " + run.outputs_link().string(), problem);
+}
+
+Result<> record(const format::RunPaths& run, int attempt, const OutputsRecord& outputs) {
+  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(base::new_ulid())));
+  return writer.append_durable("collected", {{"attempt", attempt},
+                                             {"outputs", to_string(outputs.state)},
+                                             {"files", outputs.files},
+                                             {"bytes", outputs.bytes},
+                                             {"left", outputs.left},
+                                             {"left_bytes", outputs.left_bytes},
+                                             {"problem", outputs.problem}});
+}
+
+OutputsRecord record_of(const target::Collected& collected) {
+  OutputsRecord outputs{.state = OutputsAre::here, .files = collected.files, .bytes = collected.bytes};
+  outputs.left = collected.left.size() + collected.refused.size();
+  outputs.left_bytes = collected.left_bytes;
+  if (outputs.left > 0) outputs.state = OutputsAre::partial;
+  if (!collected.refused.empty())
+    outputs.problem = collected.refused.front() + " leads outside of the outputs, or is no file";
+  return outputs;
+}
+
+}  // namespace
+
+std::string_view to_string(OutputsAre state) {
+  return kStates.at(static_cast<std::size_t>(state));
+}
+
+OutputsRecord outputs_record(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state) {
+  OutputsRecord outputs;
+  if (plan.target.value("type", "local") == "local") {
+    outputs.state = OutputsAre::here;
+    return outputs;
+  }
+  const Json last = last_collected(run);
+  if (last.is_object() && last.value("attempt", 0) == state.attempt) {
+    outputs.state = outputs_from(last.value("outputs", ""));
+    outputs.files = last.value("files", std::uint64_t{0});
+    outputs.bytes = last.value("bytes", std::uint64_t{0});
+    outputs.left = last.value("left", std::uint64_t{0});
+    outputs.left_bytes = last.value("left_bytes", std::uint64_t{0});
+    outputs.problem = last.value("problem", "");
+  } else if (format::is_terminal(state.state) && !is_wanted(plan, state)) {
+    outputs.state = OutputsAre::not_wanted;
+  }
+  return outputs;
+}
+
+Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions& options) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  OutputsRecord known = outputs_record(run, plan, state);
+  if (!format::is_terminal(state.state) || state.attempt == 0) return known;
+  const auto is_done = [&] {
+    return known.state == OutputsAre::here || (!options.pull && known.state != OutputsAre::pending);
+  };
+  if (is_done()) return known;
+  TRY_ASSIGN(const auto target, target_of(run, plan));
+  TRY_ASSIGN(const auto lock, base::FileLock::acquire(run.clients() / "collect.lock", kOtherCollectsMs));
+  known = outputs_record(run, plan, state);
+  if (is_done()) return known;
+  TRY_ASSIGN(target::RunRef ref, reference(run));
+  ref.progress = options.progress;
+  target::CollectPlan wanted{.attempt = state.attempt, .patterns = options.patterns, .max_bytes = {}};
+  if (!options.pull && state.state != format::State::succeeded) wanted.max_bytes = kMostOfFailed;
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  const auto collected = target->collect(ref, wanted, cancel);
+  const bool stopped = !collected && (collected.error().retryable || collected.error().code == Errc::canceled);
+  if (stopped) return fail(collected.error());
+  OutputsRecord outputs;
+  if (collected) {
+    outputs = record_of(*collected);
+    TRY(link_outputs(run, state.attempt));
+  } else {
+    outputs.state = OutputsAre::partial;
+    outputs.problem = collected.error().message;
+  }
+  // On a full disk there may be no room for this line either: they are pending then.
+  if (auto recorded = record(run, state.attempt, outputs); !recorded && collected) return fail(recorded.error());
+  return outputs;
+}
+
+}  // namespace trainctl::engine

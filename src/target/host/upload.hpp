@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sends what a host lacks of a run's files: its source, and inputs of this machine.
+#pragma once
+
+#include "target/host/runner_client.hpp"
+#include "target/target.hpp"
+
+namespace trainctl::target {
+
+/// Asks the host what it has, then sends the rest in one stream; a large file that was cut goes on where it was.
+/// Everything the run's plan names is there, durably, when it returns. Errc::io (retryable) when a file changed
+/// meanwhile.
+Result<> send_files(RunnerClient& client, const RunRef& ref, const Cancel& cancel);
+
+}  // namespace trainctl::target
