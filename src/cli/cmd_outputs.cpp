@@ -56,8 +56,7 @@ Result<std::vector<File>> list_files(const fs::path& root) {
 
 bool wanted(const std::vector<std::string>& names, const std::string& path) {
   if (names.empty()) return true;
-  return std::any_of(names.begin(), names.end(),
-                     [&](const std::string& name) {
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
     return path == name || path.starts_with(name + "/") || snapshot::Glob::compile(name, false).matches(path);
   });
 }
@@ -196,7 +195,8 @@ int outputs_action(Context& context, const OutputsArguments& arguments) {
 Action configure(Options& app) {
   const auto arguments = std::make_shared<OutputsArguments>();
   app.add_option("run", arguments->run, "The run; your last one when left out")->type_name("RUN");
-  app.add_option("name", arguments->names, "Only these files, folders, patterns (\"*.pt\") or declared outputs")->type_name("NAME");
+  app.add_option("name", arguments->names, "Only these files, folders, patterns (\"*.pt\") or declared outputs")
+      ->type_name("NAME");
   app.add_option("--copy", arguments->copy_to, "Copy them into this folder")->type_name("DIR");
   app.add_flag("--pull", arguments->pull, "Get them (or those that match NAME) from the target first");
   app.add_flag("--force", arguments->force, "Overwrite files that exist");

@@ -85,22 +85,22 @@ Json row_to_json(const archive::Store& store, const index::RunRow& row) {
                             {"step", metric.step ? Json(*metric.step) : Json(nullptr)}};
   }
   Json json = {{"id", row.id},
-          {"name", row.name},
-          {"state", format::to_string(row.state)},
-          {"cause", row.cause ? Json(format::to_string(*row.cause)) : Json(nullptr)},
-          {"exit_code", row.exit_code ? Json(*row.exit_code) : Json(nullptr)},
-          {"message", text_or_null(row.message)},
-          {"target", row.target},
-          {"experiment", text_or_null(row.experiment)},
-          {"created", base::format_utc(row.created)},
-          {"started", time_or_null(row.started)},
-          {"ended", time_or_null(row.ended)},
-          {"seconds", row.took ? Json(static_cast<double>(row.took->count()) / 1e6) : Json(nullptr)},
-          {"attempts", row.attempts},
-          {"parameters", row.parameters},
-          {"metrics", metrics},
-          {"tags", row.tags},
-          {"directory", store.run(row.id).root.string()}};
+               {"name", row.name},
+               {"state", format::to_string(row.state)},
+               {"cause", row.cause ? Json(format::to_string(*row.cause)) : Json(nullptr)},
+               {"exit_code", row.exit_code ? Json(*row.exit_code) : Json(nullptr)},
+               {"message", text_or_null(row.message)},
+               {"target", row.target},
+               {"experiment", text_or_null(row.experiment)},
+               {"created", base::format_utc(row.created)},
+               {"started", time_or_null(row.started)},
+               {"ended", time_or_null(row.ended)},
+               {"seconds", row.took ? Json(static_cast<double>(row.took->count()) / 1e6) : Json(nullptr)},
+               {"attempts", row.attempts},
+               {"parameters", row.parameters},
+               {"metrics", metrics},
+               {"tags", row.tags},
+               {"directory", store.run(row.id).root.string()}};
   if (row.target != "local") add_outputs(store.run(row.id), json);
   return json;
 }

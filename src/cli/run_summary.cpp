@@ -156,23 +156,23 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
         {"step", value.step ? Json(*value.step) : Json(nullptr)}};
   }
   Json json = {{"id", plan.id},
-          {"name", plan.name},
-          {"state", format::to_string(state.state)},
-          {"cause", state.cause ? Json(format::to_string(*state.cause)) : Json(nullptr)},
-          {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
-          {"message", text_or_null(state.message)},
-          {"target", plan.spec.value("target", "local")},
-          {"experiment", text_or_null(plan.experiment)},
-          {"created", plan.created},
-          {"started", text_or_null(state.started)},
-          {"ended", text_or_null(state.ended)},
-          {"seconds", seconds_or_null(state.took)},
-          {"attempts", state.attempt},
-          {"parameters", format::with_logged(plan.parameters, recorded.all().parameters)},
-          {"metrics", metrics},
-          {"tags", format::with_logged(plan.tags, recorded.all().tags)},
-          {"texts", texts_to_json(recorded.all().texts)},
-          {"directory", run.root.string()}};
+               {"name", plan.name},
+               {"state", format::to_string(state.state)},
+               {"cause", state.cause ? Json(format::to_string(*state.cause)) : Json(nullptr)},
+               {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
+               {"message", text_or_null(state.message)},
+               {"target", plan.spec.value("target", "local")},
+               {"experiment", text_or_null(plan.experiment)},
+               {"created", plan.created},
+               {"started", text_or_null(state.started)},
+               {"ended", text_or_null(state.ended)},
+               {"seconds", seconds_or_null(state.took)},
+               {"attempts", state.attempt},
+               {"parameters", format::with_logged(plan.parameters, recorded.all().parameters)},
+               {"metrics", metrics},
+               {"tags", format::with_logged(plan.tags, recorded.all().tags)},
+               {"texts", texts_to_json(recorded.all().texts)},
+               {"directory", run.root.string()}};
   if (plan.target.value("type", "local") != "local")
     json["outputs"] = engine::to_string(engine::outputs_record(run, plan, state).state);
   return json;

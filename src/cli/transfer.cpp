@@ -72,6 +72,8 @@ void collect_home(const Context& context, const format::RunPaths& run) {
                  printable(outputs.error().message) + "; " + again + " gets them");
   } else if (outputs->state == engine::OutputsAre::partial) {
     context.warn("outputs are " + printable(outputs_sentence(*outputs)) + "; " + again + " gets the rest");
+  } else if (!outputs->problem.empty()) {
+    context.warn("outputs " + printable(outputs->problem));
   }
 }
 

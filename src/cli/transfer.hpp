@@ -12,8 +12,8 @@
 
 namespace trainctl::cli {
 
-/// One line on stderr that shows how far it is, from half a second on: redrawn on a terminal, elsewhere said once at the
-/// end.
+/// One line on stderr that shows how far it is, from half a second on: redrawn on a terminal, elsewhere said once at
+/// the end.
 class TransferLine {
  public:
   explicit TransferLine(const Context& context);
@@ -40,8 +40,8 @@ class TransferLine {
   bool drawn_ = false;
 };
 
-/// Copies the outputs of an ended run home and says what stayed there and why. Never an error of the command: the run is
-/// what it was, and the outputs can be had later.
+/// Copies the outputs of an ended run home and says what stayed there and why. Never an error of the command: the run
+/// is what it was, and the outputs can be had later.
 void collect_home(const Context& context, const format::RunPaths& run);
 
 /// "here", or "partial: 3 files, 2.1 GB are on the target"; for `show`.

@@ -14,10 +14,12 @@
 #include "base/ulid.hpp"
 #include "engine/supervision.hpp"
 #include "format/event.hpp"
+#include "snapshot/scan.hpp"
 
 namespace trainctl::engine {
 namespace {
 
+constexpr std::size_t kNamed = 3;
 constexpr int kOtherCollectsMs = 86'400'000;
 constexpr std::array<std::string_view, 4> kStates = {"pending", "here", "partial", "not_wanted"};
 
@@ -72,11 +74,14 @@ Result<> record(const format::RunPaths& run, int attempt, const OutputsRecord& o
 
 OutputsRecord record_of(const target::Collected& collected) {
   OutputsRecord outputs{.state = OutputsAre::here, .files = collected.files, .bytes = collected.bytes};
-  outputs.left = collected.left.size() + collected.refused.size();
+  outputs.left = collected.left.size();
   outputs.left_bytes = collected.left_bytes;
   if (outputs.left > 0) outputs.state = OutputsAre::partial;
-  if (!collected.refused.empty())
-    outputs.problem = collected.refused.front() + " leads outside of the outputs, or is no file";
+  // What can never come does not keep the rest from being complete.
+  if (!collected.refused.empty()) {
+    outputs.problem = "not copied, as they lead outside of the outputs or are no files: " +
+                      snapshot::name_list(collected.refused, kNamed);
+  }
   return outputs;
 }
 

@@ -32,7 +32,7 @@ struct OutputsRecord {
   std::uint64_t bytes = 0;
   std::uint64_t left = 0;  ///< files that stay on the target
   std::uint64_t left_bytes = 0;
-  std::string problem = {};  ///< why they are partial, when something went wrong
+  std::string problem = {};  ///< why they are partial, or what could not be copied
 };
 
 /// What this store has of the run's outputs. `plan` and `state` are the run's.

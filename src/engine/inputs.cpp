@@ -90,8 +90,7 @@ Result<OutputPath> output_path(const archive::Store& store, std::string_view wri
   if (inside && base::exists(path)) {
     return OutputPath{(path.has_filename() ? path : path.parent_path()).string(), false};
   }
-  return fail(Errc::not_found, plan.name + " has no output \"" + std::string(wanted) + "\"",
-              outputs_of(plan, folder));
+  return fail(Errc::not_found, plan.name + " has no output \"" + std::string(wanted) + "\"", outputs_of(plan, folder));
 }
 
 Result<std::string> home_path(const std::string& source) {

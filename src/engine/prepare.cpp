@@ -160,8 +160,8 @@ Result<> add_environment(const archive::Store& store, const spec::LoadedRun& run
   return {};
 }
 
-/// Set when files of this machine are to be sent to the target. Who only looks (explain) reads no data: paths stay those
-/// of this machine.
+/// Set when files of this machine are to be sent to the target. Who only looks (explain) reads no data: paths stay
+/// those of this machine.
 Result<std::optional<Elsewhere>> open_elsewhere(const archive::Store& store, const Json& definition,
                                                 const PrepareOptions& options) {
   if (!options.store_snapshot) return std::nullopt;

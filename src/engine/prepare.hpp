@@ -20,11 +20,11 @@
 namespace trainctl::engine {
 
 struct PrepareOptions {
-  bool store_snapshot = true;          ///< false: only look (explain); nothing is written
-  bool bare_command = false;           ///< `run -- CMD`: no source is copied and no environment is looked for
-  bool require_clean = false;          ///< refuse uncommitted changes
-  bool accept_large = false;           ///< a snapshot over 1 GB was agreed to
-  std::vector<std::string> argv = {};  ///< as typed, for the record
+  bool store_snapshot = true;              ///< false: only look (explain); nothing is written
+  bool bare_command = false;               ///< `run -- CMD`: no source is copied and no environment is looked for
+  bool require_clean = false;              ///< refuse uncommitted changes
+  bool accept_large = false;               ///< a snapshot over 1 GB was agreed to
+  std::vector<std::string> argv = {};      ///< as typed, for the record
   target::TransferProgress progress = {};  ///< told while inputs are read and files are sent to the target
 };
 

@@ -64,7 +64,7 @@ struct RunRef {
 /// Which outputs of an attempt are wanted here.
 struct CollectPlan {
   int attempt = 1;
-  std::vector<std::string> patterns = {};         ///< of paths below outputs/; none = all. A folder means all in it
+  std::vector<std::string> patterns = {};       ///< of paths below outputs/; none = all. A folder means all in it
   std::optional<std::uint64_t> max_bytes = {};  ///< files behind so many bytes stay there
 };
 

@@ -81,7 +81,7 @@ def test_outputs_of_a_run_that_goes_on(trainctl, project):
     ("nowhere/at/all", '"nowhere/at/all" is not there'),
     ("~/nowhere", '"~/nowhere" is not there'),
     ("https://example.org/x.csv", "is a URL"),
-    ("host:/data", "is a path of another machine"),
+    ("host:data", "is no absolute path of the target"),
     ("data:digits@3", "is registered data"),
     ("model:digits", "is a registered model"),
     ({"source": "data/type.txt", "mode": "download"}, "there is nothing to download"),
@@ -107,3 +107,11 @@ def test_an_input_that_goes_before_it_is_copied(trainctl, project):
     os.mkfifo(gone)
     done = trainctl.run("submit", "a.run.json")
     assert done.code != 0 and "gone.txt" in done.error, done
+
+
+def test_a_path_of_the_target_is_looked_for_when_the_run_starts(trainctl, project, scratch):
+    project.script(READ)
+    (scratch / "there.txt").write_text("of the host")
+    assert submit(trainctl, project, {"data": f"host:{scratch}/there.txt"}).code == 0
+    gone = submit(trainctl, project, {"data": "host:/nowhere/at/all"})
+    assert gone.code == 3 and "the input data is not on" in gone.error and "/nowhere/at/all" in gone.error

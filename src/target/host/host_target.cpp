@@ -39,13 +39,12 @@ Result<> forget_secrets(const RunRef& ref) {
 }  // namespace
 
 Capabilities HostTarget::capabilities() const {
-  return {
-      .log_fidelity = LogFidelity::byte_exact,
-      .in_place = false,
-      .reattach = true,
-      .multi_node = false,
-      .gpus = true,
-      .takes_files = true};
+  return {.log_fidelity = LogFidelity::byte_exact,
+          .in_place = false,
+          .reattach = true,
+          .multi_node = false,
+          .gpus = true,
+          .takes_files = true};
 }
 
 Handle HostTarget::handle() const {

@@ -98,8 +98,7 @@ void Sending::tell() {
 Result<> Sending::drop_known_manifests() {
   Json snapshots = Json::array();
   Json inputs = Json::array();
-  for (const Manifest& manifest : manifests_)
-    (manifest.root.empty() ? snapshots : inputs).push_back(manifest.digest);
+  for (const Manifest& manifest : manifests_) (manifest.root.empty() ? snapshots : inputs).push_back(manifest.digest);
   TRY_ASSIGN(const Json reply,
              client_.request({{"op", "missing"}, {"snapshots", snapshots}, {"inputs", inputs}}, cancel_));
   std::erase_if(manifests_, [&](const Manifest& manifest) {
@@ -229,8 +228,8 @@ Result<> Sending::send_blobs(RunnerStream& stream) {
 
 Result<> Sending::send_manifests(RunnerStream& stream) {
   for (const Manifest& manifest : manifests_) {
-    TRY(stream.note({{"objects",
-                      {{{"sha256", manifest.digest}, {"size", manifest.text.size()}, {"kind", manifest.kind}}}}}));
+    TRY(stream.note(
+        {{"objects", {{{"sha256", manifest.digest}, {"size", manifest.text.size()}, {"kind", manifest.kind}}}}}));
     TRY(stream.send(manifest.text, cancel_));
   }
   return {};
