@@ -5,9 +5,11 @@ commands on one run at once."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +152,34 @@ def test_an_environment_is_being_built(trainctl, project, stopped_holder):
         trainctl.run(*words)
         assert trainctl.json("show", "@")["state"] == state
     holder.end()
+
+
+def test_the_builder_of_a_shared_environment_is_killed(trainctl, project):
+    """Two runs want the same environment; who builds it is killed with everything it started; the other one builds it and trains."""
+    uv, gate = shutil.which("uv"), project.path / "go"
+    assert uv, "scripts/test installs uv"
+    slow = project.write("bin/uv", f"""#!/bin/sh
+if [ "$1" = venv ]; then echo slow >&2; while [ ! -e {gate} ]; do sleep 0.05; done; fi
+exec {uv} "$@"
+""")
+    slow.chmod(0o755)
+    trainctl.env["PATH"] = f"{slow.parent}:{trainctl.env['PATH']}"
+    project.script("print('trained')")
+    project.spec(environment={"python": {"version": f"{sys.version_info.major}.{sys.version_info.minor}", "packages": []}})
+    trainctl.ok("submit", "--detach", "a.run.json")
+    first = trainctl.last_run()
+    wait_until(lambda: b"slow" in trainctl.log(first, name="environment.log"), "the first one builds")
+    before = set(trainctl.owned())
+    trainctl.ok("submit", "--detach", "a.run.json")
+    second = trainctl.last_run()
+    wait_until(lambda: b"waiting for the environment" in trainctl.log(second, name="environment.log"), "the second one waits")
+    for pid in before & set(trainctl.owned()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: b"slow" in trainctl.log(second, name="environment.log"), "the second one builds")
+    gate.write_text("")
+    assert trainctl.wait_end(second)["state"] == "succeeded"
+    assert trainctl.log(second) == b"trained\n"
 
 
 def test_the_supervisors_lock_is_held_by_a_stranger(trainctl, project, stopped_holder):

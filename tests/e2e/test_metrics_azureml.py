@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: timeout 300
+# ctest: timeout 900
 """Scripts written for the Azure ML SDK v1: our stand-in for azureml.core.Run, and the output of the real one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+
+import pytest
 
 from harness import jsonl
 
@@ -83,6 +85,23 @@ def test_the_real_package_is_used_where_it_is_installed(trainctl, project, scrat
     assert done.text.startswith(str(site / "azureml/core/__init__.py"))
     run = trainctl.last_run()
     assert points(run, "pattern") == [("acc", None, 0.9), ("acc", None, 0.95)] and lines(run) == []
+
+
+@pytest.mark.frameworks
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_real_azureml_core(trainctl, project):
+    """A script of an Azure ML user with the SDK it was written for: outside of Azure that prints, and we read."""
+    project.script("import azureml.core\nfrom azureml.core import Run\nprint('azureml-core', azureml.core.VERSION)\n"
+                   "run = Run.get_context()\n"
+                   "for step in range(3): run.log('acc', 0.5 + step / 10)\n"
+                   "run.log_list('losses', [0.5, 0.25])\nrun.log_row('point', x=1.5, y=2)\n")
+    project.spec(environment={"python": {"version": "3.11", "packages": ["azureml-core==1.61.0.post4", "setuptools<80"]}})
+    done = trainctl.ok("submit", "a.run.json", timeout=900)
+    assert "azureml-core 1.61.0" in done.text, done
+    run = trainctl.last_run()
+    assert [p for p in points(run, "pattern") if p[0] == "acc"] == [("acc", None, 0.5), ("acc", None, 0.6), ("acc", None, 0.7)]
+    assert lines(run) == [], "our stand-in has given way"
 
 
 def test_other_parts_of_azureml_stay_importable(trainctl, project, scratch):

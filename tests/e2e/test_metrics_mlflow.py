@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,15 +82,15 @@ def test_the_token_is_needed_and_garbage_is_refused(trainctl, script):
 
 
 def test_artifacts_go_to_the_outputs(trainctl, script):
-    script("data = b'\\0' + os.urandom(19_999_999)\n"
+    script("data = b'\\0' + os.urandom(99_999_999)\n"
            "print(call('PUT', 'big/a%20b.bin', raw=data, base=ARTIFACTS)[0], call('PUT', '../../x', raw=b'x', base=ARTIFACTS)[0])\n"
            "connection.close()\n"
            "print(call('GET', 'big/a%20b.bin', base=ARTIFACTS)[1] == data)\n"
            "print(call('GET', 'artifacts/list?run_id=%s&path=big' % RUN)[1]['files'])\n")
     done = trainctl.ok("run", "train.py")
-    assert done.text.splitlines() == ["200 400", "True", "[{'path': 'big/a b.bin', 'is_dir': False, 'file_size': 20000000}]"]
+    assert done.text.splitlines() == ["200 400", "True", "[{'path': 'big/a b.bin', 'is_dir': False, 'file_size': 100000000}]"]
     run = trainctl.last_run()
-    assert (run / "outputs/big/a b.bin").stat().st_size == 20_000_000
+    assert (run / "outputs/big/a b.bin").stat().st_size == 100_000_000
     assert lines(run, "file")[0]["name"] == "big/a b.bin"
 
 
@@ -111,6 +108,21 @@ def test_a_run_with_its_own_server_keeps_it(trainctl, project):
     project.script("import os\nprint({k: v for k, v in os.environ.items() if k.startswith('MLFLOW')})")
     project.spec(environment_variables={"MLFLOW_TRACKING_URI": "file:mlruns"})
     assert trainctl.ok("submit", "a.run.json").text == "{'MLFLOW_TRACKING_URI': 'file:mlruns'}\n"
+
+
+@pytest.mark.parametrize("steps", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_thousand_names(trainctl, script, steps):
+    """Of everything that was logged the last value of each name is there at once, also in the lists of runs."""
+    script("batch = [{'key': 'm%03d' % n, 'value': n, 'timestamp': 1700000000000, 'step': 0} for n in range(1000)]\n"
+           "for step in range(int(sys.argv[1])):\n"
+           "    for point in batch: point['step'] = step; point['value'] += 1\n"
+           "    assert call('POST', 'runs/log-batch', {'run_id': RUN, 'metrics': batch})[0] == 200\n")
+    trainctl.ok("run", "train.py", str(steps), timeout=900)
+    shown = trainctl.json("show", "@", timeout=300)["metrics"]
+    logged = {name: value["last"] for name, value in shown.items() if name.startswith("m")}
+    assert logged == {f"m{n:03}": n + steps for n in range(1000)}
+    assert trainctl.ok("ls", "--where", f"metrics.m999 = {999 + steps}", "--columns", "name,metrics.m999").text.count("train-1") == 1
+    assert len(trainctl.ok("metrics", "@", "m007", "--csv", timeout=300).text.splitlines()) == steps + 1
 
 
 def test_a_killed_endpoint_is_started_again(trainctl, script):
@@ -163,17 +175,15 @@ print("done")
 
 
 @pytest.mark.frameworks
-@pytest.mark.slow
 @pytest.mark.network
-def test_the_real_client(trainctl, project, scratch):
-    python = os.environ.get("TRAINCTL_MLFLOW_PYTHON")
-    if not python:
-        subprocess.run([sys.executable, "-m", "venv", scratch / "venv"], check=True)
-        python = str(scratch / "venv/bin/python")
-        subprocess.run([python, "-m", "pip", "install", "-q", "mlflow-skinny==2.22.1", "scikit-learn<1.7", "pandas", "matplotlib"],
-                       check=True)
+@pytest.mark.parametrize("packages", [
+    pytest.param(["mlflow-skinny==2.22.1", "scikit-learn<1.7", "pandas", "matplotlib"], id="2.22"),
+    pytest.param(["mlflow-skinny==3.17.2", "scikit-learn", "pandas", "matplotlib", "skops"], id="3.17", marks=pytest.mark.slow),
+])
+def test_the_real_client(trainctl, project, packages):
     project.script(REAL)
-    done = trainctl.ok("run", "--", python, "train.py", timeout=300)
+    project.spec(environment={"python": {"packages": packages}})
+    done = trainctl.ok("submit", "a.run.json", timeout=600)
     run = trainctl.last_run()
     assert "done" in done.text, done
     points = [(p["name"], p["step"], p["value"]) for p in lines(run)]
