@@ -166,7 +166,7 @@ Result<std::string> resolve_input(const archive::Store& store, const spec::Loade
 }  // namespace
 
 Errors resolve_inputs(const archive::Store& store, spec::LoadedRun& run, Elsewhere* elsewhere) {
-  Errors errors = elsewhere == nullptr ? Errors() : check_inputs(run);
+  Errors errors = check_inputs(run);
   if (!errors.empty()) return errors;
   for (spec::Input& input : run.config.inputs) {
     auto path = resolve_input(store, run, input.source, elsewhere);
