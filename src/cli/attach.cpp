@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -48,6 +49,7 @@ class Session {
   Outcome step();
   Outcome show_growth(const engine::Growth& growth);
   Outcome keep_supervised();
+  Outcome look_at_copying();
   void wait();
   Result<> show(const engine::LogRange& range);
   Result<> show_json(const engine::LogRange& range);
@@ -67,6 +69,8 @@ class Session {
   StatusLine status_;
   std::optional<engine::Follower> follower_;
   std::optional<SignalInbox> signals_;
+  std::unique_ptr<engine::Mirroring> mirroring_;  ///< behind the signals: its thread must not get them
+  bool in_trouble_ = false;
   TerminalFilter filter_;
   format::State shown_state_ = format::State::created;
   int shown_attempt_ = 1;
@@ -256,8 +260,24 @@ Outcome Session::show_growth(const engine::Growth& growth) {
   return growth.finished || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
 }
 
+/// Trouble on the way to another machine: said once, and the end of watching when it does not pass by itself.
+Outcome Session::look_at_copying() {
+  const auto trouble = mirroring_->trouble();
+  if (trouble && trouble->code != Errc::unavailable) {
+    error_ = trouble;
+    return Outcome::failed;
+  }
+  if (trouble && !in_trouble_) {
+    status_.clear();
+    context_.note(context_.err.paint(Style::dim, printable(trouble->message) + "; trying again, the run goes on"));
+  }
+  in_trouble_ = trouble.has_value();
+  return Outcome::going_on;
+}
+
 /// A supervisor that died is replaced by whoever watches.
 Outcome Session::keep_supervised() {
+  if (mirroring_) return look_at_copying();  // its target looks after the run there
   const std::uint64_t now = base::mono_ns();
   if (!options_.follow || now - last_adoption_ <= kAdoptEveryNs) return Outcome::going_on;
   last_adoption_ = now;
@@ -304,6 +324,7 @@ int Session::run() {
   // A thread of its own: after the launch, which forks, and with the signals already ours.
   auto mirroring = engine::Mirroring::begin(run_);
   if (!mirroring) return report(context_, mirroring.error());
+  mirroring_ = std::move(*mirroring);
   last_adoption_ = options_.may_start ? base::mono_ns() : 0;
   Outcome outcome = Outcome::going_on;
   while (outcome == Outcome::going_on) {

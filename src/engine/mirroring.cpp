@@ -2,7 +2,9 @@
 #include "engine/mirroring.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "archive/mirror.hpp"
 #include "engine/supervision.hpp"
@@ -16,9 +18,11 @@ constexpr int kLongestPauseMs = 5000;
 
 class MirrorSink final : public target::EventSink {
  public:
-  explicit MirrorSink(archive::Mirror& mirror) : mirror_(mirror) {}
+  MirrorSink(archive::Mirror& mirror, std::function<void()> on_growth)
+      : mirror_(mirror), on_growth_(std::move(on_growth)) {}
 
   Result<> append(const target::Piece& piece) override {
+    if (on_growth_) std::exchange(on_growth_, {})();
     return mirror_.write(piece.file, piece.offset, piece.bytes, piece.next_token);
   }
   Result<target::Cursor> mismatch(std::string_view, std::string_view file, std::uint64_t size,
@@ -34,6 +38,7 @@ class MirrorSink final : public target::EventSink {
 
  private:
   archive::Mirror& mirror_;
+  std::function<void()> on_growth_;  ///< called once
 };
 
 }  // namespace
@@ -62,15 +67,31 @@ Result<> Mirroring::once() {
   TRY_ASSIGN(const auto cursors, mirror->cursors());
   for (const auto& [file, cursor] : cursors)
     watched.cursors[file] = {.have = cursor.have, .tail = cursor.tail, .token = cursor.token};
-  MirrorSink sink(*mirror);
+  MirrorSink sink(*mirror, [this] { set_trouble({}); });
   return target_->watch(std::span(&watched, 1), sink, cancel_);
 }
 
-/// Unknown is not failed: a broken connection changes nothing about the run, so it is only tried again.
+std::optional<Error> Mirroring::trouble() const {
+  const std::scoped_lock lock(mutex_);
+  return trouble_;
+}
+
+void Mirroring::set_trouble(std::optional<Error> trouble) {
+  const std::scoped_lock lock(mutex_);
+  trouble_ = std::move(trouble);
+}
+
+/// Unknown is not failed: a broken connection changes nothing about the run, so it is only tried again. A changed host
+/// key and the like stay until somebody does something.
 void Mirroring::loop() {
   int pause = kFirstPauseMs;
   while (!cancel_.requested()) {
-    if (once()) return;
+    auto watched = once();
+    if (watched) return;
+    const bool temporary = watched.error().code == Errc::unavailable;
+    // Somebody else who copies is no trouble.
+    if (watched.error().retryable || !temporary) set_trouble(std::move(watched).error());
+    if (!temporary) return;
     if (cancel_.wait_ms(pause)) return;
     pause = std::min(pause * 2, kLongestPauseMs);
   }

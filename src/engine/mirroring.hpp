@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -23,14 +25,21 @@ class Mirroring {
   Mirroring& operator=(const Mirroring&) = delete;
   ~Mirroring();
 
+  /// What keeps the copy from growing now; empty while it grows or nothing is wrong. Errc::unavailable is tried again
+  /// and again; after any other error the copy grows no more.
+  [[nodiscard]] std::optional<Error> trouble() const;
+
  private:
   Mirroring(format::RunPaths run, std::unique_ptr<target::Target> target, target::Cancel cancel);
   void loop();
   Result<> once();
+  void set_trouble(std::optional<Error> trouble);
 
   format::RunPaths run_;
   std::unique_ptr<target::Target> target_;
   target::Cancel cancel_;
+  mutable std::mutex mutex_;
+  std::optional<Error> trouble_;
   std::thread thread_;
 };
 

@@ -77,7 +77,9 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   if (::faccessat(AT_FDCWD, run.root.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT) return {};
   TRY_ASSIGN(auto opened, open_run(run));
   if (opened.target->capabilities().in_place && lead_is_elsewhere(state)) return {};
-  if (start == Start::allowed) return launch(run, *opened.target);
+  // A launch elsewhere whose handle is known has happened; sending everything again would only cost time.
+  const bool launched = !opened.target->capabilities().in_place && !opened.ref.handle.empty();
+  if (start == Start::allowed && !launched) return launch(run, *opened.target);
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   return opened.target->adopt(opened.ref, cancel);
 }

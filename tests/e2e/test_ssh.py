@@ -126,11 +126,12 @@ def test_the_log_survives_a_killed_client_and_a_cut_connection(trainctl, project
     run = trainctl.last_run()
     trainctl.wait_log(run, seeded(20))
     os.killpg(client.pid, signal.SIGKILL)
-    shown = trainctl.root / "shown"
-    with open(shown, "wb") as out:
-        attached = trainctl.start("attach", "@", stdout=out)
+    shown, said = trainctl.root / "shown", trainctl.root / "said"
+    with open(shown, "wb") as out, open(said, "wb") as err:
+        attached = trainctl.start("attach", "@", stdout=out, stderr=err)
     trainctl.wait_log(run, seeded(120))
     box.server.kill()
+    wait_until(lambda: b"trying again" in said.read_bytes(), "the lost connection is told")
     box.server.start()
     assert attached.wait(timeout=120) == 0
     wanted = seeded(400)

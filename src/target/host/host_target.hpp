@@ -23,6 +23,7 @@ class HostTarget final : public Target {
   Result<Handle> launch(const RunRef& ref, const Cancel& cancel) override;
   Result<> adopt(const RunRef& ref, const Cancel& cancel) override;
   Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
+  /// Looks after the runs as well: one whose supervisor died gets a new one.
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) override;
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
   Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;

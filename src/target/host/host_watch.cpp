@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/host_watch.hpp"
 
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/hash.hpp"
 
 namespace trainctl::target {
@@ -14,6 +16,9 @@ namespace {
 
 using host::Frame;
 using host::FrameType;
+constexpr std::chrono::milliseconds kFirstCare{2'000};
+constexpr std::chrono::milliseconds kCareEvery{10'000};
+
 using Cursors = std::map<std::string, Cursor>;
 
 /// Hash of a range of the source's file: computed there where the runner can, else over what is fetched.
@@ -65,6 +70,9 @@ class Watching {
   /// Takes frames until the stream has ended (true) or has to be opened anew.
   Result<bool> follow(RunnerStream& stream) {
     for (;;) {
+      if (base::mono_ns() >= next_care_ns_) TRY(look_after_runs());
+      TRY_ASSIGN(const bool there, stream.wait(cancel_, kCareEvery));
+      if (!there) continue;
       TRY_ASSIGN(const Frame frame, stream.next(cancel_));
       if (frame.type == FrameType::end) return true;
       if (frame.type == FrameType::data) {
@@ -76,6 +84,15 @@ class Watching {
       TRY_ASSIGN(const bool goes_on, take_note(note));
       if (!goes_on) return false;
     }
+  }
+
+  /// A supervisor that died is replaced by whoever watches.
+  Result<> look_after_runs() {
+    Json runs = Json::array();
+    for (const auto& [run, cursors] : runs_) runs.push_back(run);
+    TRY(client_.request({{"op", "adopt"}, {"runs", std::move(runs)}}, cancel_));
+    next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kCareEvery.count()) * 1'000'000;
+    return {};
   }
 
   Result<> append(const std::string& bytes) {
@@ -115,6 +132,7 @@ class Watching {
   std::set<std::string> missing_;
   std::string run_, file_;
   std::uint64_t offset_ = 0;
+  std::uint64_t next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kFirstCare.count()) * 1'000'000;
 };
 
 }  // namespace

@@ -127,6 +127,8 @@ class RunnerStream {
   /// The next frame: note, data, end or reply (the last two close the stream). Without a deadline only silence breaks
   /// the connection; with one the runner may be silent for as long.
   Result<host::Frame> next(const Cancel& cancel, std::optional<std::chrono::milliseconds> deadline = {});
+  /// Waits up to `patience` for something that next() would return; false when there was nothing.
+  Result<bool> wait(const Cancel& cancel, std::chrono::milliseconds patience);
   /// So many bytes of data were dealt with: the runner may send as much again.
   void consumed(std::size_t bytes);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "target/host/runner_client.hpp"
 
 namespace trainctl::target {
@@ -11,6 +12,7 @@ using host::Frame;
 using host::FrameType;
 
 constexpr std::size_t kSendPiece = 128U << 10U;
+constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 Errc code_from_text(std::string_view text) {
   for (int code = 0; code <= static_cast<int>(Errc::internal); ++code) {
@@ -49,6 +51,17 @@ Result<Frame> RunnerStream::next(const Cancel& cancel, std::optional<std::chrono
   RunnerClient::Lock lock(client_->mutex_);
   if (!deadline) return client_->take(lock, id_, cancel, RunnerClient::kNever);
   return client_->await(lock, id_, cancel, *deadline);
+}
+
+Result<bool> RunnerStream::wait(const Cancel& cancel, std::chrono::milliseconds patience) {
+  RunnerClient::Lock lock(client_->mutex_);
+  const std::shared_ptr<RunnerClient::Stream> stream = client_->streams_.at(id_);
+  const auto ready = [&stream] { return !stream->frames.empty(); };
+  const std::uint64_t until = base::mono_ns() + static_cast<std::uint64_t>(patience.count()) * kNsPerMs;
+  auto waited = client_->wait(lock, id_, ready, cancel, until);
+  if (!waited && waited.error().code == Errc::timeout) return false;
+  if (!waited) return fail(std::move(waited).error());
+  return true;
 }
 
 void RunnerStream::consumed(std::size_t bytes) {

@@ -16,8 +16,9 @@ namespace {
 constexpr int kHighestPort = 65535;
 constexpr std::size_t kLongest = 255;
 
+/// A user may be called me@example.org.
 bool is_plain(std::string_view text) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:%-";
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:%@-";
   return !text.empty() && text.front() != '-' && text.size() <= kLongest &&
          text.find_first_not_of(kAllowed) == std::string_view::npos;
 }

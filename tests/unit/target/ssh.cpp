@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is pure of the ssh channel: names, command lines, the script's lines, and what ssh's words mean.
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "target/ssh/bootstrap.hpp"
+#include "target/ssh/destination.hpp"
+#include "target/ssh/explain.hpp"
+#include "target/ssh/ssh_channel.hpp"
+
+namespace trainctl::target {
+namespace {
+
+Destination destination(std::string_view text) {
+  const auto parsed = parse_destination(text);
+  INFO(text);
+  REQUIRE(parsed);
+  return *parsed;
+}
+
+}  // namespace
+
+TEST_CASE("hosts are taken as people write them") {
+  CHECK(destination("box") == Destination{.address = "box"});
+  CHECK(destination("me@box.example.org") == Destination{.address = "me@box.example.org"});
+  CHECK(destination("me@box:2222") == Destination{.address = "me@box", .port = 2222});
+  CHECK(destination("box_1:22") == Destination{.address = "box_1", .port = 22});
+  CHECK(destination("me@fe80::1%eth0") == Destination{.address = "me@fe80::1%eth0"});
+  CHECK(destination("me@example.org@box") == Destination{.address = "me@example.org@box"});
+}
+
+TEST_CASE("nothing that ssh or a shell could take for something else is a host") {
+  for (const std::string_view wrong : {"",           "@",       "me@",   "@box",      "@@",      "-oProxyCommand=x",
+                                       "me@-box",    "-me@box", "a b",   "box;x",     "box`x`",  "$(x)@box",
+                                       "box\nx",     "box:",    "box:0", "box:65536", "box:22x", "me@box/..",
+                                       "b\xc3\xb6x", "box'",    "box\"", "box\\x",    "#box"}) {
+    INFO(wrong);
+    const auto parsed = parse_destination(wrong);
+    REQUIRE_FALSE(parsed);
+    CHECK(parsed.error().code == Errc::invalid);
+  }
+  CHECK_FALSE(parse_destination(std::string(300, 'a')));
+  CHECK_FALSE(SshChannel::from_definition({{"type", "ssh"}}));
+  CHECK_FALSE(SshChannel::from_definition({{"hosts", {"-x"}}}));
+  CHECK_FALSE(SshChannel::from_definition({{"hosts", {"box"}}, {"directory", "relative"}}));
+  CHECK(SshChannel::from_definition({{"hosts", {"box"}}, {"directory", "~/x"}}));
+}
+
+TEST_CASE("our options come first, the host behind --, and host keys are the user's business") {
+  const auto argv = ssh_command({.destination = {.address = "me@box", .port = 22},
+                                 .config = "/x/config",
+                                 .control_folder = "/run/user/1/trainctl/ab"});
+  CHECK(argv.front() == "ssh");
+  CHECK(argv.back() == "me@box");
+  CHECK(argv.at(argv.size() - 2) == "--");
+  const auto has = [&argv](const std::string& word) { return std::count(argv.begin(), argv.end(), word) == 1; };
+  CHECK(has("BatchMode=yes"));
+  CHECK(has("ControlPath=/run/user/1/trainctl/ab/%C"));
+  CHECK(has("-p"));
+  CHECK(has("/x/config"));
+  for (const std::string& word : argv) CHECK(word.find("HostKey") == std::string::npos);
+  const auto alone = ssh_command({.destination = {.address = "box"}});
+  CHECK(std::count(alone.begin(), alone.end(), "ControlPath=none") == 1);
+}
+
+TEST_CASE("only lines with the nonce are the script's, wherever they begin and however they come in") {
+  const std::string printed =
+      "Welcome\nTRAINCTL-0000 run /nowhere\nsay() { printf '\\n%s-%s %s\\n' TRAINCTL \"$nonce\"; }\n\nTRAINCTL-abcd "
+      "need x86_64\n"
+      "\nTRAINCTL-abcd run /home/me/a runner\n\x01\x02hello";
+  for (const std::size_t step : {std::size_t{1}, std::size_t{7}, printed.size()}) {
+    ScriptReader reader("abcd");
+    std::vector<ScriptLine> lines;
+    for (std::size_t at = 0; at < printed.size(); at += step) {
+      REQUIRE(reader.feed(std::string_view(printed).substr(at, step)));
+      while (const auto line = reader.next()) lines.push_back(*line);
+    }
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[0].word == "need");
+    CHECK(lines[0].rest == "x86_64");
+    CHECK(lines[1].word == "run");
+    CHECK(lines[1].rest == "/home/me/a runner");
+    CHECK(reader.rest() == "\x01\x02hello");
+  }
+  ScriptReader endless("abcd");
+  CHECK_FALSE(endless.feed(std::string(5U << 20U, 'x')));
+}
+
+TEST_CASE("the script carries its words quoted, and no runner that is not here") {
+  const std::string script = bootstrap_script("00ff", "~/it's $HOME", {});
+  CHECK(script.starts_with("nonce=00ff\ndirectory='~/it'\\''s $HOME'\n"));
+  CHECK(script.find("name_aarch64= hash_aarch64= size_aarch64=\n") != std::string::npos);
+  CHECK(script.ends_with("\nmain\n"));  // whatever a shell reads ahead, nothing of it is left behind this
+  CHECK(script.size() < 4096 + 256);
+  const RunnerFile runner{.architecture = "x86_64", .path = "/r", .hash = std::string(64, 'a'), .size = 7};
+  CHECK(bootstrap_script("00ff", "/x", std::span(&runner, 1)).find("size_x86_64=7\n") != std::string::npos);
+  CHECK(check_directory("~"));
+  CHECK(check_directory("/scratch/x y"));
+  CHECK_FALSE(check_directory("~other/x"));
+  CHECK_FALSE(check_directory("x"));
+  CHECK_FALSE(check_directory("/a\nb"));
+}
+
+TEST_CASE("what ssh says becomes what happened and what to do") {
+  struct Case {
+    const char* said;
+    int exit_code;
+    Errc code;
+    const char* part;
+  };
+  for (const Case& one :
+       std::array{Case{"ssh: connect to host b port 22: Connection refused\r\n", 255, Errc::unavailable,
+                       "me@b refuses connections"},
+                  Case{"ssh: connect to host b port 22: Connection timed out\r\n", 255, Errc::unavailable,
+                       "me@b does not answer"},
+                  Case{"ssh: Could not resolve hostname b: Name or service not known\r\n", 255, Errc::unavailable,
+                       "cannot be resolved"},
+                  Case{"@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.\r\n",
+                       255, Errc::denied, "not the one you know"},
+                  Case{"No ED25519 host key is known for b\nHost key verification failed.\r\n", 255, Errc::denied,
+                       "is not known here"},
+                  Case{"me@b: Permission denied (publickey).\r\n", 255, Errc::denied, "does not let you in"},
+                  Case{"/x/config: line 1: Bad configuration option: foo\r\n", 255, Errc::invalid,
+                       "line 1: Bad configuration option: foo"},
+                  Case{"client_loop: send disconnect: Broken pipe\r\n", 255, Errc::unavailable, "Broken pipe"},
+                  Case{"sh: not found\n", 127, Errc::cannot_start, "exit code 127"}}) {
+    INFO(one.said);
+    const Error error = explain_ssh({.host = "me@b", .exit_code = one.exit_code, .errors = one.said});
+    CHECK(error.code == one.code);
+    CHECK(error.retryable == (one.code == Errc::unavailable));
+    CHECK(error.message.find(one.part) != std::string::npos);
+  }
+  const Error told =
+      explain_ssh({.host = "b", .exit_code = 1, .errors = "", .printed = "This account is currently not available.\n"});
+  CHECK(told.code == Errc::denied);
+  // What a run printed is not ssh's.
+  CHECK(explain_ssh({.host = "b", .exit_code = 1, .errors = "", .printed = "", .began = true}).code ==
+        Errc::unavailable);
+}
+
+}  // namespace trainctl::target
