@@ -11,15 +11,18 @@ FetchContent_Declare(nlohmann_json
   URL https://github.com/nlohmann/json/releases/download/v3.11.2/json.tar.xz
   URL_HASH SHA256=8c4b26bf4b422252e13f332bc5e388ec0ab5c3443d24399acb675e68278d341f
   SYSTEM FIND_PACKAGE_ARGS 3.11)
-FetchContent_Declare(CLI11
-  URL https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.1.2.tar.gz
-  URL_HASH SHA256=26291377e892ba0e5b4972cdfd4a2ab3bf53af8dac1f4ea8fe0d1376b625c8cb
-  SYSTEM FIND_PACKAGE_ARGS 2.1)
 FetchContent_Declare(tl-expected
   URL https://github.com/TartanLlama/expected/archive/refs/tags/v1.0.0.tar.gz
   URL_HASH SHA256=8f5124085a124113e75e3890b4e923e3a4de5b26a973b891b3deb40e19c03cee
   SYSTEM FIND_PACKAGE_ARGS NAMES tl-expected)
-set(TRAINCTL_FETCHED nlohmann_json CLI11 tl-expected)
+set(TRAINCTL_FETCHED nlohmann_json tl-expected)
+if(NOT TRAINCTL_RUNNER_ONLY)
+  FetchContent_Declare(CLI11
+    URL https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.1.2.tar.gz
+    URL_HASH SHA256=26291377e892ba0e5b4972cdfd4a2ab3bf53af8dac1f4ea8fe0d1376b625c8cb
+    SYSTEM FIND_PACKAGE_ARGS 2.1)
+  list(APPEND TRAINCTL_FETCHED CLI11)
+endif()
 if(TRAINCTL_TESTS)
   FetchContent_Declare(Catch2
     URL https://github.com/catchorg/Catch2/archive/refs/tags/v2.13.10.tar.gz
@@ -47,6 +50,9 @@ trainctl_static_library(crypto libcrypto.a openssl/sha.h libssl-dev)
 trainctl_static_library(zstd libzstd.a zstd.h libzstd-dev)
 trainctl_static_library(pcre2 libpcre2-8.a pcre2.h libpcre2-dev)
 target_compile_definitions(trainctl_dep_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8)
+if(TRAINCTL_RUNNER_ONLY)
+  return()
+endif()
 trainctl_static_library(sqlite libsqlite3.a sqlite3.h libsqlite3-dev)
 target_link_libraries(trainctl_dep_sqlite INTERFACE Threads::Threads m)
 

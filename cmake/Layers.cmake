@@ -8,7 +8,7 @@ set(TRAINCTL_LAYERS
   "yaml:base"
   "snapshot:base"
   "format:base"
-  "host:base spec snapshot format"
+  "host:base snapshot format"
   "target:base spec snapshot format host"
   "archive:base spec format"
   "index:base spec format archive"

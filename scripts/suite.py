@@ -252,6 +252,11 @@ def tidy(suite: Suite) -> Outcome:
     return check("scripts/check-tidy", *options)(suite)
 
 
+def build_aarch64(suite: Suite) -> Outcome:
+    """Beside the binaries that the tests look at; the target brings the libraries it is linked with."""
+    return build("dev" if suite.mode == QUICK else "release", lambda: ["trainctl-runner-aarch64"])(suite)
+
+
 def end_to_end(suite: Suite) -> Outcome:
     return ctest("dev" if suite.mode == QUICK else "release", "-L", "python", python=True)(suite)
 
@@ -262,6 +267,7 @@ def all_parts() -> list[Part]:
     return [
         Part("build dev", "debug build", "build", build("dev"), modes=(QUICK, NIGHTLY)),
         Part("build release", "what users get", "build", build("release", lambda: BINARIES)),
+        Part("build aarch64", "the runner for aarch64 hosts, with a cross compiler", "build", build_aarch64, modes=(QUICK, CI, NIGHTLY)),
         Part("build asan", "unit tests with AddressSanitizer and UBSan", "build", build("asan", unit_targets)),
         Part("build tsan", f"unit tests of {', '.join(TSAN_LAYERS)} with ThreadSanitizer", "build", build("tsan", lambda: unit_targets(TSAN_LAYERS)), modes=(NIGHTLY,)),
         Part("build fuzz", "the fuzzers, clang 19", "build", build("fuzz", lambda: ["fuzzers"])),
@@ -273,7 +279,7 @@ def all_parts() -> list[Part]:
         Part("sizes", "files and functions stay small", "test", check(str(VENV_PYTHON), "scripts/check-sizes")),
         Part("headers", "public headers compile alone", "test", public_headers),
         Part("unit dev", "unit tests", "test", ctest("dev", "-LE", "python"), ("build dev",), (QUICK, NIGHTLY)),
-        Part("e2e", "tests through the real binaries", "test", end_to_end, ("build dev", "build release"), (QUICK, CI, NIGHTLY)),
+        Part("e2e", "tests through the real binaries", "test", end_to_end, ("build dev", "build release", "build aarch64"), (QUICK, CI, NIGHTLY)),
         Part("unit asan", "unit tests with AddressSanitizer and UBSan", "test", ctest("asan", "-LE", "python"), ("build asan",)),
         Part("unit tsan", "unit tests with ThreadSanitizer", "test", ctest("tsan", "-R", tsan), ("build tsan",), (NIGHTLY,)),
         Part("fuzz", "each fuzzer for 30 s (10 min with --nightly)", "test", fuzz, ("build fuzz",)),

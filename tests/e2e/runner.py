@@ -40,9 +40,10 @@ class Run:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("TRAINCTL_", "PYTHON"))}
         self.env["TRAINCTL_SLOTS"] = str(store / "slots")
         self.processes: list[subprocess.Popen] = []
+        self.runner: list = [RUNNER]  # how the runner is started
 
     def start(self, **more) -> subprocess.Popen:
-        process = subprocess.Popen([RUNNER, "supervise", self.root], env=self.env, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen([*self.runner, "supervise", self.root], env=self.env, stdin=subprocess.DEVNULL,
                                    start_new_session=True, **more)
         self.processes.append(process)
         return process

@@ -26,7 +26,8 @@ def commands(trainctl) -> list[str]:
 
 def test_install(installed, trainctl):
     assert subprocess.run([installed / "bin" / "trainctl", "--version"], capture_output=True, text=True).stdout.startswith("trainctl ")
-    assert (installed / "bin" / "trainctl-runner").exists()
+    for runner in ("trainctl-runner", "trainctl-runner-aarch64"):  # the second: --target trainctl-runner-aarch64
+        assert (installed / "bin" / runner).stat().st_mode & 0o111, runner
     pages = {path.name for path in (installed / "share" / "man" / "man1").iterdir()}
     assert pages == {"trainctl.1"} | {f"trainctl-{command}.1" for command in commands(trainctl)}
     for path in ("share/bash-completion/completions/trainctl", "share/zsh/site-functions/_trainctl",
