@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/file.hpp"
 #include "base/text.hpp"
@@ -98,6 +99,16 @@ Result<Json> operate_find(const StdioContext& context, const Json& request) {
   return state_json(id, state);
 }
 
+/// What of the request's "needs" is not here, as a reply; empty when the launch may go on.
+Result<std::optional<Json>> lacking(const StdioContext& context, const Json& request, const std::string& id) {
+  const auto needs = request.find("needs");
+  if (needs == request.end() || needs->is_null()) return std::nullopt;
+  TRY_ASSIGN(const Json missing, operate_missing(context, *needs));
+  if (missing["snapshots"].empty() && missing["inputs"].empty()) return std::nullopt;
+  return Json{
+      {"run", id}, {"new", false}, {"needs", {{"snapshots", missing["snapshots"]}, {"inputs", missing["inputs"]}}}};
+}
+
 Result<Json> operate_launch(const StdioContext& context, const Json& request) {
   const auto given = request.find("plan");
   if (given == request.end() || !given->is_object()) return fail(Errc::invalid, "the request has no object \"plan\"");
@@ -108,6 +119,8 @@ Result<Json> operate_launch(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(auto state, format::fold_run(run));
   bool fresh = false;
   if (!format::is_terminal(state.state)) {
+    TRY_ASSIGN(auto lacks, lacking(context, request, plan.id));
+    if (lacks) return *lacks;
     TRY_ASSIGN(fresh, keep_plan(run, *given));
     if (state.attempt == 0) TRY(keep_secrets(context, plan.id, request));
     // Also for a plan that was there: a launch may have died between the plan and the start. An active run says

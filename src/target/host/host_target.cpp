@@ -57,10 +57,16 @@ Result<Json> HostTarget::probe(const Cancel& cancel) {
 }
 
 Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
-  TRY_ASSIGN(const Json request, launch_request(ref));
+  TRY_ASSIGN(Json request, launch_request(ref));
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  TRY(send_files(*client, ref, cancel));
-  TRY(client->request(request, cancel));
+  // Asked for with the launch: mostly everything is there, and a question of its own is a round trip.
+  TRY_ASSIGN(request["needs"], needed_files(ref));
+  TRY_ASSIGN(const Json reply, client->request(request, cancel));
+  if (reply.contains("needs")) {
+    TRY(send_files(*client, ref, cancel));
+    request.erase("needs");
+    TRY(client->request(request, cancel));
+  }
   TRY(forget_secrets(ref));
   return handle();
 }

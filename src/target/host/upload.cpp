@@ -272,6 +272,16 @@ Result<> send_once(RunnerClient& client, const RunRef& ref, const format::Plan& 
 
 }  // namespace
 
+Result<Json> needed_files(const RunRef& ref) {
+  const format::RunPaths run{ref.folder};
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  Json needed = {{"snapshots", Json::array()}, {"inputs", Json::array()}};
+  if (plan.source.value("kind", "") == "snapshot") needed["snapshots"].push_back(plan.source.value("digest", ""));
+  TRY_ASSIGN(const auto inputs, format::read_sent_inputs(run.sent_inputs()));
+  for (const format::SentInput& input : inputs) needed["inputs"].push_back(input.digest);
+  return needed;
+}
+
 Result<> send_files(RunnerClient& client, const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const format::Plan plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
   for (int tried = 1;; ++tried) {
