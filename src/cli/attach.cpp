@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -34,6 +35,7 @@ constexpr std::uint64_t kChunk = 256U << 10U;
 constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
+constexpr std::uint64_t kTroubleNs = 2'000'000'000;  // a cut that is mended sooner is not worth a word
 
 enum class Outcome { going_on, ended, left, failed };
 
@@ -49,7 +51,7 @@ class Session {
   Outcome step();
   Outcome show_growth(const engine::Growth& growth);
   Outcome keep_supervised();
-  Outcome look_at_copying();
+  Outcome hear_of_target();
   void wait();
   Result<> show(const engine::LogRange& range);
   Result<> show_json(const engine::LogRange& range);
@@ -70,7 +72,7 @@ class Session {
   std::optional<engine::Follower> follower_;
   std::optional<SignalInbox> signals_;
   std::unique_ptr<engine::Mirroring> mirroring_;  ///< behind the signals: its thread must not get them
-  bool in_trouble_ = false;
+  bool told_trouble_ = false;
   TerminalFilter filter_;
   format::State shown_state_ = format::State::created;
   int shown_attempt_ = 1;
@@ -199,7 +201,13 @@ void Session::announce_state() {
 
 void Session::cancel(const std::string& reason) {
   canceled_here_ = true;
-  if (auto requested = engine::request_cancel(run_, reason); !requested) error_ = requested.error();
+  if (auto requested = engine::request_cancel(run_, reason); !requested) {
+    if (!requested.error().retryable) {
+      error_ = requested.error();
+      return;
+    }
+    context_.note("the wish is kept and told as soon as its target answers");
+  }
   // A run whose supervisor died hears the request only when somebody adopts it.
   if (auto supervised = engine::ensure_supervised(run_, engine::Start::adopt_only); !supervised)
     error_ = supervised.error();
@@ -260,24 +268,9 @@ Outcome Session::show_growth(const engine::Growth& growth) {
   return growth.finished || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
 }
 
-/// Trouble on the way to another machine: said once, and the end of watching when it does not pass by itself.
-Outcome Session::look_at_copying() {
-  const auto trouble = mirroring_->trouble();
-  if (trouble && trouble->code != Errc::unavailable) {
-    error_ = trouble;
-    return Outcome::failed;
-  }
-  if (trouble && !in_trouble_) {
-    status_.clear();
-    context_.note(context_.err.paint(Style::dim, printable(trouble->message) + "; trying again, the run goes on"));
-  }
-  in_trouble_ = trouble.has_value();
-  return Outcome::going_on;
-}
-
 /// A supervisor that died is replaced by whoever watches.
 Outcome Session::keep_supervised() {
-  if (mirroring_) return look_at_copying();  // its target looks after the run there
+  if (mirroring_) return Outcome::going_on;  // its target looks after the run there
   const std::uint64_t now = base::mono_ns();
   if (!options_.follow || now - last_adoption_ <= kAdoptEveryNs) return Outcome::going_on;
   last_adoption_ = now;
@@ -299,7 +292,36 @@ Outcome Session::step() {
     return Outcome::failed;
   }
   if (const Outcome outcome = show_growth(*growth); outcome != Outcome::going_on) return outcome;
-  return error_ ? Outcome::failed : keep_supervised();
+  if (error_) return Outcome::failed;
+  if (const Outcome outcome = hear_of_target(); outcome != Outcome::going_on) return outcome;
+  return keep_supervised();
+}
+
+/// What is wrong between here and the run's target. Only what trying again cannot mend ends the session: the run goes
+/// on whatever the network does.
+Outcome Session::hear_of_target() {
+  if (!mirroring_) return Outcome::going_on;
+  const auto trouble = mirroring_->trouble();
+  if (trouble && trouble->error.code != Errc::unavailable) {
+    error_ = trouble->error;
+    return Outcome::failed;
+  }
+  const std::string& target = mirroring_->target_name();
+  const bool long_enough = trouble && base::mono_ns() - trouble->since_ns > kTroubleNs;
+  if (long_enough) {
+    const auto since = std::chrono::seconds((base::mono_ns() - trouble->since_ns) / 1'000'000'000U);
+    status_.trouble(printable(target) + " unreachable for " + base::format_duration(since) + ", trying again");
+  } else {
+    status_.trouble({});
+  }
+  if (long_enough == told_trouble_ || context_.json) return Outcome::going_on;
+  told_trouble_ = long_enough;
+  status_.clear();
+  context_.note(context_.err.paint(Style::dim, long_enough
+                                                   ? printable(target) + ": " + printable(trouble->error.message) +
+                                                         "; the run is not affected, trying again"
+                                                   : printable(target) + " answers again"));
+  return Outcome::going_on;
 }
 
 void Session::wait() {
@@ -322,7 +344,8 @@ int Session::run() {
   // Fewer turns between us and a reader of much log. Anything that is no pipe refuses, which is fine.
   (void)::fcntl(context_.out.fd(), F_SETPIPE_SZ, kPipeBytes);
   // A thread of its own: after the launch, which forks, and with the signals already ours.
-  auto mirroring = engine::Mirroring::begin(run_);
+  auto mirroring =
+      engine::Mirroring::begin(run_, options_.may_start ? engine::Start::allowed : engine::Start::adopt_only);
   if (!mirroring) return report(context_, mirroring.error());
   mirroring_ = std::move(*mirroring);
   last_adoption_ = options_.may_start ? base::mono_ns() : 0;

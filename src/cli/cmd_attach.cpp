@@ -5,6 +5,7 @@
 
 #include "archive/store.hpp"
 #include "cli/attach.hpp"
+#include "cli/away.hpp"
 #include "cli/commands.hpp"
 #include "engine/supervision.hpp"
 
@@ -25,6 +26,7 @@ int attach_action(Context& context, const AttachArguments& arguments) {
   if (auto supervised = engine::ensure_supervised(store->run(*id), engine::Start::allowed); !supervised) {
     return report(context, supervised.error());
   }
+  tell_what_was_missed(context, store->run(*id));
   return attach(context, *store, *id, {.may_start = true, .collect = !arguments.no_collect, .rank = arguments.rank});
 }
 

@@ -18,6 +18,7 @@
 #include "cli/index_view.hpp"
 #include "cli/log_times.hpp"
 #include "cli/time_text.hpp"
+#include "engine/source_digest.hpp"
 #include "engine/supervision.hpp"
 #include "format/fold.hpp"
 
@@ -68,21 +69,42 @@ std::uint64_t recorded_size(const format::RunState& state, const std::filesystem
   return found != sizes->end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : size;
 }
 
-/// Size and hash of the log against what the end recorded.
-int verify(Context& context, const format::RunState& state, const std::filesystem::path& log) {
+/// The copy of a run elsewhere against its source, as far as the copy has come.
+Result<std::optional<target::FileDigest>> compare_with_source(const format::RunPaths& run,
+                                                              const std::filesystem::path& log, const std::string& hash,
+                                                              std::uint64_t size) {
+  std::string file = log.lexically_relative(run.root).generic_string();
+  if (const auto end = file.find(".log."); end != std::string::npos)
+    return fail(Errc::invalid,
+                log.filename().string() + " was kept although its source lost it: there is nothing to compare");
+  TRY_ASSIGN(auto source, engine::source_digest(run, file));
+  if (!source || source->size != size || source->sha256 == hash) return source;
+  return fail(Errc::store, "the copy differs from the log on its target: " + source->sha256 + " there",
+              "trainctl attach finds the first byte that differs and copies anew from there");
+}
+
+/// Size and hash of the log against what the end recorded, and against its source where that is elsewhere.
+int verify(Context& context, const format::RunPaths& run, const format::RunState& state,
+           const std::filesystem::path& log) {
   const auto hash = base::sha256_file_hex(log);
   if (!hash) return report(context, hash.error());
   const std::uint64_t size = base::file_size(log).value_or(0);
   const std::uint64_t recorded = recorded_size(state, log);
   const bool ended = format::is_terminal(state.state);
+  const auto source = compare_with_source(run, log, *hash, size);
+  if (!source) return report(context, source.error());
   if (context.json) {
     context.print({{"log", log.string()},
+                   {"source", *source ? Json{{"size", (*source)->size}, {"sha256", (*source)->sha256}} : Json(nullptr)},
                    {"size", size},
                    {"recorded", ended ? Json(recorded) : Json(nullptr)},
                    {"sha256", *hash},
                    {"whole", size >= recorded}});
   } else {
     context.out.line(*hash + "  " + log.string() + "  " + std::to_string(size) + " bytes");
+    if (*source && (*source)->size == size) context.note("the same bytes as on its target");
+    if (*source && (*source)->size != size)
+      context.note("its target has " + std::to_string((*source)->size) + " bytes by now: trainctl sync, then again");
   }
   if (size >= recorded) return 0;
   return report(context, Error{.code = Errc::store,
@@ -179,7 +201,7 @@ int show_log(Context& context, const archive::Store& store, const format::RunPat
   const int copy = format::last_log_copy(attempt, arguments.rank);
   const auto log = arguments.environment ? attempt.environment_log() : attempt.log_copy(arguments.rank, copy);
   if (const auto there = check_log(state, log, arguments); !there) return report(context, there.error());
-  if (arguments.verify) return verify(context, state, log);
+  if (arguments.verify) return verify(context, run, state, log);
   if (arguments.environment) return print_whole(context, log);
   const auto from = first_offset(arguments, attempt, log);
   if (!from) return report(context, from.error());
@@ -236,7 +258,8 @@ Action configure(Options& app) {
   app.add_option("--rank", arguments->rank_text, "This rank's log, or all: each line with its rank in front")
       ->type_name("N|all");
   app.add_option("--attempt", arguments->attempt, "This attempt's log; the last one when left out")->type_name("N");
-  app.add_flag("--verify", arguments->verify, "Print size and SHA-256 and compare with what the end recorded");
+  app.add_flag("--verify", arguments->verify,
+               "Print size and SHA-256, compare with what the end recorded and with its target");
   app.add_flag("--environment", arguments->environment, "The log of building the environment");
   return [arguments](Context& context) {
     if (arguments->rank_text == "all") return all_ranks_action(context, *arguments);

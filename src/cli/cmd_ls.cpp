@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "cli/commands.hpp"
 #include "cli/index_view.hpp"
+#include "cli/remote_runs.hpp"
 #include "cli/run_table.hpp"
 #include "cli/signals.hpp"
 #include "cli/time_text.hpp"
@@ -25,6 +26,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kBudget{50};
 constexpr std::size_t kMostAdopted = 64;
+constexpr std::size_t kMostRefreshed = 10'000;
+constexpr std::chrono::milliseconds kRefreshDeadline{5000};
 constexpr std::size_t kTerminalRows = 20;
 constexpr std::size_t kPipeRows = 100;
 constexpr int kWatchMs = 500;
@@ -33,7 +36,7 @@ struct LsArguments {
   std::vector<std::string> states, sort, columns;
   std::string since, where, after;
   std::optional<std::uint64_t> limit;
-  bool watch = false, csv = false, all = false;
+  bool watch = false, csv = false, all = false, refresh = false;
 };
 
 std::vector<std::string> split_all(const std::vector<std::string>& texts) {
@@ -121,7 +124,7 @@ std::string listing_text(const Context& context, const archive::Store& store, co
   if (context.json) return base::dump_json(to_json(store, listing)) + "\n";
   if (arguments.csv) return run_csv(listing.page, split_all(arguments.columns));
   if (listing.page.rows.empty()) return {};
-  return run_table(context, listing.page, base::wall_now());
+  return run_table(context, store, listing.page, base::wall_now());
 }
 
 std::string talk(const Listing& listing, const LsArguments& arguments) {
@@ -188,6 +191,15 @@ int watch(Context& context, const archive::Store& store, const LsArguments& argu
   }
 }
 
+/// Every run that has not ended is asked for where it is.
+Result<> ask_targets(const Context& context, const archive::Store& store) {
+  TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
+  TRY(index->refresh(kBudget));
+  TRY_ASSIGN(const auto open, index->open_runs(kMostRefreshed));
+  (void)refresh_runs(context, store, open, kRefreshDeadline);
+  return {};
+}
+
 int ls_action(Context& context, const LsArguments& arguments) {
   if (context.json && arguments.csv) {
     return report(context, Error{.code = Errc::invalid, .message = "--json and --csv exclude each other"});
@@ -196,6 +208,9 @@ int ls_action(Context& context, const LsArguments& arguments) {
   if (!store) return report(context, store.error());
   const auto query = read_query(context, arguments);
   if (!query) return report(context, query.error());
+  if (arguments.refresh) {
+    if (auto asked = ask_targets(context, *store); !asked) return report(context, asked.error());
+  }
   if (arguments.watch) return watch(context, *store, arguments, *query);
   const auto listing = list(context, *store, *query);
   if (!listing) return report(context, listing.error());
@@ -225,6 +240,7 @@ Action configure(Options& app) {
   app.add_option("-n,--limit", arguments->limit, "At most N runs; 20 on a terminal, 100 otherwise")->type_name("N");
   app.add_flag("--all", arguments->all, "All runs");
   app.add_option("--after", arguments->after, "The page after this one: `next` of --json")->type_name("TOKEN");
+  app.add_flag("--refresh", arguments->refresh, "Ask all targets first, 5 s at most");
   app.add_flag("--watch", arguments->watch, "Go on and draw again when something changes");
   app.add_flag("--csv", arguments->csv, "As CSV");
   return [arguments](Context& context) { return ls_action(context, *arguments); };

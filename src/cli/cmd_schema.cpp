@@ -6,6 +6,7 @@
 #include <trainctl_embedded/estimator_preset_schema_json.hpp>
 #include <trainctl_embedded/estimator_schema_json.hpp>
 #include <trainctl_embedded/run_schema_json.hpp>
+#include <trainctl_embedded/target_schema_json.hpp>
 #include <utility>
 #include <vector>
 
@@ -15,9 +16,10 @@ namespace trainctl::cli {
 namespace {
 
 /// The kinds of files there is a schema of; the first one is printed when none is named.
-std::array<std::pair<const char*, std::string_view>, 3> schemas() {
+std::array<std::pair<const char*, std::string_view>, 4> schemas() {
   return {{{"run", embedded::run_schema_json},
            {"estimator", embedded::estimator_schema_json},
+           {"target", embedded::target_schema_json},
            {"estimator-preset", embedded::estimator_preset_schema_json}}};
 }
 

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/text.hpp"
 #include "cli/commands.hpp"
+#include "cli/contact_view.hpp"
 #include "cli/index_view.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/run_summary.hpp"
@@ -16,6 +17,7 @@
 #include "cli/transfer.hpp"
 #include "engine/supervision.hpp"
 #include "format/metric_summary.hpp"
+#include "format/plan_target.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -136,7 +138,8 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("exit code", state.exit_code ? std::to_string(*state.exit_code) : "");
   sheet.row("signal", state.signal);
   sheet.row("command", command_text(plan));
-  sheet.row("target", plan.spec.value("target", "local"));
+  const std::string contact = contact_text(run, state.state, base::wall_now());
+  sheet.row("target", printable(format::target_name(plan)) + (contact.empty() ? "" : "  (" + contact + ")"));
   sheet.row("source", source_text(plan));
   sheet.row("environment", plan.environment.is_object()
                                ? printable(plan.who.value("environment", plan.environment.value("kind", "")))

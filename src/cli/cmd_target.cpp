@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/text.hpp"
 #include "cli/commands.hpp"
-#include "host/admission/admission.hpp"
+#include "cli/target_edit.hpp"
+#include "cli/target_slots.hpp"
+#include "cli/target_test.hpp"
+#include "spec/target_file.hpp"
 #include "target/registry.hpp"
 
 namespace trainctl::cli {
@@ -14,109 +20,163 @@ namespace {
 struct TargetArguments {
   std::string sub = "ls";
   std::string name = "local";
+  TargetEdit edit;
+  bool all = false, yes = false;
 };
 
-Json to_json(const host::HostSlots& slots) {
-  Json gpus = Json::array();
-  for (const host::Gpu& gpu : slots.gpus)
-    gpus.push_back({{"index", gpu.index}, {"name", gpu.name}, {"memory", gpu.memory}});
-  Json holders = Json::array();
-  for (const host::Holder& holder : slots.holders) {
-    holders.push_back({{"run", holder.request.run},
-                       {"name", holder.request.name},
-                       {"user", holder.request.user},
-                       {"admitted", holder.admitted},
-                       {"cpus", holder.request.cpus ? Json(*holder.request.cpus) : Json(nullptr)},
-                       {"memory", holder.request.memory ? Json(*holder.request.memory) : Json(nullptr)},
-                       {"gpus", holder.gpus},
-                       {"pid", holder.pid},
-                       {"since_ms", holder.since.count()}});
+/// "ssh user@box", "slurm on this machine": the place in a few words.
+std::string place_text(const Json& definition) {
+  const std::string type = definition.value("type", "local");
+  std::string text = type;
+  const auto hosts = definition.find("hosts");
+  if (hosts != definition.end() && hosts->is_array() && !hosts->empty()) {
+    text += " " + printable(hosts->front().get<std::string>());
+    if (hosts->size() > 1) text += " and " + std::to_string(hosts->size() - 1) + " more";
   }
-  Json strangers = Json::array();
-  for (const host::Stranger& stranger : slots.strangers) {
-    strangers.push_back({{"gpu", stranger.gpu},
-                         {"pid", stranger.process.pid},
-                         {"program", stranger.process.name},
-                         {"run", stranger.run}});
-  }
-  return {{"name", "local"}, {"type", "local"},    {"cpus", slots.capacity.cpus}, {"memory", slots.capacity.memory},
-          {"gpus", gpus},    {"holders", holders}, {"strangers", strangers}};
+  if (type == "ssh" && definition.value("launcher", "") == "slurm") text += ", Slurm";
+  return text;
 }
 
-std::string holder_text(const host::Holder& holder) {
-  std::string text = printable(holder.request.name) + (holder.admitted ? " holds" : " waits for");
-  if (holder.request.cpus) text += " " + base::format_number(*holder.request.cpus) + " cpus";
-  if (holder.request.memory) text += " " + base::format_size(*holder.request.memory);
-  if (holder.request.gpus) text += " " + std::to_string(*holder.request.gpus) + " gpus";
-  for (std::size_t i = 0; i < holder.gpus.size(); ++i)
-    text += (i == 0 ? " (" : ", ") + std::to_string(holder.gpus[i]) + (i + 1 == holder.gpus.size() ? ")" : "");
-  return text + ", " + printable(holder.request.user) + ", pid " + std::to_string(holder.pid) + ", " +
-         base::format_duration(holder.since);
-}
+struct Row {
+  Json json;
+  std::string name, place, source;
+};
 
-void print_slots(Context& context, const host::HostSlots& slots) {
-  context.out.line(context.out.paint(Style::bold, "local") + "  this machine");
-  context.out.line("  cpus    " + base::format_number(slots.capacity.cpus));
-  context.out.line("  memory  " + base::format_size(slots.capacity.memory));
-  if (slots.gpus.empty())
-    context.out.line("  gpus    none" + (slots.gpu_problem.empty() ? "" : " (" + printable(slots.gpu_problem) + ")"));
-  for (const host::Gpu& gpu : slots.gpus)
-    context.out.line("  gpu " + std::to_string(gpu.index) + "   " + printable(gpu.name) + ", " +
-                     base::format_size(gpu.memory));
-  if (slots.holders.empty()) context.out.line("  nothing is reserved");
-  for (const host::Holder& holder : slots.holders) context.out.line("  " + holder_text(holder));
-  for (const host::Stranger& stranger : slots.strangers) {
-    context.out.line("  gpu " + std::to_string(stranger.gpu) + " is used by " + printable(stranger.process.name) +
-                     " (pid " + std::to_string(stranger.process.pid) + ")" +
-                     (stranger.run.empty() ? ", no run of trainctl"
-                                           : ", run " + printable(stranger.run) + " without a reservation"));
+Row row_of(const spec::TargetPlace& place) {
+  Row row;
+  row.name = place.name;
+  row.source = std::string(place.project ? "project" : "user") + "  " + place.file.string();
+  row.json = {{"name", place.name}, {"file", place.file.string()}, {"from", place.project ? "project" : "user"}};
+  if (place.hidden) {
+    row.place = "hidden by the project's";
+    row.json["hidden"] = true;
+    return row;
   }
+  const auto definition = target::resolve_target(place.name, std::filesystem::current_path());
+  if (definition) {
+    row.json["type"] = (*definition)["type"];
+    row.json["definition"] = *definition;
+    row.place = place_text(*definition);
+  } else {
+    row.json["problem"] = definition.error().front().message;
+    row.place = "cannot be used: " + printable(definition.error().front().message);
+  }
+  return row;
 }
 
-void list_targets(Context& context) {
-  Json items = Json::array();
+int list_targets(Context& context) {
+  std::vector<Row> rows;
   for (const target::TargetKind& kind : target::target_kinds()) {
-    items.push_back({{"name", kind.form}, {"type", kind.type}, {"summary", kind.summary}});
-    if (!context.json) context.out.line(std::string(kind.form) + "  " + std::string(kind.summary));
+    rows.push_back({.json = {{"name", kind.form}, {"type", kind.type}, {"summary", kind.summary}},
+                    .name = std::string(kind.form),
+                    .place = std::string(kind.summary),
+                    .source = ""});
   }
-  if (context.json) context.print({{"items", std::move(items)}});
-}
-
-int target_action(Context& context, const TargetArguments& arguments) {
-  if (arguments.sub == "ls") {
-    list_targets(context);
+  for (const auto& place : spec::list_target_files(spec::TargetFolders::around(std::filesystem::current_path())))
+    rows.push_back(row_of(place));
+  if (context.json) {
+    Json items = Json::array();
+    for (Row& row : rows) items.push_back(std::move(row.json));
+    context.print({{"items", std::move(items)}});
     return 0;
   }
-  if (arguments.name != "local") {
-    return report(context, Error{.code = Errc::not_found,
-                                 .message = "there is no target \"" + arguments.name + "\"",
-                                 .hint = "trainctl target ls"});
+  std::size_t names = 0;
+  std::size_t places = 0;
+  for (const Row& row : rows) {
+    names = std::max(names, row.name.size());
+    if (!row.source.empty()) places = std::max(places, display_width(row.place));
   }
-  auto admission = host::Admission::open();
-  if (!admission) return report(context, admission.error());
-  const auto slots = admission->describe();
-  if (!slots) return report(context, slots.error());
-  if (context.json) {
-    context.print(to_json(*slots));
-  } else {
-    print_slots(context, *slots);
+  for (const Row& row : rows) {
+    std::string line = row.name + std::string(names - row.name.size() + 2, ' ') + row.place;
+    if (!row.source.empty())
+      line += std::string(places - display_width(row.place) + 2, ' ') +
+              context.out.paint(Style::dim, printable(row.source));
+    context.out.line(line);
   }
   return 0;
 }
 
+int show_target(Context& context, const std::string& name) {
+  if (name == "local") return show_local_slots(context);
+  const auto here = std::filesystem::current_path();
+  const auto definition = target::resolve_target(name, here);
+  if (!definition) return report(context, definition.error());
+  const auto place = spec::find_target_file(spec::TargetFolders::around(here), name);
+  if (context.json) {
+    Json shown = *definition;
+    shown["file"] = place ? Json(place->file.string()) : Json(nullptr);
+    context.print(shown);
+    return 0;
+  }
+  context.out.line(context.out.paint(Style::bold, name) + "  " + place_text(*definition));
+  for (const auto& [key, value] : definition->items()) {
+    if (key == "name" || key == "type" || key == "scenario") continue;
+    const std::string text = value.is_string() ? value.get<std::string>() : base::dump_json(value);
+    context.out.line("  " + key + std::string(key.size() < 12 ? 12 - key.size() : 1, ' ') + printable(text));
+  }
+  context.out.line("  " + (place ? "file        " + printable(place->file.string()) : std::string("not in a file")));
+  return 0;
+}
+
+int target_action(Context& context, const TargetArguments& arguments) {
+  if (arguments.sub == "add") return add_target(context, arguments.edit);
+  if (arguments.sub == "rm") return remove_target(context, arguments.edit);
+  if (arguments.sub == "test") return test_target(context, arguments.name);
+  if (arguments.sub == "clean") return clean_target(context, arguments.name, arguments.all, arguments.yes);
+  return arguments.sub == "ls" ? list_targets(context) : show_target(context, arguments.name);
+}
+
+void configure_add(Options add, TargetEdit& edit) {
+  add.add_option("name", edit.name, "What to call it")->type_name("NAME")->required();
+  add.add_option("host", edit.hosts, "user@box or a host of your ssh settings; several for runs on as many nodes")
+      ->type_name("HOST")
+      ->expected(0, 10000);
+  add.add_option("--ssh-config", edit.ssh_config, "Use this ssh configuration instead of yours")->type_name("FILE");
+  add.add_option("--directory", edit.directory, "Where to keep things on the host (default ~/.trainctl)")
+      ->type_name("DIR");
+  add.add_option("--launcher", edit.launcher, "Start runs as processes or as Slurm jobs")
+      ->type_name("WORD")
+      ->one_of({"process", "slurm"});
+  add.add_option("--set", edit.set, "Set any field of the file, e.g. --set slurm.partition=gpu")
+      ->type_name("FIELD=VALUE")
+      ->one_value_each();
+  add.add_flag("--accept-new-host-keys", edit.accept_new_host_keys, "Accept the key of a host that was never seen");
+  add.add_flag("--project", edit.project, "In the project's targets/, for everyone who works on it");
+  add.add_flag("--replace", edit.replace, "Write the file anew where there is one");
+}
+
 Action configure(Options& app) {
   const auto arguments = std::make_shared<TargetArguments>();
-  app.add_subcommand("ls", "List the targets", arguments->sub);
+  app.add_subcommand("ls", "List the kinds of targets and those with a name", arguments->sub);
   app.add_subcommand("show", "Show one: what it has, who holds it, strangers on its GPUs", arguments->sub)
       .add_option("name", arguments->name, "The target; local when left out")
       ->type_name("TARGET");
+  configure_add(app.add_subcommand("add", "Name a target: write its file", arguments->sub), arguments->edit);
+  Options rm = app.add_subcommand("rm", "Remove the file of a target; what its host keeps stays", arguments->sub);
+  rm.add_option("name", arguments->edit.name, "The target")->type_name("TARGET")->required();
+  rm.add_flag("--project", arguments->edit.project, "The project's, not yours");
+  app.add_subcommand("test", "Ask one what is there: each finding with what to do", arguments->sub)
+      .add_option("name", arguments->name, "The target; local when left out")
+      ->type_name("TARGET");
+  Options clean = app.add_subcommand("clean", "Remove what its host keeps for ended runs", arguments->sub);
+  clean.add_option("name", arguments->name, "The target")->type_name("TARGET")->required();
+  clean.add_flag("--all", arguments->all, "Every trace of trainctl, if no run goes on");
+  clean.add_flag("-y,--yes", arguments->yes, "Do not ask");
   return [arguments](Context& context) { return target_action(context, *arguments); };
 }
 
 }  // namespace
 
 Command target_command() {
-  return {"target", "Other", "Show where runs can go, and what is free there", false, configure, Completes::target};
+  return {"target",
+          "Other",
+          "Name places where runs go, and see what is there",
+          false,
+          configure,
+          Completes::target,
+          "A target is local, user@box, a host of your ssh settings, or a name: a file in ~/.config/trainctl/targets "
+          "or in\n"
+          "the project's targets/ (trainctl schema target says what it may contain)."};
 }
 
 }  // namespace trainctl::cli

@@ -76,7 +76,8 @@ int trust_action(Context& context, const TrustArguments& arguments) {
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<TrustArguments>();
-  app.add_option("path", arguments->path, "A project's folder, or its trainctl.json (default: here)")
+  app.add_option("path", arguments->path,
+                 "A project's folder, its trainctl.json, or one of its target files (default: here)")
       ->type_name("PATH");
   app.add_flag("--list", arguments->list, "Print what is trusted");
   app.add_flag("--revoke", arguments->revoke, "Trust it no longer");
@@ -89,11 +90,11 @@ Command trust_command() {
   return {
       "trust",
       "Writing",
-      "Let a project's trainctl.json define commands",
+      "Let a project's trainctl.json or target file define commands",
       false,
       configure,
       Completes::file,
-      "Commands are what runs on this machine before a run does: a secret's command, a target's ssh. A trainctl.json\n"
+      "Commands are what runs on this machine before a run does: a secret's command, a target's ssh. A file\n"
       "that came with a repository may define them only once you have read it and said so. Another content, after a\n"
       "pull for one, is asked about again. A run configuration that you submit yourself needs no trust."};
 }

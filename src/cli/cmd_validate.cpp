@@ -1,27 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/file.hpp"
+#include "base/json_locate.hpp"
 #include "cli/commands.hpp"
 #include "cli/launch.hpp"
 #include "engine/plan_mapping.hpp"
+#include "spec/kinds.hpp"
 #include "spec/load.hpp"
+#include "spec/target_file.hpp"
 #include "spec/validate.hpp"
 #include "target/registry.hpp"
 
 namespace trainctl::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct ValidateArguments {
   std::vector<std::string> files;
   LaunchArguments launch;
 };
 
+/// A file that names a place instead of describing a run.
+bool is_target_file(const std::string& file) {
+  const auto text = base::read_file(file, base::kMaxJsonBytes);
+  if (!text) return false;
+  Errors told_later;
+  const auto document = base::parse_located(*text, file, told_later);
+  const spec::SpecKind* kind = document ? spec::kind_of(document->value) : nullptr;
+  return kind != nullptr && kind->type == "target";
+}
+
+Errors target_mistakes(const std::string& file) {
+  const fs::path path = file;
+  std::error_code ignored;
+  const fs::path folder = fs::absolute(path, ignored).lexically_normal().parent_path();
+  const auto folders = spec::TargetFolders::around(folder.parent_path());
+  const bool project = folders.project && fs::equivalent(*folders.project, folder, ignored);
+  const auto read = spec::read_target_file({path.stem().string(), path, project}, folders);
+  return read ? Errors{} : read.error();
+}
+
 /// Every mistake of one file: what it says, and whether what it names is there.
 Errors mistakes(const std::string& file, const LaunchArguments& arguments) {
+  if (is_target_file(file)) return target_mistakes(file);
   spec::LoadOptions options = load_options(arguments);
   options.path = file;
   const auto run = spec::load_run(options);
@@ -29,7 +57,7 @@ Errors mistakes(const std::string& file, const LaunchArguments& arguments) {
   Errors errors = spec::check_files(run->config, run->base_directory, run->origins);
   if (const auto plan = engine::map_plan(*run); !plan)
     errors.insert(errors.end(), plan.error().begin(), plan.error().end());
-  if (const auto target = target::resolve_target(run->config.target, run->base_directory); !target) {
+  if (const auto target = target::resolve_target(run->config, run->base_directory); !target) {
     for (Error error : target.error()) {
       if (const spec::Origin* origin = spec::find_origin(run->origins, "/target"); origin != nullptr && !error.at)
         error.at = origin->at;

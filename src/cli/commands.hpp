@@ -26,6 +26,7 @@ Command estimator_command();
 Command trust_command();
 Command env_command();
 Command target_command();
+Command sync_command();
 Command store_command();
 Command completion_command();
 Command help_command();

@@ -5,6 +5,7 @@
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/contact_view.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
 #include "engine/collect.hpp"
@@ -101,6 +102,8 @@ Json row_to_json(const archive::Store& store, const index::RunRow& row) {
                {"metrics", metrics},
                {"tags", row.tags},
                {"directory", store.run(row.id).root.string()}};
+  if (Json contact = contact_json(store.run(row.id), row.state); !contact.is_null())
+    json["contact"] = std::move(contact);
   if (row.target != "local") add_outputs(store.run(row.id), json);
   return json;
 }

@@ -10,6 +10,7 @@
 #include "cli/run_summary.hpp"
 #include "cli/transfer.hpp"
 #include "engine/prepare.hpp"
+#include "format/plan_target.hpp"
 #include "host/metrics/patterns.hpp"
 #include "spec/trust.hpp"
 #include "target/registry.hpp"
@@ -20,7 +21,7 @@ namespace {
 /// "local · python 3.11.7 from .venv (active) · 14 files, 212 KB · git 3f2c1e0 + 1 changed file"
 std::string headline(const Context& context, const engine::Prepared& prepared) {
   const format::Plan& plan = prepared.plan;
-  std::string text = plan.spec.value("target", "local");
+  std::string text = format::target_name(plan);
   if (prepared.environment) text += " · " + prepared.environment->description;
   if (plan.container) text += " · " + engine::container_description(*plan.container);
   if (prepared.snapshot) {
@@ -94,6 +95,7 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
   if (!arguments.profile.empty()) options.profile = arguments.profile;
   options.user_config = spec::default_user_config();
   options.trusted = spec::default_trust_list();
+  options.target_defaults = target::target_defaults;
   options.check_patterns = [](const std::vector<std::string>& patterns) { return host::check_patterns(patterns); };
   return options;
 }

@@ -11,10 +11,12 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
+#include "cli/contact_view.hpp"
 #include "cli/run_metrics.hpp"
 #include "engine/collect.hpp"
 #include "format/goal.hpp"
 #include "format/metric_summary.hpp"
+#include "format/plan_target.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -161,7 +163,7 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
                {"cause", state.cause ? Json(format::to_string(*state.cause)) : Json(nullptr)},
                {"exit_code", state.exit_code ? Json(*state.exit_code) : Json(nullptr)},
                {"message", text_or_null(state.message)},
-               {"target", plan.spec.value("target", "local")},
+               {"target", format::target_name(plan)},
                {"experiment", text_or_null(plan.experiment)},
                {"created", plan.created},
                {"started", text_or_null(state.started)},
@@ -173,6 +175,7 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
                {"tags", format::with_logged(plan.tags, recorded.all().tags)},
                {"texts", texts_to_json(recorded.all().texts)},
                {"directory", run.root.string()}};
+  if (Json contact = contact_json(run, state.state); !contact.is_null()) json["contact"] = std::move(contact);
   if (plan.target.value("type", "local") != "local")
     json["outputs"] = engine::to_string(engine::outputs_record(run, plan, state).state);
   return json;

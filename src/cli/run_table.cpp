@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/text.hpp"
+#include "cli/contact_view.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/time_text.hpp"
 
@@ -199,7 +200,17 @@ Table chosen_columns(const Context& context, const index::RunPage& page, base::W
   return table;
 }
 
-Table usual_columns(const Context& context, const index::RunPage& page, base::WallTime now) {
+/// The state, and how old it is where it was heard from elsewhere.
+std::string state_text(const Context& context, const archive::Store& store, const index::RunRow& row,
+                       base::WallTime now) {
+  const std::string state = plain_mark(context.out, row.state) + std::string(format::to_string(row.state));
+  if (row.target == "local") return state;
+  const std::string contact = contact_text(store.run(row.id), row.state, now);
+  return contact.empty() ? state : state + ", " + contact;
+}
+
+Table usual_columns(const Context& context, const archive::Store& store, const index::RunPage& page,
+                    base::WallTime now) {
   Table table;
   table.columns = {{"NAME", 0, 0, false},        {"STATE", 0, 0, false},    {"CREATED", 1, 0, false},
                    {"DURATION", 3, 0, false},    {"METRICS", 2, 16, false}, {"TARGET", 4, 8, false},
@@ -209,15 +220,14 @@ Table usual_columns(const Context& context, const index::RunPage& page, base::Wa
   for (const index::RunRow& row : page.rows) {
     const std::string message =
         row.state == format::State::succeeded ? std::string() : base::split(row.message, '\n').front();
-    table.rows.push_back(
-        {{printable(row.name), Style::bold},
-         {plain_mark(context.out, row.state) + std::string(format::to_string(row.state)), state_style(row.state)},
-         {shown_time(context, row.created, now)},
-         {duration_text(row, now)},
-         {metric_brief(row)},
-         {all_local ? std::string() : printable(row.target)},
-         {parameters_brief(row.parameters), Style::dim},
-         {printable(message), Style::dim}});
+    table.rows.push_back({{printable(row.name), Style::bold},
+                          {state_text(context, store, row, now), state_style(row.state)},
+                          {shown_time(context, row.created, now)},
+                          {duration_text(row, now)},
+                          {metric_brief(row)},
+                          {all_local ? std::string() : printable(row.target)},
+                          {parameters_brief(row.parameters), Style::dim},
+                          {printable(message), Style::dim}});
   }
   return table;
 }
@@ -304,8 +314,10 @@ std::string table_text(const Stream& out, std::span<const TableColumn> columns,
   return text;
 }
 
-std::string run_table(const Context& context, const index::RunPage& page, base::WallTime now) {
-  const Table table = page.columns.empty() ? usual_columns(context, page, now) : chosen_columns(context, page, now);
+std::string run_table(const Context& context, const archive::Store& store, const index::RunPage& page,
+                      base::WallTime now) {
+  const Table table =
+      page.columns.empty() ? usual_columns(context, store, page, now) : chosen_columns(context, page, now);
   const std::size_t width = context.out.is_terminal() ? static_cast<std::size_t>(std::max(context.out.width(), 20)) : 0;
   return table_text(context.out, table.columns, table.rows, width);
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "cli/output.hpp"
 #include "index/query.hpp"
@@ -30,7 +31,9 @@ std::string table_text(const Stream& out, std::span<const TableColumn> columns,
                        std::span<const std::vector<TableCell>> rows, std::size_t width);
 
 /// The table of `ls`. With `page.columns` exactly those, else the usual ones and what was sorted by.
-std::string run_table(const Context& context, const index::RunPage& page, base::WallTime now);
+/// Behind the state of a run elsewhere stands how old it is.
+std::string run_table(const Context& context, const archive::Store& store, const index::RunPage& page,
+                      base::WallTime now);
 /// RFC 4180 with a header. Without `page.columns`: the fixed columns, then all parameters and metrics of the rows.
 std::string run_csv(const index::RunPage& page, std::span<const std::string> titles);
 

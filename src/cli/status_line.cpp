@@ -41,6 +41,7 @@ void StatusLine::draw() {
   const auto since = base::parse_utc(state_.started);
   if (since) text += " " + span_text(*since, base::wall_now());
   if (!state_.message.empty() && state_.state != format::State::running) text += ": " + printable(state_.message);
+  if (!trouble_.empty()) text += " · " + trouble_;
   // The first by name; there may be thousands, and this is drawn often.
   std::map<std::string_view, double> first;
   for (const auto& [name, value] : reader_->all().metrics) {

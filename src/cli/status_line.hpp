@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
@@ -20,6 +21,8 @@ class StatusLine {
 
   void state(const format::RunState& state) { state_ = state; }
   void line_open(bool open) { line_open_ = open; }
+  /// "gpubox does not answer for 12 s, trying again" instead of values that may be old; empty when all is well.
+  void trouble(std::string text) { trouble_ = std::move(text); }
   void draw();
   void clear();
   /// Ends a line of the script that has no newline, so that our words begin on a line of their own.
@@ -31,6 +34,7 @@ class StatusLine {
   format::RunPaths run_;
   std::string name_;
   format::RunState state_;
+  std::string trouble_;
   bool enabled_ = false;
   bool drawn_ = false;
   bool line_open_ = false;

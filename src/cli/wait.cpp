@@ -17,12 +17,14 @@ namespace trainctl::cli {
 Result<format::RunState> wait_for_end(const format::RunPaths& run, std::optional<std::chrono::milliseconds> timeout) {
   TRY_ASSIGN(auto follower, engine::Follower::open(run, {.logs = false}));
   const SignalInbox signals;
-  TRY_ASSIGN(const auto mirroring, engine::Mirroring::begin(run));
+  TRY_ASSIGN(const auto mirroring, engine::Mirroring::begin(run, engine::Start::adopt_only));
   const std::uint64_t began = base::mono_ns();
   std::uint64_t last_adoption = 0;
   for (;;) {
     TRY_ASSIGN(const engine::Growth growth, follower.poll_growth());
     if (growth.finished) return follower.state();
+    const auto trouble = mirroring ? mirroring->trouble() : std::nullopt;
+    if (trouble && trouble->error.code != Errc::unavailable) return fail(trouble->error);
     const std::uint64_t now = base::mono_ns();
     if (now - last_adoption > 1'000'000'000U) {
       last_adoption = now;

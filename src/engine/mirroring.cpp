@@ -2,13 +2,12 @@
 #include "engine/mirroring.hpp"
 
 #include <algorithm>
-#include <functional>
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "archive/mirror.hpp"
-#include "engine/supervision.hpp"
-#include "format/fold.hpp"
+#include "archive/contact.hpp"
+#include "base/clock.hpp"
+#include "engine/mirror_pass.hpp"
+#include "format/plan_target.hpp"
 
 namespace trainctl::engine {
 namespace {
@@ -16,69 +15,68 @@ namespace {
 constexpr int kFirstPauseMs = 250;
 constexpr int kLongestPauseMs = 5000;
 
-class MirrorSink final : public target::EventSink {
- public:
-  MirrorSink(archive::Mirror& mirror, std::function<void()> on_growth)
-      : mirror_(mirror), on_growth_(std::move(on_growth)) {}
-
-  Result<> append(const target::Piece& piece) override {
-    if (on_growth_) std::exchange(on_growth_, {})();
-    return mirror_.write(piece.file, piece.offset, piece.bytes, piece.next_token);
-  }
-  Result<target::Cursor> mismatch(std::string_view, std::string_view file, std::uint64_t size,
-                                  const target::SourceHash& hash) override {
-    TRY_ASSIGN(auto cursor, mirror_.reconcile(file, size, [&hash](std::uint64_t count) { return hash(0, count); }));
-    return target::Cursor{.have = cursor.have, .tail = std::move(cursor.tail), .token = std::move(cursor.token)};
-  }
-  Result<> gap(std::string_view, std::string_view file, std::uint64_t lines) override {
-    return mirror_.note_gap(file, lines);
-  }
-  Result<> observed(std::string_view, const Json& observation) override { return mirror_.observe(observation); }
-  Result<> ended(std::string_view) override { return {}; }
-
- private:
-  archive::Mirror& mirror_;
-  std::function<void()> on_growth_;  ///< called once
-};
-
 }  // namespace
 
-Result<std::unique_ptr<Mirroring>> Mirroring::begin(const format::RunPaths& run) {
+Result<std::unique_ptr<Mirroring>> Mirroring::begin(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
   TRY_ASSIGN(auto target, target_of(run, plan));
   if (target->capabilities().in_place) return nullptr;
   TRY_ASSIGN(auto cancel, target::Cancel::create());
-  return std::unique_ptr<Mirroring>(new Mirroring(run, std::move(target), std::move(cancel)));
+  return std::unique_ptr<Mirroring>(
+      new Mirroring(run, format::target_name(plan), std::move(target), std::move(cancel), start));
 }
 
-Mirroring::Mirroring(format::RunPaths run, std::unique_ptr<target::Target> target, target::Cancel cancel)
-    : run_(std::move(run)), target_(std::move(target)), cancel_(std::move(cancel)), thread_([this] { loop(); }) {}
+Mirroring::Mirroring(format::RunPaths run, std::string target_name, std::unique_ptr<target::Target> target,
+                     target::Cancel cancel, Start start)
+    : run_(std::move(run)),
+      target_name_(std::move(target_name)),
+      target_(std::move(target)),
+      cancel_(std::move(cancel)),
+      start_(start),
+      thread_([this] { loop(); }) {}
 
 Mirroring::~Mirroring() {
   cancel_.request();
   thread_.join();
 }
 
-Result<> Mirroring::once() {
-  TRY_ASSIGN(auto mirror, archive::Mirror::open(run_));
-  if (!mirror) return fail(Errc::unavailable, "another process mirrors this run");
-  target::Watched watched;
-  TRY_ASSIGN(watched.ref, reference(run_));
-  TRY_ASSIGN(const auto cursors, mirror->cursors());
-  for (const auto& [file, cursor] : cursors)
-    watched.cursors[file] = {.have = cursor.have, .tail = cursor.tail, .token = cursor.token};
-  MirrorSink sink(*mirror, [this] { set_trouble({}); });
-  return target_->watch(std::span(&watched, 1), sink, cancel_);
-}
-
-std::optional<Error> Mirroring::trouble() const {
-  const std::scoped_lock lock(mutex_);
+std::optional<Mirroring::Trouble> Mirroring::trouble() const {
+  const std::lock_guard lock(mutex_);
   return trouble_;
 }
 
-void Mirroring::set_trouble(std::optional<Error> trouble) {
-  const std::scoped_lock lock(mutex_);
-  trouble_ = std::move(trouble);
+void Mirroring::heard() {
+  const std::lock_guard lock(mutex_);
+  trouble_.reset();
+}
+
+void Mirroring::failed(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  if (trouble_) {
+    trouble_->error = error;
+  } else {
+    trouble_ = Trouble{.error = error, .since_ns = base::mono_ns()};
+  }
+}
+
+Result<> Mirroring::start_or_adopt() {
+  TRY_ASSIGN(const target::RunRef ref, reference(run_));
+  if (start_ == Start::allowed && ref.handle.empty()) TRY(launch(run_, *target_));
+  TRY(target_->adopt(ref, cancel_));
+  return repeat_wishes(run_, *target_, cancel_);
+}
+
+/// True when the run has ended and its copy is whole; false while another process copies it.
+Result<bool> Mirroring::once() {
+  TRY_ASSIGN(auto pass, MirrorPass::open({run_}));
+  if (pass->busy() > 0) return false;
+  TRY(start_or_adopt());
+  heard();
+  TRY(archive::note_seen(run_));
+  TRY(pass->run(*target_, target::Until::ended, cancel_));
+  if (!pass->missing().empty())
+    return fail(Errc::not_found, target_name_ + " has nothing of this run any more", "somebody removed it there");
+  return true;
 }
 
 /// Unknown is not failed: a broken connection changes nothing about the run, so it is only tried again. A changed host
@@ -86,12 +84,15 @@ void Mirroring::set_trouble(std::optional<Error> trouble) {
 void Mirroring::loop() {
   int pause = kFirstPauseMs;
   while (!cancel_.requested()) {
-    auto watched = once();
-    if (watched) return;
-    const bool temporary = watched.error().code == Errc::unavailable;
-    // Somebody else who copies is no trouble.
-    if (watched.error().retryable || !temporary) set_trouble(std::move(watched).error());
-    if (!temporary) return;
+    const bool was_well = !trouble();
+    const auto done = once();
+    if (done && *done) return;
+    if (was_well) pause = kFirstPauseMs;
+    if (!done && !cancel_.requested()) {
+      failed(done.error());
+      (void)archive::note_unreachable(run_, done.error().message);
+      if (done.error().code != Errc::unavailable) return;
+    }
     if (cancel_.wait_ms(pause)) return;
     pause = std::min(pause * 2, kLongestPauseMs);
   }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies the growth of runs on other targets into the store while a command watches.
+// Copies the growth of a run on another target into the store while a command watches.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
-#include <utility>
 
+#include "engine/supervision.hpp"
 #include "format/paths.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
@@ -19,27 +20,37 @@ namespace trainctl::engine {
 /// run has ended or this object goes. While another process mirrors the run, it waits to take over.
 class Mirroring {
  public:
-  /// Empty for a run that grows in place.
-  static Result<std::unique_ptr<Mirroring>> begin(const format::RunPaths& run);
+  /// Empty for a run that grows in place. With Start::allowed a run that was never launched is launched first.
+  static Result<std::unique_ptr<Mirroring>> begin(const format::RunPaths& run, Start start);
   Mirroring(const Mirroring&) = delete;
   Mirroring& operator=(const Mirroring&) = delete;
   ~Mirroring();
 
-  /// What keeps the copy from growing now; empty while it grows or nothing is wrong. Errc::unavailable is tried again
-  /// and again; after any other error the copy grows no more.
-  [[nodiscard]] std::optional<Error> trouble() const;
+  /// Why nothing is heard of the run now. Errc::unavailable is tried again and again; after any other error (a changed
+  /// host key, a full disk here) the copy grows no more.
+  struct Trouble {
+    Error error;
+    std::uint64_t since_ns = 0;  ///< base::mono_ns
+  };
+  [[nodiscard]] std::optional<Trouble> trouble() const;
+  [[nodiscard]] const std::string& target_name() const { return target_name_; }
 
  private:
-  Mirroring(format::RunPaths run, std::unique_ptr<target::Target> target, target::Cancel cancel);
+  Mirroring(format::RunPaths run, std::string target_name, std::unique_ptr<target::Target> target,
+            target::Cancel cancel, Start start);
   void loop();
-  Result<> once();
-  void set_trouble(std::optional<Error> trouble);
+  Result<bool> once();
+  Result<> start_or_adopt();
+  void heard();
+  void failed(const Error& error);
 
   format::RunPaths run_;
+  std::string target_name_;
   std::unique_ptr<target::Target> target_;
   target::Cancel cancel_;
+  Start start_;
   mutable std::mutex mutex_;
-  std::optional<Error> trouble_;
+  std::optional<Trouble> trouble_;
   std::thread thread_;
 };
 

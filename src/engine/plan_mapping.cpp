@@ -105,6 +105,7 @@ void map_distribution(const spec::RunConfiguration& config, format::Plan& plan) 
 
 /// "data:/data" counts from the file's folder like every other path.
 std::string volume(const fs::path& base, const std::string& written) {
+  if (written.starts_with("~/")) return written;
   const std::size_t colon = written.find(':');
   return absolute_path(base, written.substr(0, colon)) + written.substr(std::min(colon, written.size()));
 }
@@ -210,8 +211,9 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
   return plan;
 }
 
-host::EnvironmentInput map_environment(const spec::LoadedRun& run) {
+host::EnvironmentInput map_environment(const spec::LoadedRun& run, bool local) {
   host::EnvironmentInput input;
+  input.local = local;
   if (!run.config.environment) return input;
   input.setup = run.config.environment->setup;
   const auto& python = run.config.environment->python;
@@ -221,12 +223,15 @@ host::EnvironmentInput map_environment(const spec::LoadedRun& run) {
   };
   input.python_version = python->version.value_or("");
   // A bare name ("python3.12") is looked up on PATH; only what looks like a path counts from the file's folder.
-  if (python->interpreter) {
+  if (!local) {
+    input.interpreter = python->interpreter.value_or("");
+    input.venv = python->venv.value_or("");
+  } else if (python->interpreter) {
     const auto on_path =
         python->interpreter->find('/') == std::string::npos ? base::find_program(*python->interpreter) : std::nullopt;
     input.interpreter = on_path ? *on_path : file(python->interpreter);
   }
-  input.venv = file(python->venv);
+  if (local) input.venv = file(python->venv);
   input.requirements_file = file(python->requirements_file);
   input.conda_file = file(python->conda_file);
   input.project = file(python->project);

@@ -18,8 +18,9 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run);
 /// `path` counted from `base`, without a final slash; a path of the target (format::kStoreMark) stays as it is.
 std::string absolute_path(const std::filesystem::path& base, const std::string& path);
 
-/// The environment as the host layer takes it, with absolute paths.
-host::EnvironmentInput map_environment(const spec::LoadedRun& run);
+/// The environment as the host layer takes it, with absolute paths. When it is not for this machine (`local` false)
+/// nothing of this machine goes into it: Pythons and venvs are those of the target.
+host::EnvironmentInput map_environment(const spec::LoadedRun& run, bool local = true);
 
 /// The absolute source directory of a run.
 std::filesystem::path source_directory(const spec::LoadedRun& run);

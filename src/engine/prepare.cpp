@@ -13,6 +13,7 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "engine/check_elsewhere.hpp"
 #include "engine/elsewhere.hpp"
 #include "engine/inputs.hpp"
 #include "engine/plan_mapping.hpp"
@@ -120,13 +121,14 @@ std::future<snapshot::GitAnswer> look_at_git(const fs::path& source, bool now) {
   }
 }
 
-Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
+/// A command that is run as it is needs no copy of the folder it is run in, unless it runs elsewhere.
+Result<> add_source(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options, bool here,
                     Prepared& prepared) {
   const fs::path source = source_directory(run);
   // A command that is run as it is records where, not a patch of whatever repository happens to be there.
   const bool with_git = !options.bare_command || options.require_clean;
   auto git = look_at_git(source, with_git);
-  if (options.bare_command || run.config.in_place) {
+  if ((options.bare_command && here) || run.config.in_place) {
     prepared.plan.source = {{"kind", "in_place"}, {"directory", source.string()}};
   } else {
     TRY(take_snapshot(store, run, options, prepared));
@@ -149,10 +151,11 @@ Result<> check_container_engine(const format::Plan& plan) {
 }
 
 Result<> add_environment(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
-                         Prepared& prepared) {
+                         bool here, Prepared& prepared) {
   if (options.bare_command && !run.config.environment) return {};
-  if (run.config.environment && run.config.environment->container) return check_container_engine(prepared.plan);
-  TRY_ASSIGN(auto resolved, host::make_request(map_environment(run), source_directory(run),
+  if (run.config.environment && run.config.environment->container)
+    return here ? check_container_engine(prepared.plan) : Result<>();
+  TRY_ASSIGN(auto resolved, host::make_request(map_environment(run, here), source_directory(run),
                                                host::Surroundings::of_process(store.paths().environments())));
   prepared.plan.environment = host::to_json(resolved.request);
   prepared.notes.insert(prepared.notes.end(), resolved.notes.begin(), resolved.notes.end());
@@ -180,11 +183,6 @@ Result<> add_files(const archive::Store& store, const spec::LoadedRun& run, Else
 
 /// What this machine can never give is refused before anything is recorded.
 Result<> check_host(const spec::Resources& wanted) {
-  if (wanted.nodes > 1) {
-    return fail(Errc::cannot_start,
-                "the run wants " + std::to_string(wanted.nodes) + " nodes, the target local is one machine",
-                "set resources.nodes to 1");
-  }
   if (!wanted.cpus && !wanted.memory) return {};
   const host::Capacity capacity = host::read_capacity();
   if (wanted.cpus && *wanted.cpus > capacity.cpus) {
@@ -202,6 +200,14 @@ Result<> check_host(const spec::Resources& wanted) {
   return {};
 }
 
+void append(Errors& errors, Errors more) {
+  for (Error& error : more) errors.push_back(std::move(error));
+}
+
+void keep(Errors& errors, Result<> done) {
+  if (!done) errors.push_back(std::move(done).error());
+}
+
 }  // namespace
 
 ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& written,
@@ -211,28 +217,30 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   prepared.notes = run.notes;
   prepared.name = run.name;
   Errors errors = options.bare_command ? Errors{} : spec::check_files(run.config, run.base_directory, run.origins);
-  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  auto definition = target::resolve_target(run.config, run.base_directory);
   if (!definition) return tl::make_unexpected(std::move(definition).error());
+  const auto sends = takes_files(store, *definition);
+  if (!sends) return tl::make_unexpected(Errors{sends.error()});
+  const bool here = !*sends;
+  if (!here) append(errors, check_elsewhere(run, *definition));
   auto elsewhere = open_elsewhere(store, *definition, options);
   if (!elsewhere) return tl::make_unexpected(Errors{std::move(elsewhere).error()});
   Elsewhere* const there = *elsewhere ? &**elsewhere : nullptr;
-  for (Error& error : resolve_inputs(store, run, there)) errors.push_back(std::move(error));
+  append(errors, resolve_inputs(store, run, there));
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
   prepared.plan.target = std::move(*definition);
-  if (auto added = add_files(store, run, there, prepared); !added) errors.push_back(added.error());
+  keep(errors, add_files(store, run, there, prepared));
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {
     prepared.secrets = std::move(*secrets);
   } else {
-    errors.insert(errors.end(), secrets.error().begin(), secrets.error().end());
+    append(errors, std::move(secrets).error());
   }
-  if (auto added = add_environment(store, run, options, prepared); !added) errors.push_back(added.error());
-  if (errors.empty()) {
-    if (auto added = add_source(store, run, options, prepared); !added) errors.push_back(added.error());
-  }
+  keep(errors, add_environment(store, run, options, here, prepared));
+  if (errors.empty()) keep(errors, add_source(store, run, options, here, prepared));
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   record_who(options, prepared, prepared.plan);
   if (there != nullptr) prepared.sent = std::move(*there).take();
@@ -255,17 +263,33 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
   return run;
 }
 
+namespace {
+/// A run that cannot begin leaves nothing behind: its target is asked for something before there is a run.
+Result<> reach(target::Target& target, const archive::Store& store) {
+  if (target.capabilities().in_place) return {};
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  const std::string nobody = base::new_ulid();
+  TRY(target.find({.run = nobody, .folder = store.run(nobody).root}, cancel));
+  return {};
+}
+}  // namespace
+
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
+  TRY_ASSIGN(auto target, target::open_target(prepared.plan.target, store.paths().root));
+  TRY(reach(*target, store));
   TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
-  TRY_ASSIGN(auto target, target_of(run, prepared.plan));
-  if (auto launched = launch(run, *target, prepared.progress); !launched)
-    return fail(std::move(launched).error().with_context("launch " + prepared.plan.name));
-  return run;
+  auto launched = launch(run, *target, prepared.progress);
+  if (launched) return run;
+  Error error = std::move(launched).error();
+  if (error.retryable) error.hint = "whether it began is not known; trainctl attach " + prepared.plan.name + " goes on";
+  return fail(std::move(error).with_context("launch " + prepared.plan.name));
 }
 
 ResultAll<> check_target(const spec::LoadedRun& run) {
-  auto definition = target::resolve_target(run.config.target, run.base_directory);
+  auto definition = target::resolve_target(run.config, run.base_directory);
   if (!definition) return tl::make_unexpected(std::move(definition).error());
+  if (auto enough = check_nodes(run, *definition); !enough)
+    return tl::make_unexpected(Errors{std::move(enough).error()});
   if (definition->value("type", "") != "local") return {};
   auto fits = check_host(run.config.resources);
   if (!fits) return tl::make_unexpected(Errors{std::move(fits).error()});

@@ -76,10 +76,9 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   // A supervisor could not write a line either. Who reads a copy of a store is not the one to look after it.
   if (::faccessat(AT_FDCWD, run.root.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT) return {};
   TRY_ASSIGN(auto opened, open_run(run));
-  if (opened.target->capabilities().in_place && lead_is_elsewhere(state)) return {};
-  // A launch elsewhere whose handle is known has happened; sending everything again would only cost time.
-  const bool launched = !opened.target->capabilities().in_place && !opened.ref.handle.empty();
-  if (start == Start::allowed && !launched) return launch(run, *opened.target);
+  if (!opened.target->capabilities().in_place) return {};
+  if (lead_is_elsewhere(state)) return {};
+  if (start == Start::allowed) return launch(run, *opened.target);
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   return opened.target->adopt(opened.ref, cancel);
 }
@@ -101,6 +100,19 @@ Result<> request_cancel(const format::RunPaths& run, const std::string& reason) 
   TRY_ASSIGN(auto opened, open_run(run));
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   return opened.target->stop(opened.ref, {.request = request, .reason = reason}, cancel);
+}
+
+Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel) {
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (format::is_terminal(state.state) || state.open_requests.empty()) return {};
+  TRY_ASSIGN(const target::RunRef ref, reference(run));
+  TRY_ASSIGN(const format::RunLines lines, format::read_run_lines(run));
+  for (const std::string& id : state.open_requests) {
+    const auto wish = lines.requests.find(id);
+    if (wish == lines.requests.end() || wish->second.value("type", "") != "cancel") continue;
+    TRY(target.stop(ref, {.request = id, .reason = wish->second.value("reason", "")}, cancel));
+  }
+  return {};
 }
 
 Result<> request_signal(const format::RunPaths& run, const std::string& signal) {

@@ -28,7 +28,8 @@ Result<target::RunRef> reference(const format::RunPaths& run);
 Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress = {});
 
 /// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
-/// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone.
+/// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone. Runs on
+/// other targets are looked after by who watches them (Mirroring): nobody waits for a network here.
 Result<> ensure_supervised(const format::RunPaths& run, Start start);
 
 /// Keeps supervisors away from a run that has ended or never began, so that it may be removed, and removes what its
@@ -37,6 +38,9 @@ Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
 /// Writes a control request, durable, and hands it to the target. The lead acknowledges it in its events.
 Result<> request_cancel(const format::RunPaths& run, const std::string& reason);
+/// Hands every cancel that the lead has not acknowledged to the target again: it may have been out of reach. A wish
+/// that is there already is no other wish.
+Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel);
 /// Errc::invalid where the target cannot signal its runs.
 Result<> request_signal(const format::RunPaths& run, const std::string& signal);
 

@@ -14,6 +14,7 @@
 #include "format/fold.hpp"
 #include "format/metric.hpp"
 #include "format/plan.hpp"
+#include "format/plan_target.hpp"
 
 namespace trainctl::index {
 namespace {
@@ -55,8 +56,7 @@ void read_plan_fields(const format::Plan& plan, RunRecord& record) {
   record.name = plan.name;
   record.base_name = plan.name.substr(0, plan.name.rfind('-'));
   record.experiment = plan.experiment;
-  record.target = text_member(plan.spec, "target");
-  if (record.target.empty()) record.target = "local";
+  record.target = format::target_name(plan);
   record.user = text_member(plan.who, "user");
   record.host = text_member(plan.who, "host");
   record.client_version = text_member(plan.who, "client");

@@ -196,6 +196,7 @@ class Checker {
       out = base::dump_json(in);
       return;
     }
+    if (type.table != nullptr && in.is_object()) return object(type.table(), in, place, out);
     if (!in.is_string()) return mismatch(expectation(type), in, place, text_hint(type, in, place));
     const std::string& given = *in.get_ptr<const std::string*>();
     if (type.not_empty && given.empty()) return mismatch(expectation(type), in, place);

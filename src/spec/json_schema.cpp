@@ -151,7 +151,12 @@ class Schema {
     return out;
   }
 
-  static Json text(const Type& type) {
+  Json text(const Type& type) {
+    if (type.table != nullptr) {
+      Type plain = type;
+      plain.table = nullptr;
+      return either({text(plain), reference(type)});
+    }
     Json out = of_type("string");
     if (type.from_integer) out["type"] = Json::array({"string", "integer"});
     if (type.not_empty) out["minLength"] = 1;
@@ -179,6 +184,10 @@ class Schema {
   std::vector<const Table*> tables_;
 };
 
+std::string table_link(const Table& table) {
+  return "[" + std::string(table.name) + "](#" + std::string(table.name) + ")";
+}
+
 std::string type_words(const Type& type) {
   switch (type.kind) {
     case Type::Kind::list:
@@ -187,11 +196,12 @@ std::string type_words(const Type& type) {
       return "object of " + type_words(*type.element);
     case Type::Kind::object: {
       const Table& table = type.table();
-      std::string words = "[" + std::string(table.name) + "](#" + std::string(table.name) + ")";
+      std::string words = table_link(table);
       if (!table.shorthand.empty()) words = type_words(*find_field(table, table.shorthand)->type) + " or " + words;
       return words;
     }
     case Type::Kind::text:
+      if (type.table != nullptr) return "text or " + table_link(type.table());
       return type.path && !type.needs_slash ? "path" : "text";
     case Type::Kind::duration:
       return "duration";
@@ -207,7 +217,7 @@ std::string type_words(const Type& type) {
 }
 
 const Table* table_below(const Type& type) {
-  if (type.kind == Type::Kind::object) return &type.table();
+  if (type.table != nullptr) return &type.table();
   return type.element ? table_below(*type.element) : nullptr;
 }
 

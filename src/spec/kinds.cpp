@@ -8,6 +8,7 @@
 #include "spec/estimator.hpp"
 #include "spec/lower.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/target.hpp"
 
 namespace trainctl::spec {
 
@@ -20,9 +21,13 @@ std::span<const SpecKind> spec_kinds() {
                .fragment = &estimator_fragment_table,
                .marks = {"framework", "estimator"},
                .lower = &lower_estimator},
-      SpecKind{.type = "pipeline", .phrase = "a pipeline"},
-      SpecKind{.type = "sweep", .phrase = "a sweep"},
-      SpecKind{.type = "target", .phrase = "a target"},
+      SpecKind{.type = "pipeline", .phrase = "a pipeline", .describes_run = false},
+      SpecKind{.type = "sweep", .phrase = "a sweep", .describes_run = false},
+      SpecKind{.type = "target",
+               .phrase = "a target",
+               .table = &target_table,
+               .marks = {"host", "hosts"},
+               .describes_run = false},
   };
   return kinds;
 }

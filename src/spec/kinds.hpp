@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kinds of files that describe a run, as data: which table decodes one, and what makes a run configuration of it.
+// The kinds of files that people write, as data: which table decodes one, and what makes a run configuration of it.
 #pragma once
 
 #include <optional>
@@ -27,10 +27,11 @@ using Lower = Layer (*)(Layer written, const LowerPlaces& places, LoadedRun& run
 struct SpecKind {
   std::string_view type;                     ///< the word of "type"
   std::string_view phrase;                   ///< "an estimator"
-  const Table& (*table)() = nullptr;         ///< null: this version does not run such files
+  const Table& (*table)() = nullptr;         ///< null: this version does not know such files
   const Table& (*fragment)() = nullptr;      ///< what --set may name
   std::vector<std::string_view> marks = {};  ///< fields that say the kind of a file without "type"
   Lower lower = nullptr;                     ///< null: it is a run configuration already
+  bool describes_run = true;                 ///< false: it is no file to submit
 };
 
 std::span<const SpecKind> spec_kinds();

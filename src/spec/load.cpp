@@ -14,15 +14,11 @@
 #include "spec/overrides.hpp"
 #include "spec/run_tables.hpp"
 #include "spec/sources.hpp"
+#include "spec/target.hpp"
 #include "spec/validate.hpp"
 
 namespace trainctl::spec {
 namespace {
-
-std::string text_at(const Json& value, const char* key) {
-  const auto found = value.is_object() ? value.find(key) : value.end();
-  return found != value.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 /// "profiles" of all files together, then the chosen one; `null` when there is none of that name.
 std::optional<Layer> choose_profile(const Layer& below, const LoadOptions& options, Errors& errors) {
@@ -92,17 +88,15 @@ Layer merge_below(Stack& stack, Sources& sources) {
   return below;
 }
 
-Layer target_layer(const LoadOptions& options, const std::string& target) {
-  Layer layer;
-  if (!options.target_defaults) return layer;
-  const auto defaults = options.target_defaults(target);
-  if (!defaults || !defaults->is_object()) return layer;
-  layer.value = *defaults;
-  for (const auto& entry : defaults->items()) {
-    layer.origins.emplace(base::pointer_append("", entry.key()),
-                          Origin{.kind = Origin::Kind::target, .label = "target " + target});
+/// What the highest level that names a target calls it; a target without a name goes by its host.
+std::string target_name(std::initializer_list<const Json*> levels) {
+  for (const Json* level : levels) {
+    if (level == nullptr || !level->is_object() || !level->contains("target")) continue;
+    const Json& target = level->at("target");
+    if (target.is_object()) return unnamed_target_name(read_target(target));
+    if (target.is_string() && !target.get_ref<const std::string&>().empty()) return target.get<std::string>();
   }
-  return layer;
+  return "local";
 }
 
 void check_patterns(const LoadOptions& options, const RunConfiguration& config, const Origins& origins,
@@ -124,18 +118,13 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
   Layer below = merge_below(stack, sources);
   const auto profile = choose_profile(below, options, errors);
   const Layer flags = override_layer(options.overrides, stack.kind->fragment(), errors);
-  std::string target = "local";
-  const Json* const levels[] = {&flags.value, profile ? &profile->value : nullptr, &below.value};
-  for (const Json* level : levels) {
-    if (level == nullptr || text_at(*level, "target").empty()) continue;
-    target = text_at(*level, "target");
-    break;
-  }
+  const std::string target = target_name({&flags.value, profile ? &profile->value : nullptr, &below.value});
   const auto on = extract(below, base::pointer_append("/on", target), Origin::Kind::on_target, "on " + target);
   remove_key(below, "profiles");
   remove_key(below, "on");
 
-  Layer merged = target_layer(options, target);
+  Layer merged;
+  if (options.target_defaults) merged = options.target_defaults(target, stack.base).value_or(Layer());
   merge(merged, below);
   if (on) {
     Layer part = *on;
@@ -151,7 +140,7 @@ ResultAll<LoadedRun> compose(Stack stack, Sources& sources, const LoadOptions& o
     merged = stack.kind->lower(std::move(merged), places, run, errors);
   }
   read_run_configuration(merged.value, run.config);
-  run.config.target = target;
+  if (!run.config.target_object) run.config.target = target;
   // A field that could not be read has its default now: what that would contradict is no mistake of the person.
   const auto unread = [&errors, count = errors.size()](const std::string& field) {
     return std::any_of(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(count),

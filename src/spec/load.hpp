@@ -36,8 +36,8 @@ struct LoadOptions {
   std::optional<fs::path> trusted =
       {};  ///< TrustList of the projects that may define commands; see default_trust_list()
   std::optional<fs::path> user_config = {};  ///< see default_user_config(); a missing file is fine
-  /// Defaults of a target, as a fragment in canonical spelling; an empty optional when it has none.
-  std::function<std::optional<Json>(const std::string& target)> target_defaults = {};
+  /// Defaults of a named target for runs of `base`, in canonical spelling with their origins; empty when it has none.
+  std::function<std::optional<Layer>(const std::string& target, const fs::path& base)> target_defaults = {};
   /// Every mistake in metrics.patterns, with field metrics.patterns[i]: the layer that matches them knows.
   std::function<Errors(const std::vector<std::string>& patterns)> check_patterns = {};
 };

@@ -5,11 +5,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "base/json.hpp"
 
 namespace trainctl::spec {
 
@@ -190,7 +193,8 @@ struct RunConfiguration {
   std::vector<Parameter> parameters;
   ParameterStyle parameter_style = ParameterStyle::dashes_space;
   std::vector<std::string> arguments;
-  std::string target = "local";
+  std::string target = "local";            ///< of an object: what to call it
+  std::optional<Json> target_object = {};  ///< a target without a name, in canonical spelling (target.hpp)
   std::optional<Environment> environment;
   TextMap environment_variables;
   std::vector<Secret> secrets;

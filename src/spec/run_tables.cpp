@@ -4,6 +4,7 @@
 
 #include "spec/bind.hpp"
 #include "spec/table_parts.hpp"
+#include "spec/target.hpp"
 
 namespace trainctl::spec {
 
@@ -205,6 +206,23 @@ const Table& table_of<Logs>() {
   return table;
 }
 
+namespace {
+Field target_field() {
+  return {.name = "target",
+          .type = std::make_shared<Type>(Type{.table = &compute_target_table, .not_empty = true}),
+          .doc = "Where it runs: local, a target's name, user@host, or an object that describes it.",
+          .store = [](void* object, const Json& value) {
+            auto& run = *static_cast<RunConfiguration*>(object);
+            if (value.is_object()) {
+              run.target_object = value;
+              run.target = unnamed_target_name(read_target(value));
+            } else {
+              read(value, run.target);
+            }
+          }};
+}
+}  // namespace
+
 std::vector<Field> program_fields() {
   using T = RunConfiguration;
   return {
@@ -231,7 +249,7 @@ std::vector<Field> program_fields() {
                  "How parameters reach the script; default \"--k v\". With \"env\" only as TRAINCTL_PARAM_<NAME>."),
       field("arguments", &T::arguments,
             "More arguments, after the parameters. ${{inputs.x}} and the like are replaced.", numbers_too),
-      field("target", &T::target, "Where it runs: local, a target's name, or user@host.", not_empty),
+      target_field(),
   };
 }
 
@@ -347,9 +365,6 @@ const Table& settings_table() {
     append(made.fields, program_fields());
     append(made.fields, surroundings_fields());
     append_composition(made.fields, &fragment_table);
-    auto any = std::make_shared<Type>(Type{.kind = Type::Kind::any});
-    made.fields.push_back(
-        bare_field("targets", Type{.kind = Type::Kind::map, .element = std::move(any)}, "Targets by name."));
     made.aliases = run_aliases();
     return made;
   }();

@@ -11,7 +11,7 @@ const Table& run_table();
 /// What may stand in a profile, under "on", in a project's trainctl.json and in the user's config: no type and no
 /// composition.
 const Table& fragment_table();
-/// trainctl.json of a project, and the user's config.json: a fragment with profiles, "on" and targets.
+/// trainctl.json of a project, and the user's config.json: a fragment with profiles and "on".
 const Table& settings_table();
 /// A file that "environment": "envs/torch.json" refers to.
 const Table& environment_table();

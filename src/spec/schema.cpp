@@ -75,7 +75,7 @@ Result<FoundType> find_type(const Table& table, std::string_view dotted_path) {
       rest.remove_prefix(dot + 1);
       continue;
     }
-    if (found.type->kind != Type::Kind::object) {
+    if (found.type->kind != Type::Kind::object && found.type->table == nullptr) {
       return fail(Errc::invalid,
                   "\"" + base::join(found.path, ".") + "\" has no fields; it is " + expectation(*found.type));
     }
@@ -94,7 +94,7 @@ Result<FoundType> find_type(const Table& table, std::string_view dotted_path) {
     }
     if (dot == std::string_view::npos) return found;
     rest.remove_prefix(dot + 1);
-    if (found.type->kind == Type::Kind::object) level = &found.type->table();
+    if (found.type->table != nullptr) level = &found.type->table();
   }
 }
 
@@ -105,6 +105,11 @@ std::string bounds(const Type& type) {
   if (low && high) return " from " + std::to_string(type.minimum) + " to " + std::to_string(type.maximum);
   if (low) return " of at least " + std::to_string(type.minimum);
   return high ? " of at most " + std::to_string(type.maximum) : "";
+}
+
+std::string text_expectation(const Type& type) {
+  if (type.table != nullptr) return "a text or an object";
+  return type.not_empty ? "a text that is not empty" : "text";
 }
 
 std::string words_text(const Type& type) {
@@ -119,7 +124,7 @@ std::string words_text(const Type& type) {
 std::string expectation(const Type& type) {
   switch (type.kind) {
     case Type::Kind::text:
-      return type.not_empty ? "a text that is not empty" : "text";
+      return text_expectation(type);
     case Type::Kind::integer:
       return "a whole number" + bounds(type);
     case Type::Kind::number:

@@ -31,7 +31,8 @@ struct Type {
   Kind kind = Kind::text;
   std::vector<std::string_view> words = {};  ///< word: what is accepted
   std::shared_ptr<const Type> element = {};  ///< list, map
-  const Table& (*table)() = nullptr;         ///< object; a function, because run configurations nest in profiles
+  /// object: its fields; a function, because run configurations nest in profiles. text: an object is fine, too.
+  const Table& (*table)() = nullptr;
   std::int64_t minimum = std::numeric_limits<std::int64_t>::min();  ///< integer and number
   std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
   bool names = false;         ///< map: keys are names ([A-Za-z][A-Za-z0-9_]{0,62}, unique after upper-casing)

@@ -157,7 +157,7 @@ const SpecKind* Sources::kind_of_chain(const std::vector<Link>& chain) {
   for (const Link& link : chain) {
     const SpecKind* own = kind_of(link.document.value);
     if (own == nullptr) continue;
-    if (own->table == nullptr) {
+    if (!own->describes_run) {
       add_error(errors_, position(link.document, "/type"), "type",
                 "this file is " + std::string(own->phrase) + ", not a run configuration",
                 "this version runs run configurations (\"type\": \"run\") and estimators (\"type\": \"estimator\")");
@@ -214,7 +214,6 @@ std::optional<Layer> Sources::project(const fs::path& base) {
       errors_.insert(errors_.end(), std::make_move_iterator(refused.begin()), std::make_move_iterator(refused.end()));
     }
     resolve_environments(layer, options, base);
-    remove_key(layer, "targets");
     remove_key(layer, "$schema");
     return layer;
   }
@@ -228,7 +227,6 @@ std::optional<Layer> Sources::user() {
   auto layer = read(file, settings_table(), options, false);
   if (!layer) return std::nullopt;
   resolve_environments(*layer, options, parent_or_here(file));
-  remove_key(*layer, "targets");
   remove_key(*layer, "$schema");
   return layer;
 }
@@ -316,7 +314,6 @@ Errors Sources::commands_in(const Layer& layer, const fs::path& file) {
       secrets(part, base::pointer_append(base::pointer_append("", group), name));
     }
   }
-  if (layer.value.contains("targets")) refuse("/targets", "\"targets\" (they may define commands, such as ssh's)");
   return errors;
 }
 

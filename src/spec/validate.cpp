@@ -14,6 +14,7 @@
 #include "spec/expand.hpp"
 #include "spec/literal_secrets.hpp"
 #include "spec/load.hpp"
+#include "spec/target.hpp"
 #include "spec/validate_parts.hpp"
 
 namespace trainctl::spec {
@@ -115,13 +116,11 @@ void check_names(const RunConfiguration& config, Complaints& out) {
     out.add("/experiment", "experiment", "expected a short text on one line");
   }
   const bool odd = config.target.find_first_of(" \t\n") != std::string::npos || !is_control_free(config.target);
-  if (config.target.starts_with('-') || odd) {
+  if (config.target_object) {
+    validate_target(read_target(*config.target_object), "/target", out);
+  } else if (config.target.starts_with('-') || odd) {
     out.add("/target", "target", "\"" + config.target + "\" cannot be a target",
             "local, a target's name, or user@host");
-  }
-  if (config.in_place && config.target != "local") {
-    out.add("/in_place", "in_place", "only a local run can use the source directory itself",
-            "remove it, or use \"target\": \"local\"");
   }
   check_tags(config, out);
   check_keep(config, out);

@@ -23,13 +23,14 @@ format::RunPaths paths_of(const RunRef& ref) {
   return format::RunPaths{ref.folder};
 }
 
-Result<host::GrowthWatcher> open_watcher(std::span<const Watched> runs) {
+Result<host::GrowthWatcher> open_watcher(std::span<const Watched> runs, Until until) {
   std::vector<host::WatchedRun> watched;
   for (const Watched& one : runs) {
     auto& run = watched.emplace_back(host::WatchedRun{.run = one.ref.run, .cursors = {}});
     for (const auto& [file, cursor] : one.cursors) run.cursors[file] = {.have = cursor.have, .tail = cursor.tail};
   }
-  return host::GrowthWatcher::open(paths_of(runs.front().ref).store(), std::move(watched));
+  return host::GrowthWatcher::open(paths_of(runs.front().ref).store(), std::move(watched),
+                                   {.follow = until == Until::ended});
 }
 
 Result<> hand_over(host::GrowthWatcher& watcher, const format::StorePaths& store, const host::Growth& growth,
@@ -38,6 +39,7 @@ Result<> hand_over(host::GrowthWatcher& watcher, const format::StorePaths& store
     return sink.append({.run = growth.run, .file = growth.file, .offset = growth.offset, .bytes = growth.bytes});
   }
   if (growth.notice.contains("ended")) return sink.ended(growth.run);
+  if (growth.notice.contains("current")) return sink.current(growth.run);
   const auto path = store.run(growth.run).root / growth.file;
   const SourceHash hash = [&path](std::uint64_t offset, std::uint64_t count) -> Result<std::string> {
     TRY_ASSIGN(const std::string bytes, base::read_range(path, offset, count));
@@ -81,10 +83,10 @@ Result<std::optional<Handle>> LocalTarget::find(const RunRef& ref, const Cancel&
   return Handle::object();
 }
 
-Result<> LocalTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
+Result<> LocalTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) {
   if (runs.empty()) return {};
   const format::StorePaths store{paths_of(runs.front().ref).store()};
-  TRY_ASSIGN(auto watcher, open_watcher(runs));
+  TRY_ASSIGN(auto watcher, open_watcher(runs, until));
   while (!cancel.requested() && !watcher.done()) {
     TRY_ASSIGN(const auto growth, watcher.next(kPieceBytes));
     if (growth) {
@@ -113,6 +115,16 @@ Result<Collected> LocalTarget::collect(const RunRef&, const CollectPlan&, const 
 
 Result<> LocalTarget::remove(const RunRef&, const Cancel&) {
   return {};
+}
+
+Result<FileDigest> LocalTarget::digest(const RunRef& ref, const std::string& file, const Cancel&) {
+  TRY_ASSIGN(std::string hash, base::sha256_file_hex(ref.folder / file));
+  return FileDigest{.size = base::file_size(ref.folder / file).value_or(0), .sha256 = std::move(hash)};
+}
+
+Result<Json> LocalTarget::clean(bool, const Cancel&) {
+  return fail(Errc::invalid, "the runs of this machine are your store itself",
+              "trainctl rm removes runs, trainctl env rm environments");
 }
 
 }  // namespace trainctl::target

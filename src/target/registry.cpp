@@ -9,6 +9,7 @@
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "spec/target_file.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_target.hpp"
 #include "target/local.hpp"
@@ -89,6 +90,45 @@ constexpr std::array kKinds = {
          open_ssh},
 };
 
+const Kind* kind_of_type(std::string_view type) {
+  const auto* found =
+      std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& kind) { return kind.shown.type == type; });
+  return found == kKinds.end() ? nullptr : found;
+}
+
+/// What is written in a target file, or in a run instead of a name, as a definition.
+ResultAll<Json> define(std::string_view name, const spec::TargetSpec& target, const fs::path& directory) {
+  Json definition = spec::target_definition(name, target);
+  const std::string type = definition.value("type", "");
+  if (kind_of_type(type) == nullptr) {
+    return tl::make_unexpected(
+        Errors{Error{.code = Errc::invalid, .message = "this version does not run on targets of kind " + type}});
+  }
+  for (const std::string& host : definition.value("hosts", std::vector<std::string>{})) {
+    if (auto destination = parse_destination(host); !destination)
+      return tl::make_unexpected(Errors{std::move(destination).error()});
+  }
+  if (target.ssh_config) definition["ssh_config"] = (directory / *target.ssh_config).lexically_normal().string();
+  if (!target.scenario) return definition;
+  auto played = resolve_scripted(std::string(kScripted) + *target.scenario, directory);
+  if (played) (*played)["name"] = name;
+  return played;
+}
+
+Error unknown_target(std::string_view name, const fs::path& directory) {
+  Error unknown{.code = Errc::not_found, .message = "there is no target \"" + std::string(name) + "\""};
+  unknown.field = "target";
+  std::vector<std::string> names = {"local"};
+  for (auto& place : spec::list_target_files(spec::TargetFolders::around(directory)))
+    names.push_back(std::move(place.name));
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  if (const auto near = base::suggest(name, views)) unknown.message += ", did you mean \"" + *near + "\"?";
+  names.erase(names.begin());
+  for (const Kind& kind : kKinds) names.emplace_back(kind.shown.form);
+  unknown.hint = "there are: " + base::join(names, ", ");
+  return unknown;
+}
+
 }  // namespace
 
 std::span<const TargetKind> target_kinds() {
@@ -101,15 +141,30 @@ std::span<const TargetKind> target_kinds() {
 }
 
 ResultAll<Json> resolve_target(std::string_view name, const fs::path& directory) {
+  const auto folders = spec::TargetFolders::around(directory);
+  if (const auto place = spec::find_target_file(folders, name)) {
+    auto file = spec::read_target_file(*place, folders);
+    if (!file) return tl::make_unexpected(std::move(file).error());
+    return define(name, file->target, place->file.parent_path());
+  }
   for (const Kind& kind : kKinds) {
     if (kind.matches(name)) return kind.resolve(name, directory);
   }
-  Error unknown{.code = Errc::not_found, .message = "there is no target \"" + std::string(name) + "\""};
-  std::string there;
-  for (const Kind& kind : kKinds) there += (there.empty() ? "" : ", ") + std::string(kind.shown.form);
-  unknown.field = "target";
-  unknown.hint = "this version knows: " + there;
-  return tl::make_unexpected(Errors{std::move(unknown)});
+  return tl::make_unexpected(Errors{unknown_target(name, directory)});
+}
+
+ResultAll<Json> resolve_target(const spec::RunConfiguration& run, const fs::path& directory) {
+  if (!run.target_object) return resolve_target(run.target, directory);
+  return define(run.target, spec::read_target(*run.target_object), directory);
+}
+
+std::optional<spec::Layer> target_defaults(std::string_view name, const fs::path& directory) {
+  const auto folders = spec::TargetFolders::around(directory);
+  const auto place = spec::find_target_file(folders, name);
+  if (!place) return std::nullopt;
+  auto file = spec::read_target_file(*place, folders);
+  if (!file) return std::nullopt;
+  return std::move(file->defaults);
 }
 
 std::string anchor_target(std::string_view name, const fs::path& directory) {
@@ -120,9 +175,7 @@ std::string anchor_target(std::string_view name, const fs::path& directory) {
 Result<std::unique_ptr<Target>> open_target(const Json& definition, const fs::path& store) {
   // Plans of the first version had no definition: they were all local.
   const std::string type = definition.is_object() ? definition.value("type", "local") : "local";
-  for (const Kind& kind : kKinds) {
-    if (kind.shown.type == type) return kind.open(definition, store);
-  }
+  if (const Kind* kind = kind_of_type(type)) return kind->open(definition, store);
   return fail(Errc::store, "this version does not know targets of type \"" + type + "\"", "upgrade trainctl");
 }
 

@@ -6,11 +6,14 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/json.hpp"
+#include "spec/layer.hpp"
+#include "spec/run_configuration.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
 
@@ -23,9 +26,17 @@ struct TargetKind {
 };
 std::span<const TargetKind> target_kinds();
 
-/// What a person wrote as a target becomes its definition, which the plan keeps: {"name","type",…}. Files are relative
-/// to `directory`. Errc::invalid with what there is instead.
+/// What a person wrote as a target becomes its definition, which the plan keeps: {"name","type",…}. A name is that of a
+/// target file of the project `directory` is in or of the user, else what a kind takes. Files are relative to
+/// `directory`. Errc::not_found with what there is instead, Errc::invalid with the mistakes of a target file.
 ResultAll<Json> resolve_target(std::string_view name, const std::filesystem::path& directory);
+
+/// The same for the target of a run, which may be an object without a name.
+ResultAll<Json> resolve_target(const spec::RunConfiguration& run, const std::filesystem::path& directory);
+
+/// What holds for runs on this target below what they say themselves; empty without a file of that name, or with a
+/// wrong one (resolve_target tells its mistakes).
+std::optional<spec::Layer> target_defaults(std::string_view name, const std::filesystem::path& directory);
 
 /// A name typed on the command line: files in it count from `directory` (where the person is), not from the spec.
 std::string anchor_target(std::string_view name, const std::filesystem::path& directory);

@@ -120,12 +120,27 @@ class EventSink {
   virtual Result<> observed(std::string_view run, const Json& observation) = 0;
   /// The run has ended and everything of it was appended.
   virtual Result<> ended(std::string_view run) = 0;
+  /// The run goes on, and everything there was of it a moment ago was appended. Told now and then, and with
+  /// Until::current at the end.
+  virtual Result<> current(std::string_view) { return {}; }
+  /// The target has nothing of this run: it was removed there, or never came. Errc::not_found ends the watch.
+  virtual Result<> missing(std::string_view run) {
+    return fail(Errc::not_found, "no run " + std::string(run) + " on the target");
+  }
 };
 
 struct StopPlan {
   std::string request;  ///< ULID: the key of the wish, as in the folder's control/<ulid>.json
   std::string reason;
 };
+
+struct FileDigest {
+  std::uint64_t size = 0;
+  std::string sha256;  ///< hex
+};
+
+/// How long to watch: until the runs have ended, or only to take over what is there now.
+enum class Until { ended, current };
 
 class Target {
  public:
@@ -149,9 +164,10 @@ class Target {
   /// The handle of a run that was launched here, after a crash; empty when it never was. Starts nothing.
   virtual Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) = 0;
 
-  /// Hands the growth of many runs to `sink` until all have ended or `cancel` is requested (both are success).
-  /// Errc::unavailable (retryable) when the connection broke: nothing about the runs is known then.
-  virtual Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) = 0;
+  /// Hands the growth of many runs to `sink` until all have ended (or, with Until::current, everything there is now was
+  /// handed over) or `cancel` is requested; all are success. Errc::unavailable (retryable) when the connection broke:
+  /// nothing about the runs is known then.
+  virtual Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) = 0;
 
   /// Asks for the end of a run; returns when the wish is durable there. Twice is once; a run that has ended is fine.
   virtual Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) = 0;
@@ -162,6 +178,14 @@ class Target {
 
   /// Removes every trace of an ended run from the target; a run that is not there is fine.
   virtual Result<> remove(const RunRef& ref, const Cancel& cancel) = 0;
+
+  /// Size and hash of a file of the run, as the target has it now. Errc::not_found; Errc::invalid where a target keeps
+  /// no files.
+  virtual Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) = 0;
+
+  /// Removes what the target keeps for ended runs, and nothing else needs; with `all` every trace of trainctl, unless a
+  /// run goes on (Errc::invalid). Returns {"runs", "kept": [{"run","name"}], "bytes"}.
+  virtual Result<Json> clean(bool all, const Cancel& cancel) = 0;
 };
 
 }  // namespace trainctl::target

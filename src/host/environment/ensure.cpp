@@ -158,6 +158,13 @@ class Ensurer {
     return find_interpreter();
   }
 
+  /// The path of the request, which may come from another machine: below our home, or a program on our PATH.
+  [[nodiscard]] fs::path place_here(const Surroundings& around) const {
+    if (request_.path.starts_with("~/")) return around.home + request_.path.substr(1);
+    if (request_.path.find('/') != std::string::npos) return request_.path;
+    return base::find_program(request_.path, around.path).value_or(request_.path);
+  }
+
   Result<> find_interpreter() {
     Surroundings around = context_.surroundings;
     switch (request_.kind) {
@@ -168,11 +175,11 @@ class Ensurer {
         return {};
       }
       case EnvironmentKind::interpreter: {
-        TRY_ASSIGN(context_.python, inspect_python(request_.path, around));
+        TRY_ASSIGN(context_.python, inspect_python(place_here(around), around));
         return {};
       }
       case EnvironmentKind::venv: {
-        TRY_ASSIGN(context_.python, venv_python(request_.path));
+        TRY_ASSIGN(context_.python, venv_python(place_here(around)));
         return {};
       }
       default:

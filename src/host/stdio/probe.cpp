@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "host/environment/request.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/resources/gpu.hpp"
 #include "host/stdio/operations.hpp"
@@ -66,6 +69,17 @@ Json programs() {
   return found;
 }
 
+/// {"open_files": n, "processes": n}: what a process may have; null = no limit.
+Json limits() {
+  Json found = Json::object();
+  for (const auto& [name, resource] : {std::pair("open_files", RLIMIT_NOFILE), std::pair("processes", RLIMIT_NPROC)}) {
+    rlimit limit{};
+    if (::getrlimit(resource, &limit) != 0) continue;
+    found[name] = limit.rlim_cur == RLIM_INFINITY ? Json(nullptr) : Json(static_cast<std::uint64_t>(limit.rlim_cur));
+  }
+  return found;
+}
+
 void add_gpus(Json& reply) {
   reply["gpus"] = Json::array();
   const auto gpus = list_gpus(kProgramDeadline);
@@ -104,6 +118,10 @@ Result<Json> operate_probe(const StdioContext& context, const Json&) {
                 {"store", context.store.string()},
                 {"disk_free", base::free_bytes(place)},
                 {"network_file_system", base::is_network_file_system(place)},
+                {"shell", base::get_env("SHELL").value_or("")},
+                {"home", base::get_env("HOME").value_or("")},
+                {"limits", limits()},
+                {"gpu_driver", Platform::current().driver},
                 {"python", pythons()},
                 {"programs", programs()}};
   add_gpus(reply);

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "format/paths.hpp"
 #include "target/host/collect.hpp"
@@ -53,7 +56,17 @@ Handle HostTarget::handle() const {
 
 Result<Json> HostTarget::probe(const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  return client->request({{"op", "probe"}}, cancel);
+  const auto sent_wall = base::wall_now();
+  const std::uint64_t sent = base::mono_ns();
+  TRY_ASSIGN(const Json answer, client->request({{"op", "ping"}}, cancel));
+  const auto round_trip = std::chrono::nanoseconds(base::mono_ns() - sent);
+  TRY_ASSIGN(Json reply, client->request({{"op", "probe"}}, cancel));
+  reply["round_trip_ms"] = std::chrono::duration<double, std::milli>(round_trip).count();
+  if (const auto theirs = base::parse_utc(answer.value("time", ""))) {
+    const auto ours = sent_wall + std::chrono::duration_cast<std::chrono::microseconds>(round_trip / 2);
+    reply["clock_ahead_ms"] = std::chrono::duration<double, std::milli>(*theirs - ours).count();
+  }
+  return reply;
 }
 
 Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
@@ -84,10 +97,10 @@ Result<std::optional<Handle>> HostTarget::find(const RunRef& ref, const Cancel& 
   return handle();
 }
 
-Result<> HostTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
+Result<> HostTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) {
   if (runs.empty()) return {};
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  return watch_host(*client, runs, sink, cancel);
+  return watch_host(*client, runs, sink, cancel, until);
 }
 
 Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) {
@@ -110,6 +123,16 @@ Result<> HostTarget::remove(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
   TRY(client->request({{"op", "remove"}, {"run", ref.run}}, cancel));
   return {};
+}
+
+Result<FileDigest> HostTarget::digest(const RunRef& ref, const std::string& file, const Cancel& cancel) {
+  TRY_ASSIGN(const auto client, link_->client(cancel));
+  return digest_on_host(*client, ref.run, file, cancel);
+}
+
+Result<Json> HostTarget::clean(bool all, const Cancel& cancel) {
+  TRY_ASSIGN(const auto client, link_->client(cancel));
+  return client->request({{"op", "clean"}, {"all", all}}, cancel);
 }
 
 }  // namespace trainctl::target

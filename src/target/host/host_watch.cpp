@@ -4,7 +4,6 @@
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -21,25 +20,36 @@ constexpr std::chrono::milliseconds kCareEvery{10'000};
 
 using Cursors = std::map<std::string, Cursor>;
 
-/// Hash of a range of the source's file: computed there where the runner can, else over what is fetched.
-Result<std::string> source_hash(RunnerClient& client, const std::string& run, const std::string& file,
-                                std::uint64_t offset, std::uint64_t count, const Cancel& cancel) {
-  TRY_ASSIGN(auto stream,
-             client.open({{"op", "fetch"}, {"run", run}, {"file", file}, {"offset", offset}, {"count", count}}));
+/// Of what is fetched.
+Result<FileDigest> digest_of(RunnerClient& client, const Json& fetch, const Cancel& cancel) {
+  TRY_ASSIGN(auto stream, client.open(fetch));
   base::Sha256 hash;
+  FileDigest digest;
   for (;;) {
     TRY_ASSIGN(const Frame frame, stream.next(cancel));
-    if (frame.type == FrameType::end) return hash.finish_hex();
+    if (frame.type == FrameType::end) {
+      digest.sha256 = hash.finish_hex();
+      return digest;
+    }
     if (frame.type != FrameType::data) continue;
     hash.update(frame.payload);
+    digest.size += frame.payload.size();
     stream.consumed(frame.payload.size());
   }
 }
 
+Result<std::string> source_hash(RunnerClient& client, const std::string& run, const std::string& file,
+                                std::uint64_t offset, std::uint64_t count, const Cancel& cancel) {
+  TRY_ASSIGN(
+      auto digest,
+      digest_of(client, {{"op", "fetch"}, {"run", run}, {"file", file}, {"offset", offset}, {"count", count}}, cancel));
+  return std::move(digest.sha256);
+}
+
 class Watching {
  public:
-  Watching(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel)
-      : client_(client), sink_(sink), cancel_(cancel) {
+  Watching(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until)
+      : client_(client), sink_(sink), cancel_(cancel), until_(until) {
     for (const Watched& one : runs) runs_[one.ref.run] = one.cursors;
   }
 
@@ -49,8 +59,7 @@ class Watching {
       TRY_ASSIGN(const bool over, follow(stream));
       if (over) break;
     }
-    if (missing_.empty()) return {};
-    return fail(Errc::not_found, "no run " + *missing_.begin() + " on this host");
+    return {};
   }
 
  private:
@@ -64,7 +73,7 @@ class Watching {
       }
       runs.push_back({{"run", run}, {"cursors", std::move(wanted)}});
     }
-    return {{"op", "watch"}, {"runs", std::move(runs)}};
+    return {{"op", "watch"}, {"runs", std::move(runs)}, {"follow", until_ == Until::ended}};
   }
 
   /// Takes frames until the stream has ended (true) or has to be opened anew.
@@ -91,6 +100,7 @@ class Watching {
     Json runs = Json::array();
     for (const auto& [run, cursors] : runs_) runs.push_back(run);
     TRY(client_.request({{"op", "adopt"}, {"runs", std::move(runs)}}, cancel_));
+    for (const auto& [run, cursors] : runs_) TRY(sink_.current(run));
     next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kCareEvery.count()) * 1'000'000;
     return {};
   }
@@ -105,9 +115,10 @@ class Watching {
   Result<bool> take_note(const Json& note) {
     const std::string run = note.value("run", "");
     if (!runs_.contains(run)) return fail(Errc::invalid, "the runner tells of a run that nobody asked for");
-    if (note.contains("ended") || note.contains("missing")) {
-      if (note.contains("missing")) missing_.insert(run);
+    if (note.contains("ended") || note.contains("missing") || note.contains("current")) {
       runs_.erase(run);
+      if (note.contains("missing")) TRY(sink_.missing(run));
+      if (note.contains("current")) TRY(sink_.current(run));
       if (note.contains("ended")) TRY(sink_.ended(run));
       return true;
     }
@@ -128,8 +139,8 @@ class Watching {
   RunnerClient& client_;
   EventSink& sink_;
   const Cancel& cancel_;
+  Until until_;
   std::map<std::string, Cursors> runs_;  ///< those that have not ended, and how far their copies are
-  std::set<std::string> missing_;
   std::string run_, file_;
   std::uint64_t offset_ = 0;
   std::uint64_t next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kFirstCare.count()) * 1'000'000;
@@ -137,10 +148,16 @@ class Watching {
 
 }  // namespace
 
-Result<> watch_host(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
-  auto watched = Watching(client, runs, sink, cancel).watch();
+Result<> watch_host(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel,
+                    Until until) {
+  auto watched = Watching(client, runs, sink, cancel, until).watch();
   if (!watched && watched.error().code == Errc::canceled && cancel.requested()) return {};
   return watched;
+}
+
+Result<FileDigest> digest_on_host(RunnerClient& client, const std::string& run, const std::string& file,
+                                  const Cancel& cancel) {
+  return digest_of(client, {{"op", "fetch"}, {"run", run}, {"file", file}}, cancel);
 }
 
 }  // namespace trainctl::target

@@ -84,6 +84,7 @@ class Player {
     return {};
   }
   [[nodiscard]] bool ended() const { return told_; }
+  [[nodiscard]] const std::string& run() const { return run_; }
   [[nodiscard]] std::optional<std::int64_t> next_ms() const { return playback_.next_ms(); }
 
  private:
@@ -160,6 +161,13 @@ class Player {
   Playback playback_;
 };
 
+Result<> tell_current(const std::vector<Player>& players, EventSink& sink) {
+  for (const Player& player : players) {
+    if (!player.ended()) TRY(sink.current(player.run()));
+  }
+  return {};
+}
+
 int wait_for(const std::vector<Player>& players, std::int64_t now_ms) {
   std::int64_t wait = kLookAgainMs;
   for (const Player& player : players) {
@@ -219,7 +227,7 @@ Result<std::optional<Handle>> ScriptedTarget::find(const RunRef& ref, const Canc
   return Handle{{"launched_ms", launch->at_ms}};
 }
 
-Result<> ScriptedTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) {
+Result<> ScriptedTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) {
   std::vector<Player> players;
   for (const Watched& run : runs) {
     TRY_ASSIGN(auto player, Player::open(run, folder(run.ref.run)));
@@ -229,6 +237,7 @@ Result<> ScriptedTarget::watch(std::span<const Watched> runs, EventSink& sink, c
     const std::int64_t now = clock_();
     for (Player& player : players) TRY(player.advance(now, sink));
     if (std::all_of(players.begin(), players.end(), [](const Player& one) { return one.ended(); })) return {};
+    if (until == Until::current) return tell_current(players, sink);
     if (cancel.wait_ms(wait_for(players, now))) return {};
   }
   return {};
@@ -248,6 +257,14 @@ Result<Collected> ScriptedTarget::collect(const RunRef&, const CollectPlan&, con
 
 Result<> ScriptedTarget::remove(const RunRef& ref, const Cancel&) {
   return base::remove_tree(folder(ref.run));
+}
+
+Result<FileDigest> ScriptedTarget::digest(const RunRef&, const std::string&, const Cancel&) {
+  return fail(Errc::invalid, "a scripted target keeps no files");
+}
+
+Result<Json> ScriptedTarget::clean(bool, const Cancel&) {
+  return Json{{"runs", 0}, {"kept", Json::array()}, {"bytes", 0}};  // what it keeps goes with the runs
 }
 
 }  // namespace trainctl::target

@@ -13,6 +13,7 @@
 #include "spec/json_schema.hpp"
 #include "spec/kinds.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/target.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;
@@ -27,6 +28,7 @@ struct Kind {
   const char* ending;
 };
 const Kind kKinds[] = {{&run_table, "examples", ".run.json"},
+                       {&target_table, "examples/targets", ".json"},
                        {&estimator_table, "examples", ".estimator.json"},
                        {&estimator_preset_table, "configs/estimators", ".json"}};
 
@@ -70,7 +72,7 @@ TEST_CASE("every reference of a schema leads somewhere", "[schema]") {
 }
 
 TEST_CASE("aliases lead to fields and are no fields themselves", "[schema]") {
-  for (const Table* table : {&run_table(), &fragment_table(), &settings_table(), &environment_table(),
+  for (const Table* table : {&run_table(), &fragment_table(), &settings_table(), &environment_table(), &target_table(),
                              &estimator_table(), &estimator_fragment_table(), &estimator_preset_table()}) {
     std::set<std::string_view> names;
     for (const Field& field : table->fields) CHECK(names.insert(field.name).second);

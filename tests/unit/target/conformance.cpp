@@ -167,7 +167,7 @@ class Bench {
 
   Result<> watch(Copy& copy, std::map<std::string, Cursor> cursors = {}) const {
     const Watched watched{.ref = ref, .cursors = std::move(cursors)};
-    return target->watch(std::span(&watched, 1), copy, *cancel);
+    return target->watch(std::span(&watched, 1), copy, *cancel, Until::ended);
   }
 
   [[nodiscard]] bool byte_exact() const { return target->capabilities().log_fidelity == LogFidelity::byte_exact; }
@@ -212,7 +212,7 @@ TEST_CASE("a run that was never launched is not found and cannot be watched") {
     CHECK_FALSE(bench.target->find(bench.ref, *bench.cancel).value_or(Handle()).has_value());
     const Watched other{.ref = {.run = base::new_ulid(), .folder = bench.store.run("01zzzzzzzzzzzzzzzzzzzzzzzz").root}};
     Copy copy;
-    const auto watched = bench.target->watch(std::span(&other, 1), copy, *bench.cancel);
+    const auto watched = bench.target->watch(std::span(&other, 1), copy, *bench.cancel, Until::ended);
     REQUIRE_FALSE(watched);
     CHECK(watched.error().code == Errc::not_found);
   });
@@ -264,7 +264,7 @@ TEST_CASE("a watch that is given up goes on where it was, with the same bytes") 
       if (piece.file == kLog) stop->request();
     };
     const Watched watched{.ref = bench.ref};
-    REQUIRE(bench.target->watch(std::span(&watched, 1), copy, *stop));
+    REQUIRE(bench.target->watch(std::span(&watched, 1), copy, *stop, Until::ended));
     copy.on_append = nullptr;
     const std::size_t before = copy.files[kLog].size();
     CHECK(before > 0);

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a run that grows elsewhere was last heard of: client/contact.json. A view of a copy, never part of a state.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/clock.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::archive {
+
+struct Contact {
+  std::optional<base::WallTime> seen = {};   ///< the copy is at least as new as this
+  std::optional<base::WallTime> tried = {};  ///< the last look in vain since then
+  std::string problem = {};                  ///< why; empty when the last look was good
+};
+
+/// Empty times when nobody looked yet, or what is written there cannot be read.
+Contact read_contact(const format::RunPaths& run);
+
+/// Now: everything that the target has of the run was copied.
+Result<> note_seen(const format::RunPaths& run);
+/// Now: the target could not be asked. What was seen stays.
+Result<> note_unreachable(const format::RunPaths& run, const std::string& problem);
+
+}  // namespace trainctl::archive

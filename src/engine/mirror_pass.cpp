@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/mirror_pass.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "archive/contact.hpp"
+#include "engine/supervision.hpp"
+
+namespace trainctl::engine {
+
+Result<std::unique_ptr<MirrorPass>> MirrorPass::open(const std::vector<format::RunPaths>& runs) {
+  auto pass = std::make_unique<MirrorPass>();
+  for (const format::RunPaths& run : runs) {
+    TRY_ASSIGN(auto mirror, archive::Mirror::open(run));
+    if (mirror) {
+      pass->copies_.emplace(run.id(), Copy{run, std::move(*mirror)});
+    } else {
+      ++pass->busy_;
+    }
+  }
+  return pass;
+}
+
+std::vector<format::RunPaths> MirrorPass::mine() const {
+  std::vector<format::RunPaths> runs;
+  for (const auto& [id, copy] : copies_) runs.push_back(copy.run);
+  return runs;
+}
+
+Result<std::vector<target::Watched>> MirrorPass::watched() const {
+  std::vector<target::Watched> all;
+  for (const auto& [id, copy] : copies_) {
+    target::Watched& one = all.emplace_back();
+    TRY_ASSIGN(one.ref, reference(copy.run));
+    TRY_ASSIGN(const auto cursors, copy.mirror.cursors());
+    for (const auto& [file, cursor] : cursors)
+      one.cursors[file] = {.have = cursor.have, .tail = cursor.tail, .token = cursor.token};
+  }
+  return all;
+}
+
+Result<> MirrorPass::run(target::Target& target, target::Until until, const target::Cancel& cancel) {
+  if (copies_.empty()) return {};
+  TRY_ASSIGN(const auto runs, watched());
+  return target.watch(runs, *this, cancel, until);
+}
+
+Result<MirrorPass::Copy*> MirrorPass::copy(std::string_view run) {
+  const auto found = copies_.find(run);
+  if (found == copies_.end()) return fail(Errc::io, "the target speaks of a run that was not asked for");
+  return &found->second;
+}
+
+Result<> MirrorPass::append(const target::Piece& piece) {
+  TRY_ASSIGN(Copy * copy, this->copy(piece.run));
+  TRY(copy->mirror.write(piece.file, piece.offset, piece.bytes, piece.next_token));
+  bytes_ += piece.bytes.size();
+  if (piece.file.ends_with(".log"))
+    lines_ += static_cast<std::uint64_t>(std::count(piece.bytes.begin(), piece.bytes.end(), '\n'));
+  return {};
+}
+
+Result<target::Cursor> MirrorPass::mismatch(std::string_view run, std::string_view file, std::uint64_t size,
+                                            const target::SourceHash& hash) {
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  TRY_ASSIGN(auto cursor, copy->mirror.reconcile(file, size, [&hash](std::uint64_t count) { return hash(0, count); }));
+  return target::Cursor{.have = cursor.have, .tail = std::move(cursor.tail), .token = std::move(cursor.token)};
+}
+
+Result<> MirrorPass::gap(std::string_view run, std::string_view file, std::uint64_t lines) {
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  return copy->mirror.note_gap(file, lines);
+}
+
+Result<> MirrorPass::observed(std::string_view run, const Json& observation) {
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  return copy->mirror.observe(observation);
+}
+
+Result<> MirrorPass::ended(std::string_view run) {
+  return current(run);
+}
+
+Result<> MirrorPass::current(std::string_view run) {
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  return archive::note_seen(copy->run);
+}
+
+Result<> MirrorPass::missing(std::string_view run) {
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  missing_.emplace_back(run);
+  return archive::note_unreachable(copy->run, "the target has nothing of this run any more");
+}
+
+}  // namespace trainctl::engine

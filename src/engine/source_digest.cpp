@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/source_digest.hpp"
+
+#include "engine/supervision.hpp"
+#include "format/plan.hpp"
+
+namespace trainctl::engine {
+
+Result<std::optional<target::FileDigest>> source_digest(const format::RunPaths& run, const std::string& file) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  TRY_ASSIGN(const auto target, target_of(run, plan));
+  if (target->capabilities().in_place) return std::nullopt;
+  TRY_ASSIGN(const auto ref, reference(run));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  TRY_ASSIGN(auto digest, target->digest(ref, file, cancel));
+  return std::optional(std::move(digest));
+}
+
+}  // namespace trainctl::engine
