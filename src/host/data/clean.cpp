@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/data/clean.hpp"
+#include "host/gang/membership.hpp"
 
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ Result<std::vector<base::FileLock>> lock_all(const format::StorePaths& store, st
   std::vector<base::FileLock> locks;
   locks.reserve(ids.size());
   for (const std::string& id : ids) {
-    auto lock = lock_ended(store.run(id));
+    auto lock = lock_ended(run_here(store.root, id));
     if (lock) {
       locks.push_back(std::move(*lock));
       ended.push_back(id);
