@@ -59,7 +59,8 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
   if (lead_is_alive(state)) return {};
-  const bool may_start = start == Start::allowed;
+  // A node does nothing before node 0 says so.
+  const bool may_start = start == Start::allowed || run.own_node > 0;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
   auto spawned = spawn_supervisor(run.root, {.start_unstarted = state.attempt > 0 || may_start, .node = run.own_node});
   if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/data/clean.hpp"
-#include "host/gang/membership.hpp"
 
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "host/adoption.hpp"
 #include "host/data/input_tree.hpp"
 #include "host/environment/environment.hpp"
+#include "host/gang/membership.hpp"
 #include "snapshot/maintenance.hpp"
 
 namespace trainctl::host {

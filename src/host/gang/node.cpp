@@ -11,7 +11,7 @@ namespace trainctl::host {
 namespace {
 
 constexpr int kBeatsPerSilence = 6;
-constexpr std::uint64_t kTry = 3000 * kMillisecond;   // for one address: a firewall that drops answers never
+constexpr std::uint64_t kTry = 2000 * kMillisecond;   // for one address: a firewall that drops answers never
 constexpr std::uint64_t kPause = 250 * kMillisecond;  // between two tries
 
 std::uint64_t nanoseconds(std::chrono::milliseconds time) {

@@ -69,7 +69,8 @@ Result<Json> operate_runs(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(auto ids, base::list_directory(store.runs()));
   std::erase_if(ids, [&after](const std::string& id) { return !base::is_ulid(id) || id <= after; });
   Json items = Json::array();
-  for (std::size_t i = 0; i < std::min(ids.size(), kRunsAtOnce); ++i) items.push_back(listed(run_here(store.root, ids[i])));
+  for (std::size_t i = 0; i < std::min(ids.size(), kRunsAtOnce); ++i)
+    items.push_back(listed(run_here(store.root, ids[i])));
   Json reply = {{"runs", std::move(items)}};
   reply["next"] = ids.size() > kRunsAtOnce ? Json(ids[kRunsAtOnce - 1]) : Json(nullptr);
   return reply;

@@ -21,8 +21,7 @@ using format::Cause;
 using format::State;
 
 constexpr std::uint64_t kMissingPatience = 1000 * kMillisecond;  // a node's supervisor may be just starting
-constexpr std::uint64_t kProveWithin = 10'000 * kMillisecond;  // a node that cannot reach node 0 is an error of prepare
-constexpr std::uint64_t kLookForGo = 500 * kMillisecond;       // where inotify is not to be had
+constexpr std::uint64_t kProveWithin = 15'000 * kMillisecond;  // a node that cannot reach node 0 is an error of prepare
 
 std::uint64_t nanoseconds(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(time.count()) * kMillisecond;
@@ -88,16 +87,7 @@ void RunSupervision::lead_gang(std::uint64_t now) {
     return;
   }
   if (phase_ == Phase::preparing || phase_ == Phase::gathering) {
-    for (const GangLead::Node& node : lead_->nodes()) {
-      if (!node.report.problem) continue;
-      if (preparation_.busy()) preparation_.signal(SIGKILL);
-      const NodeVerdict& problem = *node.report.problem;
-      const State state = State::failed;
-      return finish_unstarted({.state = state,
-                               .cause = problem.cause,
-                               .node = node.number,
-                               .message = name_of(node) + ": " + problem.message});
-    }
+    if (stop_for_problem(now)) return;
     lead_->prepare_next(phase_ == Phase::gathering);
   }
   if (phase_ == Phase::gathering) {
@@ -152,15 +142,21 @@ void RunSupervision::say_who_is_missing(std::uint64_t now) {
   reason.empty() ? journal_->enter(State::preparing, "the other nodes prepare") : journal_->queued(reason);
 }
 
-void RunSupervision::follow_remote_ranks(std::uint64_t now) {
+/// Some node cannot go on, or was told to stop there.
+bool RunSupervision::stop_for_problem(std::uint64_t now) {
   for (const GangLead::Node& node : lead_->nodes()) {
-    if (stop_cause_) return;
+    if (stop_cause_) break;
+    if (const auto& problem = node.report.problem) stop_for(problem->cause, name_of(node) + ": " + problem->message, now);
+  }
+  return stop_cause_.has_value();
+}
+
+void RunSupervision::follow_remote_ranks(std::uint64_t now) {
+  if (stop_for_problem(now)) return;
+  for (const GangLead::Node& node : lead_->nodes()) {
     if (node.lost) {
       return stop_for(Cause::node, name_of(node) + " was not heard for " + base::format_duration(lead_->silence()),
                       now);
-    }
-    if (node.report.problem) {
-      return stop_for(node.report.problem->cause, name_of(node) + ": " + node.report.problem->message, now);
     }
     for (const RemoteRank& rank : node.report.ranks) {
       const bool failed = (rank.exit && rank.exit->code != 0) || rank.lost;
@@ -238,7 +234,6 @@ std::uint64_t RunSupervision::gang_deadline() const {
   std::uint64_t next = lead_ ? lead_->next_deadline() : node_->next_deadline();
   const bool waits = phase_ == Phase::backoff || phase_ == Phase::gathering || phase_ == Phase::leaving;
   if (waits && patience_until_ > base::mono_ns()) next = std::min(next, patience_until_);
-  if (lead_ && phase_ == Phase::backoff && attempt_ == 0) next = std::min(next, base::mono_ns() + kLookForGo);
   return next;
 }
 

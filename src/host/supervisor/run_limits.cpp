@@ -47,7 +47,8 @@ void RunSupervision::watch_control() {
 }
 
 void RunSupervision::read_requests(std::uint64_t now) {
-  if (!journal_ || node_ || (!inbox_dirty_ && now < next_inbox_)) return;
+  const bool others = node_ && membership_->shared;  // they are node 0's requests
+  if (!journal_ || others || (!inbox_dirty_ && now < next_inbox_)) return;
   inbox_dirty_ = false;
   next_inbox_ = now + (control_watched_ ? kWatchedInboxInterval : kInboxInterval);
   for (const ControlRequest& request : inbox_.take_new()) handle(request, now);

@@ -24,6 +24,8 @@ namespace {
 using format::Cause;
 using format::State;
 
+constexpr std::uint64_t kLookBetweenAttempts = 1000 * kMillisecond;  // for requests
+
 std::string text_of(const Json& line, const char* key) {
   const auto found = line.find(key);
   return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -126,7 +128,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   const int count = waiter_count(plan_, run_.own_node);
   ranks_ = std::make_unique<RankSet>(reactor_, paths, first, count);
   logs_ = std::make_unique<LogWatch>(reactor_, paths, first, uses_mpi(plan_) ? world_size(plan_) : count);
-  if (!node_) watch_control();
+  if (!node_ || !membership_->shared) watch_control();
   if (adopt) {
     remove_drafts(run_, attempt_);
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
@@ -415,10 +417,11 @@ void RunSupervision::do_what_is_due(std::uint64_t now) {
 
 std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::done) return kNever;
-  std::uint64_t next = node_ ? kNever : next_inbox_;
-  if (inbox_dirty_ || moved_on_) next = 0;  // the other machines want to know at once
-  if (membership_) next = std::min(next, gang_deadline());
-  if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
+  if (moved_on_) return 0;  // the other machines want to know at once
+  const std::uint64_t gang = membership_ ? gang_deadline() : kNever;
+  if (phase_ == Phase::backoff) return std::min({backoff_until_, gang, base::mono_ns() + kLookBetweenAttempts});
+  std::uint64_t next = std::min(gang, node_ && membership_->shared ? kNever : next_inbox_);
+  if (inbox_dirty_) next = 0;
   if (phase_ >= Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
   if (phase_ == Phase::preparing || phase_ == Phase::gathering) return std::min(next, limit_deadline());

@@ -105,6 +105,7 @@ class RunSupervision final : public Supervised {
   void gather(Prepared prepared);
   void launch_gang();
   void say_who_is_missing(std::uint64_t now);
+  bool stop_for_problem(std::uint64_t now);
   void follow_remote_ranks(std::uint64_t now);
   void add_remote_ranks(std::vector<JudgedRank>& known, Outcome& result) const;
   void stop_gang(const StopPlan& how, std::optional<format::Cause> cause, const std::string& message);
