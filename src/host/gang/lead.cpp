@@ -52,6 +52,7 @@ Result<> GangLead::listen() {
   for (std::string& address : own_addresses()) {
     if (place.addresses.empty() || place.addresses.front() != address) place.addresses.push_back(std::move(address));
   }
+  if (place.addresses.empty()) place.addresses.emplace_back("127.0.0.1");  // a machine without a network is alone
   TRY(publish_lead(run_, place));
   reactor_.watch(listener_.get(), [this] { accept(); });
   return {};

@@ -146,7 +146,8 @@ void RunSupervision::say_who_is_missing(std::uint64_t now) {
 bool RunSupervision::stop_for_problem(std::uint64_t now) {
   for (const GangLead::Node& node : lead_->nodes()) {
     if (stop_cause_) break;
-    if (const auto& problem = node.report.problem) stop_for(problem->cause, name_of(node) + ": " + problem->message, now);
+    if (const auto& problem = node.report.problem)
+      stop_for(problem->cause, name_of(node) + ": " + problem->message, now);
   }
   return stop_cause_.has_value();
 }
