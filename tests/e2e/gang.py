@@ -83,6 +83,9 @@ class Node:
     def states(self, n: int = 1) -> list[str]:
         return [event["state"] for event in self.events(n) if event["type"] == "state"]
 
+    def adopted(self, n: int = 1) -> bool:
+        return any(event["type"] == "attempt" and event["adopted"] for event in self.events(n))
+
     def rank(self, r: int, n: int = 1) -> dict[str, dict]:
         return {line["type"]: line for line in jsonl(self.attempt(n) / "nodes" / str(self.k) / f"rank-{r}.jsonl")}
 

@@ -147,7 +147,7 @@ def test_a_killed_node_supervisor_is_started_again_and_rejoins(gang):
     before = ranks_of(run)
     run.kill(run.nodes[1].supervisor())
     run.prepare(only=[1])
-    assert run.nodes[1].events()[-1]["type"] == "attempt" and run.nodes[1].events()[-1]["adopted"]
+    wait_until(lambda: run.nodes[1].adopted(), "adopted")
     assert ranks_of(run) == before
     run.cancel()
     assert run.end()["state"] == "canceled"
@@ -162,7 +162,7 @@ def test_a_killed_lead_is_adopted_and_still_leads(gang):
     before = ranks_of(run)
     run.kill(run.nodes[0].supervisor())
     run.go()  # as any client command does
-    wait_until(lambda: run.nodes[0].events()[-1].get("adopted"), "adopted")
+    wait_until(lambda: run.nodes[0].adopted(), "adopted")
     assert ranks_of(run) == before
     run.cancel()
     assert run.end()["state"] == "canceled"
