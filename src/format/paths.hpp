@@ -43,6 +43,10 @@ struct AttemptPaths {
   /// Copies of inputs with mode "copy".
   [[nodiscard]] fs::path inputs() const { return root / "inputs"; }
   [[nodiscard]] fs::path outputs() const { return work() / "outputs"; }
+  /// Where a copy of the run has this node's outputs.
+  [[nodiscard]] fs::path collected_outputs() const {
+    return own_node == 0 ? outputs() : work() / ("outputs.node" + std::to_string(own_node));
+  }
   /// What lay in outputs() at the end, with hashes (output_list.hpp); missing when there was nothing.
   [[nodiscard]] fs::path output_list() const { return (own_node == 0 ? root : own_folder()) / "outputs.jsonl"; }
 

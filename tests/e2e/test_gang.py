@@ -218,3 +218,22 @@ def test_a_stranger_with_another_key_is_not_heard(gang):
     with pytest.raises(RunnerError, match="cannot reach node 0"):
         run.nodes[1].ask("prepare", plan=run.plan, gang={**real, "node": 1, "key": "00" * 32})
     run.wait_gone()
+
+
+def test_two_pytorch_ranks_on_two_machines(gang):
+    script = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
+loss = model(torch.ones(2, 4) * (dist.get_rank() + 1)).sum()
+loss.backward()
+total = torch.tensor([dist.get_rank() + 1.0])
+dist.all_reduce(total)
+gradient = next(model.parameters()).grad[0, 0].item()
+print(f"rank {dist.get_rank()} of {dist.get_world_size()}: {total.item():.0f}, gradient {gradient:.0f}")
+"""
+    run = gang("/usr/bin/python3", "-c", script, distribution={"type": "pytorch", "backend": "gloo"}, processes_per_node=1).start()
+    end = run.end(timeout=120)
+    assert end["state"] == "succeeded", [node.log(node.k) for node in run.nodes]
+    for node in run.nodes:
+        assert f"rank {node.k} of 2: 3, gradient 3\n" in node.log(node.k)

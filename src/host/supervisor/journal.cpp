@@ -66,7 +66,10 @@ Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
   TRY_ASSIGN(auto writer, format::EventWriter::open(attempt.events(), attempt.own_node));
   Journal journal(std::move(writer));
   const std::string boot = base::boot_id();
-  for (const Json& line : lines) journal.read_back(line, boot);
+  for (const Json& line : lines) {
+    journal.read_back(line, boot);
+    journal.read_back_gang(line, boot);
+  }
   journal.writer_.reserve(kReserved);
   TRY(journal.writer_.append("attempt", {{"number", number},
                                          {"runner", version()},
@@ -78,6 +81,14 @@ Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
   return journal;
 }
 
+/// What supervisors of several machines note.
+void Journal::read_back_gang(const Json& line, const std::string& boot) {
+  const std::string type = text_of(line, "type");
+  if (type == "verdict") verdict_ = end_from_json(line);
+  if (type == "gang" && text_of(line, "boot") == boot && line.contains("rendezvous"))
+    rendezvous_ = rendezvous_from_json(line["rendezvous"]);
+}
+
 void Journal::read_back(const Json& line, const std::string& boot) {
   const std::string type = text_of(line, "type");
   const bool same_boot = text_of(line, "boot") == boot;
@@ -86,9 +97,6 @@ void Journal::read_back(const Json& line, const std::string& boot) {
   rebooted_ = rebooted_ || !same_boot;
   if (type == "prepared") prepared_ = same_boot;
   if (type == "warning") ++warnings_;
-  if (type == "verdict") verdict_ = end_from_json(line);
-  if (type == "gang" && same_boot && line.contains("rendezvous"))
-    rendezvous_ = rendezvous_from_json(line["rendezvous"]);
   if (type != "state") return;
   const auto state = format::parse_state(text_of(line, "state"));
   if (!state || format::is_terminal(*state)) return;

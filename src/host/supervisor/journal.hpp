@@ -79,6 +79,7 @@ class Journal {
  private:
   explicit Journal(format::EventWriter writer) : writer_(std::move(writer)) {}
   void read_back(const Json& line, const std::string& boot);
+  void read_back_gang(const Json& line, const std::string& boot);
   format::EventWriter writer_;
   format::State state_ = format::State::created;
   bool prepared_ = false;

@@ -29,6 +29,10 @@ std::uint64_t after(std::uint64_t since, const std::optional<Milliseconds>& time
   return since + static_cast<std::uint64_t>(std::max<std::int64_t>(time->count(), 0)) * kMillisecond;
 }
 
+std::string told(const std::optional<Milliseconds>& limit) {
+  return base::format_duration(*limit);
+}
+
 }  // namespace
 
 void RunSupervision::watch_control() {
@@ -103,6 +107,17 @@ void RunSupervision::end_ranks(const StopPlan& how, std::optional<Cause> cause, 
   stop_gang(how, cause, message);
 }
 
+/// How long it may wait and prepare.
+void RunSupervision::check_start(std::uint64_t now) {
+  const bool waits = phase_ == Phase::queued || waits_for_nodes();
+  if (waits && now >= after(attempt_since_, plan_.limits.queue_timeout)) {
+    stop_for(Cause::queue_timeout, "waited longer than " + told(plan_.limits.queue_timeout) + " for its turn", now);
+  }
+  if (!waits && now >= after(preparing_since_, plan_.limits.start_timeout)) {
+    stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
+  }
+}
+
 void RunSupervision::check_limits(std::uint64_t now) {
   if (now >= kill_preparation_at_) {
     preparation_.signal(SIGKILL);
@@ -115,19 +130,7 @@ void RunSupervision::check_limits(std::uint64_t now) {
     if (running) check_memory(now);
     return;
   }
-  const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
-  if (!running) {
-    if (phase_ == Phase::queued || waits_for_nodes()) {
-      if (now >= after(attempt_since_, plan_.limits.queue_timeout)) {
-        stop_for(Cause::queue_timeout, "waited longer than " + told(plan_.limits.queue_timeout) + " for its turn", now);
-      }
-      return;
-    }
-    if (now >= after(preparing_since_, plan_.limits.start_timeout)) {
-      stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
-    }
-    return;
-  }
+  if (!running) return check_start(now);
   if (now >= after(*running, plan_.limits.timeout)) {
     return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
   }
@@ -179,13 +182,17 @@ void RunSupervision::check_memory(std::uint64_t now) {
            now);
 }
 
+std::uint64_t RunSupervision::start_deadline() const {
+  const bool waits = phase_ == Phase::queued || waits_for_nodes();
+  return waits ? after(attempt_since_, plan_.limits.queue_timeout)
+               : after(preparing_since_, plan_.limits.start_timeout);
+}
+
 std::uint64_t RunSupervision::limit_deadline() const {
   if (stop_cause_ || stopper_->stopping()) return kill_preparation_at_;
   const auto running = journal_->running_since();
   if (node_) return plan_.resources.memory && !memory_limit_ && running ? next_memory_ : kNever;
-  if (!running && (phase_ == Phase::queued || waits_for_nodes()))
-    return after(attempt_since_, plan_.limits.queue_timeout);
-  if (!running) return after(preparing_since_, plan_.limits.start_timeout);
+  if (!running) return start_deadline();
   std::uint64_t next = after(*running, plan_.limits.timeout);
   next = std::min(next, after(std::max(*running, last_growth()), plan_.limits.idle));
   if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {

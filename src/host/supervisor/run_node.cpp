@@ -21,58 +21,78 @@ constexpr std::uint64_t kLeaveWithin = 5'000 * kMillisecond;
 
 }  // namespace
 
+/// False: node 0 could not be reached, and whoever waits for it was told so.
+bool RunSupervision::prove_lead(std::uint64_t now) {
+  if (node_->heard()) report_opened(nullptr);
+  if (node_->heard() || !options_.opened || now < patience_until_) return true;
+  const Error problem{
+      .code = Errc::unavailable,
+      .message = "node " + std::to_string(run_.own_node) + " cannot reach node 0: " + node_->problem(),
+      .hint =
+          "the machines of a run talk to each other over TCP: open the ports from 20000 to 29999 between them, or "
+          "give the addresses to use in the target"};
+  report_opened(&problem);
+  phase_ = Phase::done;
+  return false;
+}
+
 void RunSupervision::obey(std::uint64_t now) {
   node_->report(report());
   node_->tick(now);
-  if (!node_->heard()) {
-    if (options_.opened && now >= patience_until_) {
-      const Error problem{
-          .code = Errc::unavailable,
-          .message = "node " + std::to_string(run_.own_node) + " cannot reach node 0: " + node_->problem(),
-          .hint =
-              "the machines of a run talk to each other over TCP: open the ports from 20000 to "
-              "29999 between them, or give the address to use in the target's \"hosts\""};
-      report_opened(&problem);
-      phase_ = Phase::done;
-      return;
-    }
-  } else {
-    report_opened(nullptr);
-  }
+  if (!prove_lead(now)) return;
   if (node_->forsaken(now)) return be_forsaken(now);
-  if (phase_ == Phase::leaving &&
-      (node_->order().step == GangStep::leave || !node_->connected() || now >= patience_until_))
-    phase_ = Phase::done;
-  if (!node_->heard() || phase_ >= Phase::leaving) return;
   const GangOrder& order = node_->order();
-  if (order.attempt > attempt_ && phase_ != Phase::backoff)
-    return stop_for(Cause::node, "the run has gone on without this node", now);
-  if (order.attempt > attempt_ && (order.step == GangStep::prepare || order.step == GangStep::launch))
-    return begin_attempt(order.attempt, false);
-  if (order.step == GangStep::leave && phase_ == Phase::backoff) phase_ = Phase::done;
-  if (order.attempt == attempt_ && phase_ != Phase::backoff) obey_in_attempt(now);
+  if (phase_ == Phase::leaving) {
+    const bool let_go = order.step == GangStep::leave || !node_->connected();
+    if (let_go || now >= patience_until_) phase_ = Phase::done;
+  }
+  if (!node_->heard() || phase_ >= Phase::leaving) return;
+  if (phase_ != Phase::backoff) {
+    if (order.attempt > attempt_) return stop_for(Cause::node, "the run has gone on without this node", now);
+    if (order.attempt == attempt_) obey_in_attempt(now);
+    return;
+  }
+  between_attempts(order);
+}
+
+void RunSupervision::between_attempts(const GangOrder& order) {
+  const bool begins = order.step == GangStep::prepare || order.step == GangStep::launch;
+  if (order.attempt > attempt_ && begins) return begin_attempt(order.attempt, false);
+  if (order.step == GangStep::leave) phase_ = Phase::done;
+}
+
+/// True: what was to be stopped is being stopped now.
+bool RunSupervision::obey_stop(std::uint64_t now) {
+  const GangOrder& order = node_->order();
+  const bool works = phase_ >= Phase::queued && phase_ <= Phase::active;
+  if (!works || stopper_->stopping() || stop_cause_) return false;
+  if (order.stop && order.stop->cause) {
+    stop_for(*order.stop->cause, order.stop->message, now);
+  } else if (order.stop) {
+    journal_->enter(State::stopping, order.stop->message);
+    stopper_->begin(order.stop->signal, order.stop->grace, now);
+    if (phase_ != Phase::preparing) phase_ = Phase::active;
+  } else if (order.step >= GangStep::conclude) {
+    stop_for(Cause::canceled, "the attempt has ended elsewhere", now);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void RunSupervision::launch_as_told() {
+  prepared_->rendezvous = node_->order().rendezvous;
+  const auto& addresses = prepared_->rendezvous.addresses;
+  const auto own = static_cast<std::size_t>(run_.own_node);
+  if (own < addresses.size()) prepared_->interface = interface_of(addresses[own]);
+  if (prepared_->interface.empty()) prepared_->interface = interface_of(node_->own_address());
+  launch(*prepared_);
 }
 
 void RunSupervision::obey_in_attempt(std::uint64_t now) {
+  if (obey_stop(now)) return;
   const GangOrder& order = node_->order();
-  const bool works = phase_ >= Phase::queued && phase_ <= Phase::active;
-  if (works && !stopper_->stopping() && !stop_cause_) {
-    if (order.stop && order.stop->cause) return stop_for(*order.stop->cause, order.stop->message, now);
-    if (order.stop) {
-      journal_->enter(State::stopping, order.stop->message);
-      stopper_->begin(order.stop->signal, order.stop->grace, now);
-      if (phase_ != Phase::preparing) phase_ = Phase::active;
-      return;
-    }
-    if (order.step >= GangStep::conclude) return stop_for(Cause::canceled, "the attempt has ended elsewhere", now);
-  }
-  if (phase_ == Phase::gathering && order.step == GangStep::launch) {
-    prepared_->rendezvous = order.rendezvous;
-    const auto own = static_cast<std::size_t>(run_.own_node);
-    if (own < order.rendezvous.addresses.size()) prepared_->interface = interface_of(order.rendezvous.addresses[own]);
-    if (prepared_->interface.empty()) prepared_->interface = interface_of(node_->own_address());
-    return launch(*prepared_);
-  }
+  if (phase_ == Phase::gathering && order.step == GangStep::launch) return launch_as_told();
   if (order.warn && phase_ == Phase::active && !std::exchange(warned_, true)) send_warning();
   if (phase_ != Phase::closing || order.step < GangStep::conclude) return;
   ending_->retry = order.retry;

@@ -108,10 +108,8 @@ RankExits RunSupervision::all_exits() const {
   return exits;
 }
 
-Outcome RunSupervision::outcome() const {
-  Outcome result;
-  bool stop_counts = false;
-  std::uint64_t first = kNever;
+/// Those of this node; on node 0 those of all.
+std::vector<JudgedRank> RunSupervision::known_ranks(Outcome& result) const {
   std::vector<JudgedRank> known;
   for (const Rank& rank : ranks_->ranks()) {
     known.push_back({rank.record.exit, rank.record.process.pid});
@@ -120,8 +118,21 @@ Outcome RunSupervision::outcome() const {
     result.lost_why = *rank.lost;
   }
   if (lead_) add_remote_ranks(known, result);
-  const std::size_t local = ranks_->ranks().size();
-  const auto ranks = judged_ranks(plan_, run_.attempt(attempt_), std::move(known), all_exits());
+  return judged_ranks(plan_, run_.attempt(attempt_), std::move(known), all_exits());
+}
+
+/// What this machine knows about the end of a rank of its own.
+void RunSupervision::explain_own_rank(const JudgedRank& rank, Outcome& result) const {
+  if (ports_) result.port_taken = port_taken(plan_, run_.attempt(attempt_), *ports_);
+  judge_memory(*rank.exit, rank.pid, memory_limit_, result);
+  result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
+}
+
+Outcome RunSupervision::outcome() const {
+  Outcome result;
+  bool stop_counts = false;
+  std::uint64_t first = kNever;
+  const std::vector<JudgedRank> ranks = known_ranks(result);
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     const auto& exit = ranks[r].exit;
     result.ranks.push_back(exit);
@@ -137,13 +148,9 @@ Outcome RunSupervision::outcome() const {
   result.alone = ranks.size() <= 1 && !membership_;
   if (stop_cause_ && stop_counts) result.stopped_for = stop_cause_;
   result.stop_message = stop_message_;
-  if (result.deciding && (!lead_ || static_cast<std::size_t>(*result.deciding) < local || uses_mpi(plan_))) {
-    const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
-    const pid_t pid = ranks[static_cast<std::size_t>(*result.deciding)].pid;
-    if (ports_) result.port_taken = port_taken(plan_, run_.attempt(attempt_), *ports_);
-    judge_memory(exit, pid, memory_limit_, result);
-    result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
-  }
+  if (!result.deciding) return result;
+  const auto deciding = static_cast<std::size_t>(*result.deciding);
+  if (!lead_ || deciding < ranks_->ranks().size() || uses_mpi(plan_)) explain_own_rank(ranks[deciding], result);
   return result;
 }
 

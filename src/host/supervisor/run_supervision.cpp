@@ -399,20 +399,19 @@ void RunSupervision::do_what_is_due(std::uint64_t now) {
   if (phase_ != Phase::backoff && phase_ != Phase::done) read_requests(now);
   if (phase_ >= Phase::queued && phase_ <= Phase::active) check_limits(now);
   if (phase_ == Phase::queued) try_admit(now);
-  if (phase_ == Phase::active || phase_ == Phase::draining) {
-    const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
-    if (leftovers > 0 && phase_ == Phase::draining) {
-      journal_->warn("the program had ended, but " + std::to_string(leftovers) +
-                     " of its processes were still there: they are stopped");
-    }
-    logs_->tick(now);
-    sample(now);
-    metrics_.tick(plan_, run_.attempt(attempt_), now);
+  if (phase_ == Phase::active || phase_ == Phase::draining) tick_ranks(now);
+}
+
+void RunSupervision::tick_ranks(std::uint64_t now) {
+  const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
+  if (leftovers > 0 && phase_ == Phase::draining) {
+    journal_->warn("the program had ended, but " + std::to_string(leftovers) +
+                   " of its processes were still there: they are stopped");
   }
-  if (phase_ == Phase::active)
-    follow_ranks(now);
-  else if (phase_ == Phase::draining)
-    drain(now);
+  logs_->tick(now);
+  sample(now);
+  metrics_.tick(plan_, run_.attempt(attempt_), now);
+  phase_ == Phase::active ? follow_ranks(now) : drain(now);
 }
 
 std::uint64_t RunSupervision::next_deadline() const {

@@ -64,6 +64,7 @@ class RunSupervision final : public Supervised {
 
   // The life of the run (run_supervision.cpp)
   void do_what_is_due(std::uint64_t now);
+  void tick_ranks(std::uint64_t now);
   void begin_attempt(int number, bool adopt);
   Result<> open_attempt(int number);
   void resume_attempt();
@@ -96,6 +97,8 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool ranks_settled() const;
   [[nodiscard]] RankExits all_exits() const;
   [[nodiscard]] Outcome outcome() const;
+  [[nodiscard]] std::vector<JudgedRank> known_ranks(Outcome& result) const;
+  void explain_own_rank(const JudgedRank& rank, Outcome& result) const;
   [[nodiscard]] AttemptEnd verdict() const;
 
   // Several machines: what the lead does (run_lead.cpp) …
@@ -117,6 +120,10 @@ class RunSupervision final : public Supervised {
   // … and what another node does (run_node.cpp)
   void obey(std::uint64_t now);
   void obey_in_attempt(std::uint64_t now);
+  void between_attempts(const GangOrder& order);
+  bool obey_stop(std::uint64_t now);
+  void launch_as_told();
+  bool prove_lead(std::uint64_t now);
   void be_forsaken(std::uint64_t now);
   void await_next(bool retry);
   [[nodiscard]] NodeStep own_step() const;
@@ -136,6 +143,7 @@ class RunSupervision final : public Supervised {
   void read_requests(std::uint64_t now);
   void handle(const ControlRequest& request, std::uint64_t now);
   void check_limits(std::uint64_t now);
+  void check_start(std::uint64_t now);
   void check_memory(std::uint64_t now);
   void warn_before_limit(std::uint64_t now);
   void send_warning();
@@ -145,6 +153,7 @@ class RunSupervision final : public Supervised {
                  std::uint64_t now);
   void watch_control();
   [[nodiscard]] std::uint64_t limit_deadline() const;
+  [[nodiscard]] std::uint64_t start_deadline() const;
 
   Reactor& reactor_;
   format::RunPaths run_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/gang_target.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -10,6 +12,7 @@
 
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/host/collect.hpp"
 #include "target/host/gang_watch.hpp"
 #include "target/host/host_launch.hpp"
 #include "target/host/upload.hpp"
@@ -33,6 +36,15 @@ Result<> for_hosts(std::size_t first, std::size_t end, const std::function<Resul
 Result<> with_host(Result<> result, const HostLink& link) {
   if (!result) return fail(std::move(result).error().with_context("on " + link.host()));
   return result;
+}
+
+/// outputs.node<k> beside the run's `outputs`. Only for people: it may fail.
+void link_outputs(const RunRef& ref, int attempt, int node) {
+  const format::AttemptPaths paths = format::RunPaths{ref.folder, node}.attempt(attempt);
+  const auto link = ref.folder / paths.collected_outputs().filename();
+  const auto target = paths.collected_outputs().lexically_relative(ref.folder);
+  ::unlink(link.c_str());
+  (void)!::symlink(target.c_str(), link.c_str());
 }
 
 }  // namespace
@@ -143,8 +155,22 @@ Result<> GangTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&
   return stopped;
 }
 
-Result<> GangTarget::collect(const RunRef& ref, const Cancel& cancel) {
-  return hosts_.front()->collect(ref, cancel);
+Result<Collected> GangTarget::collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) {
+  TRY_ASSIGN(const std::size_t nodes, nodes_of(ref));
+  TRY_ASSIGN(Collected all, hosts_.front()->collect(ref, plan, cancel));
+  CollectPlan rest = plan;
+  for (std::size_t k = 1; k < nodes; ++k) {
+    if (rest.max_bytes) rest.max_bytes = *plan.max_bytes - std::min(*plan.max_bytes, all.bytes);
+    TRY_ASSIGN(const auto client, links_[k]->client(cancel));
+    TRY_ASSIGN(const Collected one, collect_outputs(*client, ref, rest, cancel, static_cast<int>(k)));
+    all.files += one.files;
+    all.bytes += one.bytes;
+    all.left_bytes += one.left_bytes;
+    all.left.insert(all.left.end(), one.left.begin(), one.left.end());
+    all.refused.insert(all.refused.end(), one.refused.begin(), one.refused.end());
+    if (one.files > 0) link_outputs(ref, plan.attempt, static_cast<int>(k));
+  }
+  return all;
 }
 
 Result<> GangTarget::remove(const RunRef& ref, const Cancel& cancel) {

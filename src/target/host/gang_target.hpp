@@ -30,7 +30,8 @@ class GangTarget final : public Target {
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel) override;
   /// By the first host, or where that cannot be reached by any other.
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
-  Result<> collect(const RunRef& ref, const Cancel& cancel) override;
+  /// Those of node k > 0 come to outputs.node<k>.
+  Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
 
  private:
