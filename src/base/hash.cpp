@@ -83,6 +83,31 @@ std::string Sha256::finish_hex() {
   return to_hex(bytes);
 }
 
+std::string hmac_sha256(std::string_view key, std::string_view data) {
+  constexpr std::size_t kBlock = 64;
+  const auto hash = [](std::string_view first, std::string_view second) {
+    Sha256 sha;
+    sha.update(first);
+    sha.update(second);
+    const auto bytes = sha.finish();
+    return std::string(bytes.begin(), bytes.end());
+  };
+  std::string block = key.size() > kBlock ? hash(key, {}) : std::string(key);
+  block.resize(kBlock, '\0');
+  std::string inner = block;
+  std::string outer = block;
+  for (char& letter : inner) letter = static_cast<char>(letter ^ 0x36);
+  for (char& letter : outer) letter = static_cast<char>(letter ^ 0x5c);
+  return hash(outer, hash(inner, data));
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned char>(a[i] ^ b[i]);
+  return difference == 0;
+}
+
 std::string sha256_hex(std::string_view data) {
   Sha256 hash;
   hash.update(data);

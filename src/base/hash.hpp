@@ -25,6 +25,10 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::string_view data);
+/// HMAC-SHA256 (RFC 2104) of `data`, 32 raw bytes.
+std::string hmac_sha256(std::string_view key, std::string_view data);
+/// Takes as long whether and wherever the texts differ; only their lengths show.
+bool equal_in_constant_time(std::string_view a, std::string_view b);
 Result<std::string> sha256_file_hex(const std::filesystem::path& path);
 std::string to_hex(std::string_view bytes);
 std::uint32_t crc32c(std::string_view data, std::uint32_t seed = 0);

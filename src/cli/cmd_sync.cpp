@@ -29,12 +29,18 @@ struct SyncArguments {
   bool no_collect = false;
 };
 
-/// The runs that are named, else all that have not ended.
-Result<std::vector<std::string>> wanted_runs(const archive::Store& store, const SyncArguments& arguments) {
-  if (!arguments.runs.empty()) return store.resolve_all(arguments.runs);
+Result<std::vector<std::string>> open_runs(const archive::Store& store) {
   TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
   TRY(index->refresh(kBudget));
   return index->open_runs(kMostRuns);
+}
+
+/// The runs that are named, else all that have not ended.
+ResultAll<std::vector<std::string>> wanted_runs(const archive::Store& store, const SyncArguments& arguments) {
+  if (!arguments.runs.empty()) return store.resolve_all(arguments.runs);
+  auto open = open_runs(store);
+  if (!open) return tl::make_unexpected(Errors{std::move(open).error()});
+  return std::move(*open);
 }
 
 Json to_json(const engine::TargetSync& one) {

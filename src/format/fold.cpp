@@ -141,7 +141,10 @@ int last_attempt(const RunPaths& run) {
   for (const std::string& name : *names) {
     int number = 0;
     const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (problem == std::errc() && end == name.data() + name.size()) last = std::max(last, number);
+    if (problem != std::errc() || end != name.data() + name.size()) continue;
+    // Where the machines of a run share the folder, an attempt of another one is not yet ours.
+    if (run.own_node > 0 && !base::exists(run.attempt(number).events())) continue;
+    last = std::max(last, number);
   }
   return last;
 }

@@ -54,7 +54,7 @@ Result<RunLines> read_run_lines(const RunPaths& run);
 /// The highest existing AttemptPaths::log_copy of that rank; 1 when there is no more than the log itself.
 int last_log_copy(const AttemptPaths& attempt, int rank);
 
-/// The highest attempts/<n>; 0 when there is none.
+/// The highest attempts/<n> that this node takes part in; 0 when there is none.
 int last_attempt(const RunPaths& run);
 
 }  // namespace trainctl::format

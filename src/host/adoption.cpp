@@ -44,7 +44,9 @@ Result<base::FileLock> lock_ended(const format::RunPaths& run) {
   TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   const bool ended = format::is_terminal(state.state);
-  if (lock && (ended || state.attempt == 0)) return std::move(*lock);
+  // Whether there is another attempt is for node 0 to say; another node that has ended its own may go.
+  const bool left = run.own_node > 0 && state.state == format::State::retrying;
+  if (lock && (ended || left || state.attempt == 0)) return std::move(*lock);
   // Its supervisor has written the end and is about to go.
   if (ended) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
   const auto plan = format::read_plan(run.plan());
@@ -57,9 +59,10 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
   if (lead_is_alive(state)) return {};
-  const bool may_start = start == Start::allowed;
+  // A node does nothing before node 0 says so.
+  const bool may_start = start == Start::allowed || run.own_node > 0;
   if (state.attempt == 0 && !may_start && !was_abandoned(run.id())) return {};
-  auto spawned = spawn_supervisor(run.root, state.attempt > 0 || may_start);
+  auto spawned = spawn_supervisor(run.root, {.start_unstarted = state.attempt > 0 || may_start, .node = run.own_node});
   if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
   return {};
 }

@@ -2,6 +2,7 @@
 // trainctl-runner: the program beside the script.
 #include <sys/stat.h>
 
+#include <charconv>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -21,11 +22,12 @@
 namespace {
 
 constexpr std::string_view kUsage =
-    "usage: trainctl-runner supervise [--detach] RUN\n"
+    "usage: trainctl-runner supervise [--detach] [--node K] RUN\n"
     "       trainctl-runner stdio STORE\n"
     "       trainctl-runner sweep FOLDER STORE\n"
     "       trainctl-runner --version | --sha256\n"
-    "RUN is a run folder. supervise starts the run, takes it over, or finds it ended.\n"
+    "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
+    "several.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
     "stdout. sweep removes runners in FOLDER that nothing uses. --sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
@@ -38,10 +40,17 @@ int say(int fd, std::string_view text, int code) {
 
 int supervise(const std::vector<std::string>& arguments) {
   bool detach = false;
+  trainctl::host::SuperviseOptions options;
   std::string run;
-  for (const std::string& argument : arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
     if (argument == "--detach") {
       detach = true;
+    } else if (argument == "--node" && i + 1 < arguments.size()) {
+      const std::string& number = arguments[++i];
+      const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), options.node);
+      if (problem != std::errc() || end != number.data() + number.size() || options.node < 0)
+        return say(2, kUsage, kUsageExit);
     } else if (argument.starts_with("-") || !run.empty()) {
       return say(2, kUsage, kUsageExit);
     } else {
@@ -50,10 +59,10 @@ int supervise(const std::vector<std::string>& arguments) {
   }
   if (run.empty()) return say(2, kUsage, kUsageExit);
   if (!detach) {
-    const mode_t mask = ::umask(077);
-    return trainctl::host::supervise_main(std::filesystem::absolute(run), {.report_fd = -1, .user_mask = mask});
+    options.user_mask = ::umask(077);
+    return trainctl::host::supervise_main(std::filesystem::absolute(run), options);
   }
-  const auto outcome = trainctl::host::spawn_supervisor(run);
+  const auto outcome = trainctl::host::spawn_supervisor(run, options);
   if (!outcome) return say(2, "error: " + outcome.error().message + "\n", 3);
   return say(1, *outcome == trainctl::host::SpawnOutcome::already ? "already\n" : "supervised\n", 0);
 }
@@ -68,6 +77,10 @@ int stdio(const std::vector<std::string>& arguments) {
   };
   context.adopt = [](const trainctl::format::RunPaths& run) {
     return trainctl::host::ensure_supervised(run, trainctl::host::Start::adopt_only);
+  };
+  context.start_node = [](const trainctl::format::RunPaths& run) -> trainctl::Result<> {
+    TRY(trainctl::host::spawn_supervisor(run.root, {.node = run.own_node, .prove_lead = true}));
+    return {};
   };
   return trainctl::host::stdio_main(0, 1, context);
 }

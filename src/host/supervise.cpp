@@ -21,6 +21,7 @@
 #include "base/process.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
+#include "host/gang/membership.hpp"
 #include "host/linux/process.hpp"
 #include "host/supervisor/garbage.hpp"
 #include "host/supervisor/reactor.hpp"
@@ -86,6 +87,7 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   // The caller is let go when the record is open: what fails before (a full disk) can be told nowhere else.
   std::optional<Error> failure;
   SupervisionOptions how{.user_mask = options.user_mask, .start_unstarted = options.start_unstarted};
+  how.prove_lead = options.prove_lead;
   how.opened = [&](const Error* problem) {
     if (problem != nullptr) failure = *problem;
     if (problem == nullptr) report(options, kSupervised);
@@ -132,13 +134,14 @@ Result<std::string> read_report(int fd) {
 }  // namespace
 
 int supervise_main(const fs::path& run_dir, const SuperviseOptions& options) {
-  const auto result = supervise(format::RunPaths{run_dir}, options);
+  const format::RunPaths run{run_dir, options.node >= 0 ? options.node : node_of(run_dir)};
+  const auto result = supervise(run, options);
   if (result) return 0;
   report(options, "error " + result.error().message + "\n" + result.error().hint);
   return kStoreExit;
 }
 
-Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, bool start_unstarted) {
+Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, SuperviseOptions options) {
   const fs::path absolute = fs::absolute(run_dir);
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe", errno);
@@ -150,7 +153,8 @@ Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, bool start_unstar
   const pid_t middle = ::fork();
   if (middle == 0) {
     const pid_t detached = ::fork();
-    if (detached == 0) run_detached(absolute, {.report_fd = write_end.get(), .start_unstarted = start_unstarted});
+    options.report_fd = write_end.get();
+    if (detached == 0) run_detached(absolute, options);
     ::_exit(detached < 0 ? 1 : 0);
   }
   const int problem = errno;

@@ -10,6 +10,7 @@
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
 #include "spec/target_file.hpp"
+#include "target/host/gang_target.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_target.hpp"
 #include "target/local.hpp"
@@ -67,12 +68,27 @@ ResultAll<Json> resolve_ssh(std::string_view name, const fs::path&) {
   return Json{{"name", name}, {"type", "ssh"}, {"hosts", {name}}};
 }
 
-Result<std::unique_ptr<Target>> open_ssh(const Json& definition, const fs::path&) {
+Result<std::shared_ptr<HostLink>> open_link(const Json& definition) {
   TRY_ASSIGN(const auto channel, SshChannel::from_definition(definition));
   Json key = definition;
   key.erase("name");  // two names of one host are one connection
-  return std::make_unique<HostTarget>(definition.value("name", ""),
-                                      HostLink::shared(base::dump_json(key), [&channel] { return channel; }));
+  key.erase("addresses");
+  return HostLink::shared(base::dump_json(key), [&channel] { return channel; });
+}
+
+Result<std::unique_ptr<Target>> open_ssh(const Json& definition, const fs::path&) {
+  const std::string name = definition.value("name", "");
+  std::vector<std::shared_ptr<HostLink>> links;
+  for (const Json& host : definition.value("hosts", Json::array())) {
+    Json alone = definition;
+    alone["hosts"] = {host};
+    TRY_ASSIGN(auto link, open_link(alone));
+    links.push_back(std::move(link));
+  }
+  if (links.empty()) return fail(Errc::store, "the definition of the target " + name + " has no \"hosts\"");
+  if (links.size() == 1) return std::make_unique<HostTarget>(name, links.front());
+  return std::make_unique<GangTarget>(name, std::move(links),
+                                      definition.value("addresses", std::vector<std::string>{}));
 }
 
 constexpr std::array kKinds = {

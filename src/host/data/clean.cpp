@@ -17,6 +17,7 @@
 #include "host/adoption.hpp"
 #include "host/data/input_tree.hpp"
 #include "host/environment/environment.hpp"
+#include "host/gang/membership.hpp"
 #include "snapshot/maintenance.hpp"
 
 namespace trainctl::host {
@@ -45,7 +46,7 @@ Result<std::vector<base::FileLock>> lock_all(const format::StorePaths& store, st
   std::vector<base::FileLock> locks;
   locks.reserve(ids.size());
   for (const std::string& id : ids) {
-    auto lock = lock_ended(store.run(id));
+    auto lock = lock_ended(run_here(store.root, id));
     if (lock) {
       locks.push_back(std::move(*lock));
       ended.push_back(id);

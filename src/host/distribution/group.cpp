@@ -16,13 +16,6 @@ namespace {
 
 constexpr std::chrono::seconds kServerGrace{5};
 
-std::vector<std::optional<RankExit>> exits_of(const std::vector<Rank>& ranks) {
-  std::vector<std::optional<RankExit>> exits;
-  exits.reserve(ranks.size());
-  for (const Rank& rank : ranks) exits.push_back(rank.record.exit);
-  return exits;
-}
-
 /// To the ranks below mpiexec, each a process group of its own; to mpiexec itself while there are none.
 void signal_mpi(const format::AttemptPaths& attempt, int count, const Rank& launcher, int number) {
   if (!launcher.record.started || launcher.settled()) return;
@@ -39,10 +32,11 @@ void signal_mpi(const format::AttemptPaths& attempt, int count, const Rank& laun
 
 }  // namespace
 
-Result<std::optional<PortReservation>> reserve_ports(const format::Plan& plan) {
-  if (!is_distributed(plan)) return std::nullopt;
+Result<std::optional<PortReservation>> reserve_ports(const format::Plan& plan, int node) {
   const bool each = plan.distribution && plan.distribution->type == "tensorflow";
-  TRY_ASSIGN(auto ports, PortReservation::choose(each ? static_cast<std::size_t>(world_size(plan)) : 1, slot_folder()));
+  if (!is_distributed(plan) || (!each && node > 0)) return std::nullopt;
+  const std::size_t count = each ? static_cast<std::size_t>(waiter_count(plan, node)) : 1;
+  TRY_ASSIGN(auto ports, PortReservation::choose(count, slot_folder()));
   return std::optional(std::move(ports));
 }
 
@@ -60,9 +54,9 @@ std::unique_ptr<Stopper> make_stopper(const format::Plan& plan, const format::At
       [attempt, count = world_size(plan)](const Rank& rank, int signal) { signal_mpi(attempt, count, rank, signal); });
 }
 
-bool training_is_over(const format::Plan& plan, const std::vector<Rank>& ranks) {
+bool training_is_over(const format::Plan& plan, const RankExits& exits) {
   if (!plan.distribution || plan.distribution->type != "tensorflow") return false;
-  return completed_at(layout(plan), exits_of(ranks)).has_value();
+  return completed_at(layout(plan), exits).has_value();
 }
 
 std::optional<int> failed_mpi_rank(const format::Plan& plan, const format::AttemptPaths& attempt) {
@@ -78,18 +72,19 @@ std::optional<int> failed_mpi_rank(const format::Plan& plan, const format::Attem
   return failed;
 }
 
+StopPlan usual_stop(const format::Plan& plan) {
+  return {signal_number(plan.stop.signal).value_or(SIGINT), plan.stop.grace};
+}
+
 StopPlan server_stop(const format::Plan& plan) {
-  if (plan.distribution && plan.distribution->evaluator) {
-    return {signal_number(plan.stop.signal).value_or(SIGINT), plan.stop.grace};
-  }
+  if (plan.distribution && plan.distribution->evaluator) return usual_stop(plan);
   return {SIGTERM, std::min<std::chrono::milliseconds>(plan.stop.grace, kServerGrace)};
 }
 
 std::vector<JudgedRank> judged_ranks(const format::Plan& plan, const format::AttemptPaths& attempt,
-                                     const std::vector<Rank>& ranks) {
-  std::vector<JudgedRank> judged;
-  for (const Rank& rank : ranks) judged.push_back({rank.record.exit, rank.record.process.pid});
+                                     std::vector<JudgedRank> judged, const RankExits& exits) {
   if (uses_mpi(plan)) {
+    if (judged.empty()) return judged;
     const auto& launcher = judged.front().exit;
     if (!launcher || launcher->code == 0 || launcher->cause == "start") return judged;
     std::vector<JudgedRank> below;
@@ -101,7 +96,7 @@ std::vector<JudgedRank> judged_ranks(const format::Plan& plan, const format::Att
     return known ? below : judged;
   }
   const std::vector<RankPlace> places = layout(plan);
-  const auto over = plan.distribution ? completed_at(places, exits_of(ranks)) : std::nullopt;
+  const auto over = plan.distribution ? completed_at(places, exits) : std::nullopt;
   if (!over) return judged;
   for (JudgedRank& one : judged) {
     if (one.exit && one.exit->mono_ns >= *over) *one.exit = {.mono_ns = one.exit->mono_ns};
@@ -112,7 +107,7 @@ std::vector<JudgedRank> judged_ranks(const format::Plan& plan, const format::Att
 int port_taken(const format::Plan& plan, const format::AttemptPaths& attempt, const PortReservation& ports) {
   std::vector<std::filesystem::path> logs;
   for (const RankPlace& place : layout(plan)) {
-    if (place.node == 0) logs.push_back(attempt.log(place.rank));
+    if (place.node == attempt.own_node) logs.push_back(attempt.log(place.rank));
   }
   return taken_port(ports.ports(), logs);
 }

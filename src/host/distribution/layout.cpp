@@ -59,8 +59,18 @@ bool uses_mpi(const format::Plan& plan) {
   return plan.distribution && plan.distribution->type == "mpi";
 }
 
-int waiter_count(const format::Plan& plan) {
-  return uses_mpi(plan) ? 1 : layout(plan).front().local_size;
+int first_rank(const format::Plan& plan, int node) {
+  const std::vector<RankPlace> places = layout(plan);
+  const auto found =
+      std::find_if(places.begin(), places.end(), [&](const RankPlace& place) { return place.node == node; });
+  return found == places.end() ? static_cast<int>(places.size()) : found->rank;
+}
+
+int waiter_count(const format::Plan& plan, int node) {
+  if (uses_mpi(plan)) return node == 0 ? 1 : 0;
+  const std::vector<RankPlace> places = layout(plan);
+  return static_cast<int>(
+      std::count_if(places.begin(), places.end(), [&](const RankPlace& place) { return place.node == node; }));
 }
 
 std::optional<std::uint64_t> completed_at(const std::vector<RankPlace>& ranks,

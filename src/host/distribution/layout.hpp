@@ -35,8 +35,9 @@ int world_size(const format::Plan& plan);
 bool is_distributed(const format::Plan& plan);
 /// Its ranks are started by one mpiexec, not by waiters of ours.
 bool uses_mpi(const format::Plan& plan);
-/// How many processes have a waiter on the first node.
-int waiter_count(const format::Plan& plan);
+/// The first rank of a node, and how many processes have a waiter there: with mpi only mpiexec, on node 0.
+int first_rank(const format::Plan& plan, int node);
+int waiter_count(const format::Plan& plan, int node);
 
 /// Servers never exit: the training is over when the chief has succeeded, or without parameter servers or without a
 /// chief when everybody who trains has. The mono_ns of that moment; empty while it has not come, or when every rank

@@ -14,6 +14,7 @@
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "format/fold.hpp"
+#include "host/gang/membership.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -64,7 +65,7 @@ Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, st
   if (!watcher.network_ && options.follow) watcher.inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   for (WatchedRun& wanted : runs) {
     Run run;
-    run.paths = format::StorePaths{store}.run(wanted.run);
+    run.paths = run_here(store, wanted.run);
     run.missing = !base::exists(run.paths.plan());
     if (run.missing && !options.tolerate_missing)
       return fail(Errc::not_found, "no run " + wanted.run + " on this host");

@@ -14,6 +14,7 @@
 #include "format/removal.hpp"
 #include "host/adoption.hpp"
 #include "host/data/clean.hpp"
+#include "host/gang/membership.hpp"
 #include "host/stdio/operations.hpp"
 
 namespace trainctl::host {
@@ -26,7 +27,7 @@ bool is_here(const format::RunPaths& run) {
 }
 
 Result<Json> adopted(const StdioContext& context, const std::string& id) {
-  const format::RunPaths run = format::StorePaths{context.store}.run(id);
+  const format::RunPaths run = run_here(context.store, id);
   if (!is_here(run)) return Json{{"run", id}, {"found", false}};
   const auto taken = context.adopt(run);
   TRY_ASSIGN(const auto state, format::fold_run(run));
@@ -68,7 +69,8 @@ Result<Json> operate_runs(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(auto ids, base::list_directory(store.runs()));
   std::erase_if(ids, [&after](const std::string& id) { return !base::is_ulid(id) || id <= after; });
   Json items = Json::array();
-  for (std::size_t i = 0; i < std::min(ids.size(), kRunsAtOnce); ++i) items.push_back(listed(store.run(ids[i])));
+  for (std::size_t i = 0; i < std::min(ids.size(), kRunsAtOnce); ++i)
+    items.push_back(listed(run_here(store.root, ids[i])));
   Json reply = {{"runs", std::move(items)}};
   reply["next"] = ids.size() > kRunsAtOnce ? Json(ids[kRunsAtOnce - 1]) : Json(nullptr);
   return reply;
@@ -78,7 +80,7 @@ Result<Json> operate_remove(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(const std::string id, run_member(request));
   const format::StorePaths store{context.store};
   if (!base::exists(store.run(id).root)) return Json{{"run", id}, {"removed", false}};
-  TRY_ASSIGN(const base::FileLock lock, lock_ended(store.run(id)));
+  TRY_ASSIGN(const base::FileLock lock, lock_ended(run_here(store.root, id)));
   TRY_ASSIGN(const bool removed, format::remove_run(store, id));
   return Json{{"run", id}, {"removed", removed}};
 }

@@ -14,15 +14,17 @@
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "host/gang/membership.hpp"
 
 namespace trainctl::host {
 namespace {
 
 format::RunPaths run_paths(const StdioContext& context, const std::string& run) {
-  return format::StorePaths{context.store}.run(run);
+  return run_here(context.store, run);
 }
 
-/// Makes the run folder and its plan durable. False when the same plan was there already.
+}  // namespace
+
 Result<bool> keep_plan(const format::RunPaths& run, const Json& plan) {
   TRY(base::make_directories(run.root));
   TRY_ASSIGN(const auto there, base::read_file_if_exists(run.plan(), base::kMaxJsonBytes));
@@ -37,7 +39,6 @@ Result<bool> keep_plan(const format::RunPaths& run, const Json& plan) {
   return true;
 }
 
-/// Secret values of the run, beside it and never in it; the supervisor removes them before it writes the end.
 Result<> keep_secrets(const StdioContext& context, const std::string& id, const Json& request) {
   const auto secrets = request.find("secrets");
   if (secrets == request.end() || secrets->is_null()) return {};
@@ -49,8 +50,6 @@ Result<> keep_secrets(const StdioContext& context, const std::string& id, const 
   TRY(base::make_directories(path.parent_path()));
   return base::write_file_durable(path, base::dump_json(*secrets), 0600);
 }
-
-}  // namespace
 
 Json state_json(const std::string& run, const format::RunState& state) {
   return {{"run", run},
@@ -88,6 +87,7 @@ Json offered_operations(const StdioContext& context) {
   Json operations = {"ping", "probe", "find", "watch", "request", "fetch", "put", "missing", "runs", "remove", "clean"};
   if (context.start) operations.push_back("launch");
   if (context.adopt) operations.push_back("adopt");
+  if (context.start_node) operations.insert(operations.end(), {"prepare", "go"});
   return operations;
 }
 

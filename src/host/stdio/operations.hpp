@@ -24,6 +24,9 @@ struct StdioContext {
   std::function<Result<>(const std::filesystem::path& run_dir)> start;
   /// Takes up a run that was started and that nothing supervises any more (host/adoption.hpp). Unset: no "adopt".
   std::function<Result<>(const format::RunPaths& run)> adopt = {};
+  /// Starts the supervisor of one node of a run on several machines; returns when it listens or has reached node 0.
+  /// Unset: no "prepare" and "go".
+  std::function<Result<>(const format::RunPaths& run)> start_node = {};
 };
 
 /// What a stream gives next: a note, bytes after it, or the end.
@@ -52,6 +55,8 @@ Json offered_operations(const StdioContext& context);
 Result<Json> operate_probe(const StdioContext& context, const Json& request);
 Result<Json> operate_find(const StdioContext& context, const Json& request);
 Result<Json> operate_launch(const StdioContext& context, const Json& request);
+Result<Json> operate_prepare(const StdioContext& context, const Json& request);
+Result<Json> operate_go(const StdioContext& context, const Json& request);
 Result<Json> operate_missing(const StdioContext& context, const Json& request);
 Result<Json> operate_adopt(const StdioContext& context, const Json& request);
 Result<Json> operate_runs(const StdioContext& context, const Json& request);
@@ -64,6 +69,10 @@ Result<std::unique_ptr<Source>> operate_fetch(const StdioContext& context, const
 
 /// {"run","found":true,"state",…}: what find, launch, adopt and runs say of a run.
 Json state_json(const std::string& run, const format::RunState& state);
+/// Makes the run folder and its plan durable. False when the same plan was there already; Errc::invalid for another.
+Result<bool> keep_plan(const format::RunPaths& run, const Json& plan);
+/// Secret values of the run, beside it and never in it; the supervisor removes them before it writes the end.
+Result<> keep_secrets(const StdioContext& context, const std::string& id, const Json& request);
 
 /// {"code","message","hint","retryable"} plus the context.
 Json error_json(const Error& error);

@@ -29,7 +29,7 @@ constexpr std::array kOperations = {
     Operation{"ping", operate_ping},       Operation{"probe", operate_probe},     Operation{"find", operate_find},
     Operation{"request", operate_request}, Operation{"missing", operate_missing}, Operation{"launch", operate_launch},
     Operation{"adopt", operate_adopt},     Operation{"runs", operate_runs},       Operation{"remove", operate_remove},
-    Operation{"clean", operate_clean},
+    Operation{"clean", operate_clean},     Operation{"prepare", operate_prepare}, Operation{"go", operate_go},
 };
 
 Result<Json> operate(const StdioContext& context, std::string_view name, const Json& request) {

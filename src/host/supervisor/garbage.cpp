@@ -15,6 +15,7 @@
 #include "base/file.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
+#include "host/gang/membership.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -45,7 +46,7 @@ bool is_older(const fs::path& file, std::int64_t ms) {
 }
 
 bool is_needed(const format::StorePaths& store, const std::string& id) {
-  const format::RunPaths run = store.run(id);
+  const format::RunPaths run = run_here(store.root, id);
   if (!is_older(store.secrets(id), kYoungMs)) return true;
   if (!base::exists(run.root)) return !is_older(store.secrets(id), kSubmitTakesMs);
   const auto state = format::fold_run(run);
@@ -61,7 +62,7 @@ void remove_drafts(const format::RunPaths& run, int attempt) {
   constexpr std::array<std::string_view, 2> kOfNode = {".fence-", ".rank-"};
   remove_named(run.root, kOfRun);
   remove_named(paths.root, kOfAttempt);
-  remove_named(paths.node(0), kOfNode);
+  remove_named(paths.own_folder(), kOfNode);
 }
 
 void sweep_secrets(const format::StorePaths& store) {

@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "host/gang/messages.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::host {
@@ -26,14 +27,49 @@ std::string shortened(const std::string& text) {
   return text.size() <= kMaxMessage ? text : text.substr(0, kMaxMessage) + "…";
 }
 
+Json to_json(const AttemptEnd& end) {
+  Json json = {{"state", format::to_string(end.state)},
+               {"cause", format::to_string(end.cause)},
+               {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
+               {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
+               {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
+               {"message", shortened(end.message)},
+               {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
+               {"next", end.retry ? Json("retry") : Json(nullptr)}};
+  if (end.node) json["on_node"] = *end.node;
+  return json;
+}
+
+std::optional<int> number_of(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  if (found == line.end() || !found->is_number_integer()) return std::nullopt;
+  return found->get<int>();
+}
+
+std::optional<AttemptEnd> end_from_json(const Json& line) {
+  const auto state = format::parse_state(text_of(line, "state"));
+  const auto cause = format::parse_cause(text_of(line, "cause"));
+  if (!state || !cause) return std::nullopt;
+  AttemptEnd end{.state = *state, .cause = *cause, .exit_code = number_of(line, "exit_code")};
+  end.signal = text_of(line, "signal");
+  end.rank = number_of(line, "rank");
+  end.node = number_of(line, "on_node");
+  end.message = text_of(line, "message");
+  end.retry = text_of(line, "next") == "retry";
+  return end;
+}
+
 }  // namespace
 
 Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
   TRY_ASSIGN(const auto lines, format::read_lines(attempt.events()));
-  TRY_ASSIGN(auto writer, format::EventWriter::open(attempt.events()));
+  TRY_ASSIGN(auto writer, format::EventWriter::open(attempt.events(), attempt.own_node));
   Journal journal(std::move(writer));
   const std::string boot = base::boot_id();
-  for (const Json& line : lines) journal.read_back(line, boot);
+  for (const Json& line : lines) {
+    journal.read_back(line, boot);
+    journal.read_back_gang(line, boot);
+  }
   journal.writer_.reserve(kReserved);
   TRY(journal.writer_.append("attempt", {{"number", number},
                                          {"runner", version()},
@@ -43,6 +79,14 @@ Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
                                          {"pidns", base::pid_namespace()},
                                          {"adopted", !lines.empty()}}));
   return journal;
+}
+
+/// What supervisors of several machines note.
+void Journal::read_back_gang(const Json& line, const std::string& boot) {
+  const std::string type = text_of(line, "type");
+  if (type == "verdict") verdict_ = end_from_json(line);
+  if (type == "gang" && text_of(line, "boot") == boot && line.contains("rendezvous"))
+    rendezvous_ = rendezvous_from_json(line["rendezvous"]);
 }
 
 void Journal::read_back(const Json& line, const std::string& boot) {
@@ -104,18 +148,22 @@ void Journal::note_container(const ContainerImage& image) {
   (void)writer_.append("container", host::to_json(image));
 }
 
+void Journal::note_rendezvous(const Rendezvous& rendezvous) {
+  if (rendezvous_) return;
+  rendezvous_ = rendezvous;
+  (void)writer_.append("gang", {{"rendezvous", host::to_json(rendezvous)}});
+}
+
+Result<> Journal::note_verdict(const AttemptEnd& end) {
+  verdict_ = end;
+  return writer_.append_durable("verdict", to_json(end));
+}
+
 Result<> Journal::end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes) {
   Json logs = Json::object();
   for (const auto& [name, size] : log_sizes) logs[name] = size;
-  Json fields = {{"state", format::to_string(end.state)},
-                 {"cause", format::to_string(end.cause)},
-                 {"exit_code", end.exit_code ? Json(*end.exit_code) : Json(nullptr)},
-                 {"signal", end.signal.empty() ? Json(nullptr) : Json(end.signal)},
-                 {"rank", end.rank ? Json(*end.rank) : Json(nullptr)},
-                 {"message", shortened(end.message)},
-                 {"logs", logs},
-                 {"memory_peak", end.memory_peak > 0 ? Json(end.memory_peak) : Json(nullptr)},
-                 {"next", end.retry ? Json("retry") : Json(nullptr)}};
+  Json fields = to_json(end);
+  fields["logs"] = std::move(logs);
   if (end.output_files) fields["outputs"] = {{"files", *end.output_files}, {"bytes", end.output_bytes}};
   return writer_.append_durable("end", fields);
 }

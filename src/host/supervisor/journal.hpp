@@ -5,9 +5,10 @@
 //   state    {state, message}
 //   environment {python, key, version, tool, built}  what the ranks will use
 //   container {engine, program, image, id, digest}   the image the ranks start from
-//   control  {request, result}                      acknowledges control/<request>.json
-//   warning  {message}
-//   end      {state, cause, exit_code, signal, rank, message, logs: {"std.log": bytes}, memory_peak,
+//   gang     {rendezvous}                           of a run on several machines: where the ranks meet; they may start
+//   now verdict  {the fields of end}                    the same: what the end will be, while the nodes complete their
+//   records control  {request, result}                      acknowledges control/<request>.json warning  {message} end
+//   {state, cause, exit_code, signal, rank, on_node?, message, logs: {"std.log": bytes}, memory_peak,
 //             outputs?: {files, bytes}, next: "retry"|null}
 #pragma once
 
@@ -21,6 +22,7 @@
 #include "format/paths.hpp"
 #include "format/state.hpp"
 #include "host/container/image.hpp"
+#include "host/distribution/rank_variables.hpp"
 #include "host/environment/environment.hpp"
 #include "trainctl/result.hpp"
 
@@ -33,6 +35,7 @@ struct AttemptEnd {
   std::optional<int> exit_code = {};
   std::string signal = {};
   std::optional<int> rank = {};  ///< the rank that decided
+  std::optional<int> node = {};  ///< of a run on several machines: where
   std::string message = {};
   bool retry = false;
   std::uint64_t memory_peak = 0;                   ///< bytes; 0 = unknown
@@ -53,6 +56,9 @@ class Journal {
   /// The stop that an earlier supervisor had begun, from its `stopping` event.
   [[nodiscard]] std::optional<format::Cause> stopping_cause() const { return stopping_cause_; }
   [[nodiscard]] std::uint64_t stopping_since() const { return stopping_since_; }
+  /// What an earlier supervisor had noted.
+  [[nodiscard]] const std::optional<Rendezvous>& rendezvous() const { return rendezvous_; }
+  [[nodiscard]] const std::optional<AttemptEnd>& verdict() const { return verdict_; }
 
   /// A transition the table forbids is not written. Errors of these four are warnings of ours: the run goes on.
   void enter(format::State state, const std::string& message = {}, const Json& more = Json::object());
@@ -63,6 +69,9 @@ class Journal {
   void warn(const std::string& message);
   void note_environment(const BuiltEnvironment& environment);
   void note_container(const ContainerImage& image);
+  void note_rendezvous(const Rendezvous& rendezvous);
+  /// Durable: an adopter goes on from there.
+  Result<> note_verdict(const AttemptEnd& end);
 
   /// Durable; the space was reserved when the file was created.
   Result<> end(const AttemptEnd& end, const std::map<std::string, std::uint64_t>& log_sizes);
@@ -70,6 +79,7 @@ class Journal {
  private:
   explicit Journal(format::EventWriter writer) : writer_(std::move(writer)) {}
   void read_back(const Json& line, const std::string& boot);
+  void read_back_gang(const Json& line, const std::string& boot);
   format::EventWriter writer_;
   format::State state_ = format::State::created;
   bool prepared_ = false;
@@ -77,6 +87,8 @@ class Journal {
   std::optional<std::uint64_t> running_since_;
   std::optional<format::Cause> stopping_cause_;
   std::uint64_t stopping_since_ = 0;
+  std::optional<Rendezvous> rendezvous_;
+  std::optional<AttemptEnd> verdict_;
   int warnings_ = 0;
 };
 

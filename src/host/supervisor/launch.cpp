@@ -98,6 +98,11 @@ void set_rank_variables(const format::Plan& plan, int rank, const Prepared& prep
     const bool preset = name == "MASTER_ADDR" || name == "MASTER_PORT" || name.ends_with("_IFNAME");
     preset ? variables.set_default(name, value) : variables.set(name, value);
   }
+  // gloo would ask the resolver for this machine's name, which on many machines is an address of loopback.
+  if (!prepared.interface.empty() && plan.distribution && plan.distribution->type == "pytorch") {
+    variables.set_default("GLOO_SOCKET_IFNAME", prepared.interface);
+    variables.set_default("TP_SOCKET_IFNAME", prepared.interface);
+  }
   const double cpus = plan.resources.cpus.value_or(static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN)));
   const int threads = threads_per_rank(cpus, place.local_size);
   variables.set_default("OMP_NUM_THREADS", std::to_string(threads));
@@ -309,7 +314,8 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   const format::AttemptPaths paths = run.attempt(attempt);
   RankLaunch launch;
   launch.rank = rank;
-  launch.rank_file = paths.rank(0, rank);
+  launch.node = paths.own_node;
+  launch.rank_file = paths.own_rank(rank);
   launch.log = paths.log(rank);
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));

@@ -48,6 +48,7 @@ struct Prepared {
   std::optional<MpiLauncher> mpi;           ///< for the distribution mpi
   std::optional<ContainerImage> container;  ///< the ranks run in it; `python` is a name in there
   Rendezvous rendezvous;                    ///< chosen when the ranks are about to start
+  std::string interface;                    ///< that leads to the other machines of the run; empty: there are none
 };
 
 /// The folder in which the ranks start.

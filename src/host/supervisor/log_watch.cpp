@@ -22,9 +22,9 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 
 }  // namespace
 
-LogWatch::LogWatch(Reactor& reactor, const format::AttemptPaths& attempt, int ranks)
+LogWatch::LogWatch(Reactor& reactor, const format::AttemptPaths& attempt, int first, int ranks)
     : reactor_(reactor), metrics_(attempt.metrics()), metrics_looked_(base::mono_ns()) {
-  for (int r = 0; r < std::max(ranks, 1); ++r) {
+  for (int r = first; r < first + ranks; ++r) {
     logs_.push_back({.clock = LogClock(attempt.log(r), attempt.times(r)), .watch = -1});
   }
 }

@@ -16,7 +16,8 @@ namespace trainctl::host {
 /// wakes us when it changes.
 class LogWatch {
  public:
-  LogWatch(Reactor& reactor, const format::AttemptPaths& attempt, int ranks);
+  /// The logs of the ranks `first` to `first + ranks - 1`.
+  LogWatch(Reactor& reactor, const format::AttemptPaths& attempt, int first, int ranks);
   ~LogWatch();
   LogWatch(const LogWatch&) = delete;
   LogWatch& operator=(const LogWatch&) = delete;

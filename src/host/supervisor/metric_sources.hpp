@@ -9,23 +9,25 @@
 
 namespace trainctl::host {
 
-/// The children that bring in metrics of one attempt: all off the training's path and out of the supervisor.
+/// The children that bring in metrics of one attempt: all off the training's path and out of the supervisor. Files of
+/// TensorBoard and others, and MLflow, belong to the run as a whole: only node 0 takes them. Patterns are looked for in
+/// the logs of every node.
 class MetricSources {
  public:
   explicit MetricSources(Reactor& reactor) : patterns_(reactor), files_(reactor), mlflow_(reactor) {}
 
   /// Before the ranks are launched: what they find in their environment.
   void prepare(const format::Plan& plan, const format::AttemptPaths& attempt, Prepared& prepared) {
-    mlflow_.open(plan, attempt, prepared);
+    if (attempt.own_node == 0) mlflow_.open(plan, attempt, prepared);
   }
   /// The ranks were started by a supervisor that is dead.
   void adopt(const format::Plan& plan, const format::AttemptPaths& attempt, std::uint64_t now) {
-    mlflow_.reopen(plan, attempt);
+    if (attempt.own_node == 0) mlflow_.reopen(plan, attempt);
     start(plan, attempt, now);
   }
   void start(const format::Plan& plan, const format::AttemptPaths& attempt, std::uint64_t now) {
     patterns_.start(plan, attempt);
-    files_.start(plan, attempt, now);
+    if (attempt.own_node == 0) files_.start(plan, attempt, now);
     finishing_ = false;
     again_at_ = now + 1000 * kMillisecond;
   }

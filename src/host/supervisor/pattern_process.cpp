@@ -26,7 +26,7 @@ int tail(const format::Plan& plan, const format::AttemptPaths& attempt, int cont
   }
   PatternTailerOptions options;
   for (const RankPlace& place : layout(plan)) {
-    if (place.node == 0) options.logs.push_back({attempt.log(place.rank), place.rank});
+    if (place.node == attempt.own_node) options.logs.push_back({attempt.log(place.rank), place.rank});
   }
   options.patterns = std::move(*patterns);
   options.metrics_directory = attempt.metrics();

@@ -24,10 +24,10 @@ RankExit failed_start(std::string message) {
 
 }  // namespace
 
-RankSet::RankSet(Reactor& reactor, format::AttemptPaths attempt, int count)
+RankSet::RankSet(Reactor& reactor, format::AttemptPaths attempt, int first, int count)
     : reactor_(reactor), attempt_(std::move(attempt)), boot_(base::boot_id()) {
-  ranks_.resize(static_cast<std::size_t>(std::max(count, 1)));
-  for (std::size_t i = 0; i < ranks_.size(); ++i) ranks_[i].number = static_cast<int>(i);
+  ranks_.resize(static_cast<std::size_t>(std::max(count, 0)));
+  for (std::size_t i = 0; i < ranks_.size(); ++i) ranks_[i].number = first + static_cast<int>(i);
 }
 
 RankSet::~RankSet() {
@@ -45,7 +45,7 @@ void RankSet::forget(base::UniqueFd& fd) {
 
 Result<> RankSet::adopt() {
   for (Rank& rank : ranks_) {
-    TRY_ASSIGN(rank.record, read_rank(attempt_.rank(0, rank.number)));
+    TRY_ASSIGN(rank.record, read_rank(attempt_.own_rank(rank.number)));
     // Nothing of another boot lives, whoever has its numbers now.
     rank.waiter_clean = rank.record.started && rank.record.boot != boot_;
     if (rank.record.started && !rank.record.exit) watch_adopted(rank);
@@ -58,8 +58,8 @@ bool RankSet::unstarted() const {
 }
 
 void RankSet::start(const std::vector<RankLaunch>& launches) {
-  for (Rank& rank : ranks_) {
-    if (!rank.record.exists) fork_waiter(rank, launches.at(static_cast<std::size_t>(rank.number)));
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    if (!ranks_[i].record.exists) fork_waiter(ranks_[i], launches.at(i));
   }
 }
 
@@ -103,7 +103,7 @@ void RankSet::hear() {
 
 void RankSet::reread(Rank& rank) {
   if (rank.record.exit || rank.lost) return;
-  auto record = read_rank(attempt_.rank(0, rank.number));
+  auto record = read_rank(attempt_.own_rank(rank.number));
   if (record) rank.record = std::move(*record);
 }
 
@@ -136,7 +136,7 @@ void RankSet::on_orphan(pid_t pid, int status) {
 }
 
 void RankSet::record_orphan(Rank& rank, const RankExit& exit) {
-  auto writer = format::EventWriter::open(attempt_.rank(0, rank.number));
+  auto writer = format::EventWriter::open(attempt_.own_rank(rank.number), attempt_.own_node);
   if (writer) (void)append_exit(*writer, exit, "supervisor");
   rank.record.exit = exit;
   rank.record.exit->mono_ns = base::mono_ns();
@@ -144,8 +144,8 @@ void RankSet::record_orphan(Rank& rank, const RankExit& exit) {
 
 void RankSet::fence() {
   for (Rank& rank : ranks_) {
-    if (rank.record.exists || rank.waiter != 0 || !base::exists(attempt_.node(0))) continue;
-    const auto fenced = fence_rank(attempt_.rank(0, rank.number), 0);
+    if (rank.record.exists || rank.waiter != 0 || !base::exists(attempt_.own_folder())) continue;
+    const auto fenced = fence_rank(attempt_.own_rank(rank.number), attempt_.own_node);
     if (fenced && *fenced) {
       rank.record.exists = rank.record.fenced = true;
       rank.record.exit = failed_start("its supervisor was killed before it started every rank");

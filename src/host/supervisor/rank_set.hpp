@@ -33,7 +33,8 @@ struct Rank {
 
 class RankSet {
  public:
-  RankSet(Reactor& reactor, format::AttemptPaths attempt, int count);
+  /// Ranks `first` to `first + count - 1` of the run are this node's.
+  RankSet(Reactor& reactor, format::AttemptPaths attempt, int first, int count);
   ~RankSet();
   RankSet(const RankSet&) = delete;
   RankSet& operator=(const RankSet&) = delete;
@@ -42,7 +43,7 @@ class RankSet {
   Result<> adopt();
   /// True when some rank has no file, so that start() has something to do.
   [[nodiscard]] bool unstarted() const;
-  /// Forks a waiter for every rank without a file; `launches` is indexed by rank.
+  /// Forks a waiter for every rank without a file; `launches` has one entry a rank, in order.
   void start(const std::vector<RankLaunch>& launches);
   /// Makes sure that no rank without a file starts any more.
   void fence();

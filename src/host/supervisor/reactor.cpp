@@ -50,12 +50,14 @@ void Reactor::add(std::unique_ptr<Supervised> run) {
   runs_.push_back(std::move(run));
 }
 
-void Reactor::watch(int fd, FdHandler handler) {
+void Reactor::watch(int fd, FdHandler handler, bool writable) {
   epoll_event event{};
   event.events = EPOLLIN;
+  if (writable) event.events |= EPOLLOUT;
   event.data.fd = fd;
+  const bool known = fds_.contains(fd);
   fds_[fd] = std::make_shared<FdHandler>(std::move(handler));
-  ::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, fd, &event);
+  ::epoll_ctl(poll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
 }
 
 void Reactor::unwatch(int fd) {

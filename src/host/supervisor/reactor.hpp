@@ -54,8 +54,9 @@ class Reactor {
   /// Returns when every run is done.
   void loop();
 
-  /// The handler is called while `fd` is readable; it must read or unwatch. Unwatch before closing the descriptor.
-  void watch(int fd, FdHandler handler);
+  /// The handler is called while `fd` is readable (or, if asked for, writable); it must read or unwatch. Again
+  /// replaces. Unwatch before closing the descriptor.
+  void watch(int fd, FdHandler handler, bool writable = false);
   void unwatch(int fd);
   /// Called once, when the child has been reaped.
   void on_child(pid_t pid, ChildHandler handler);

@@ -29,6 +29,10 @@ std::uint64_t after(std::uint64_t since, const std::optional<Milliseconds>& time
   return since + static_cast<std::uint64_t>(std::max<std::int64_t>(time->count(), 0)) * kMillisecond;
 }
 
+std::string told(const std::optional<Milliseconds>& limit) {
+  return base::format_duration(*limit);
+}
+
 }  // namespace
 
 void RunSupervision::watch_control() {
@@ -47,14 +51,15 @@ void RunSupervision::watch_control() {
 }
 
 void RunSupervision::read_requests(std::uint64_t now) {
-  if (!journal_ || (!inbox_dirty_ && now < next_inbox_)) return;
+  const bool others = node_ && membership_->shared;  // they are node 0's requests
+  if (!journal_ || others || (!inbox_dirty_ && now < next_inbox_)) return;
   inbox_dirty_ = false;
   next_inbox_ = now + (control_watched_ ? kWatchedInboxInterval : kInboxInterval);
   for (const ControlRequest& request : inbox_.take_new()) handle(request, now);
 }
 
 void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
-  if (request.type == "cancel" && phase_ == Phase::collecting) {
+  if (request.type == "cancel" && phase_ >= Phase::collecting) {
     collection_.hurry();  // the exit was there before, so it decides; what is left is only not hashed
     return journal_->acknowledge(request.id, "too late: the program has ended");
   }
@@ -78,9 +83,11 @@ void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint
   stop_cause_ = cause;
   stop_message_ = message;
   stop_since_ = now;
+  if (node_) problem_ = {.cause = cause, .message = message};
   journal_->enter(State::stopping, message, {{"cause", to_string(cause)}});
-  stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
-  if (phase_ == Phase::queued) phase_ = Phase::active;  // nothing runs: following the ranks writes the end
+  end_ranks(usual_stop(plan_), cause, message, now);
+  // Nothing runs: following the ranks writes the end.
+  if (phase_ == Phase::queued || phase_ == Phase::gathering) phase_ = Phase::active;
   if (!preparation_.busy()) return;
   preparation_.signal(SIGTERM);
   kill_preparation_at_ = after(now, plan_.stop.grace);
@@ -88,8 +95,27 @@ void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint
 
 /// A rank failed: the others wait for it in vain. Its failure is the cause, not this stop.
 void RunSupervision::stop_others(int rank, std::uint64_t now) {
-  journal_->enter(State::stopping, "rank " + std::to_string(rank) + " failed, the others are stopped");
-  stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+  const std::string message = "rank " + std::to_string(rank) + " failed, the others are stopped";
+  journal_->enter(State::stopping, message);
+  end_ranks(usual_stop(plan_), std::nullopt, message, now);
+}
+
+/// Here and on the other machines of the run.
+void RunSupervision::end_ranks(const StopPlan& how, std::optional<Cause> cause, const std::string& message,
+                               std::uint64_t now) {
+  stopper_->begin(how.signal, how.grace, now);
+  stop_gang(how, cause, message);
+}
+
+/// How long it may wait and prepare.
+void RunSupervision::check_start(std::uint64_t now) {
+  const bool waits = phase_ == Phase::queued || waits_for_nodes();
+  if (waits && now >= after(attempt_since_, plan_.limits.queue_timeout)) {
+    stop_for(Cause::queue_timeout, "waited longer than " + told(plan_.limits.queue_timeout) + " for its turn", now);
+  }
+  if (!waits && now >= after(preparing_since_, plan_.limits.start_timeout)) {
+    stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
+  }
 }
 
 void RunSupervision::check_limits(std::uint64_t now) {
@@ -100,23 +126,15 @@ void RunSupervision::check_limits(std::uint64_t now) {
   }
   if (stop_cause_ || stopper_->stopping() || (phase_ == Phase::active && ranks_->settled())) return;
   const auto running = journal_->running_since();
-  const auto told = [](const std::optional<Milliseconds>& limit) { return base::format_duration(*limit); };
-  if (!running) {
-    if (phase_ == Phase::queued) {
-      if (now >= after(attempt_since_, plan_.limits.queue_timeout)) {
-        stop_for(Cause::queue_timeout, "waited longer than " + told(plan_.limits.queue_timeout) + " for its turn", now);
-      }
-      return;
-    }
-    if (now >= after(preparing_since_, plan_.limits.start_timeout)) {
-      stop_for(Cause::start_timeout, "had not started within " + told(plan_.limits.start_timeout), now);
-    }
+  if (node_) {  // time is node 0's to measure, memory is this machine's
+    if (running) check_memory(now);
     return;
   }
+  if (!running) return check_start(now);
   if (now >= after(*running, plan_.limits.timeout)) {
     return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
   }
-  if (now >= after(std::max(*running, logs_->last_growth()), plan_.limits.idle)) {
+  if (now >= after(std::max(*running, last_growth()), plan_.limits.idle)) {
     if (!logs_->look(now)) {
       return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
     }
@@ -130,10 +148,15 @@ void RunSupervision::warn_before_limit(std::uint64_t now) {
   const Milliseconds at = std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0));
   if (now < after(*journal_->running_since(), at)) return;
   warned_ = true;
+  if (lead_) lead_->warn();
+  send_warning();
+}
+
+void RunSupervision::send_warning() {
   const auto number = signal_number(plan_.stop.warn_signal);
   if (!number) return;
   int told = 0;
-  const pid_t launcher = uses_mpi(plan_) ? ranks_->ranks().front().record.process.pid : 0;
+  const pid_t launcher = uses_mpi(plan_) && !node_ ? ranks_->ranks().front().record.process.pid : 0;
   for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) {
     if (plan_.container && !stopper_->finder().is_marked(pid)) continue;  // the engine's own
     if (pid == launcher) continue;  // it would pass the signal on to those that do not handle it
@@ -159,13 +182,19 @@ void RunSupervision::check_memory(std::uint64_t now) {
            now);
 }
 
+std::uint64_t RunSupervision::start_deadline() const {
+  const bool waits = phase_ == Phase::queued || waits_for_nodes();
+  return waits ? after(attempt_since_, plan_.limits.queue_timeout)
+               : after(preparing_since_, plan_.limits.start_timeout);
+}
+
 std::uint64_t RunSupervision::limit_deadline() const {
   if (stop_cause_ || stopper_->stopping()) return kill_preparation_at_;
   const auto running = journal_->running_since();
-  if (!running && phase_ == Phase::queued) return after(attempt_since_, plan_.limits.queue_timeout);
-  if (!running) return after(preparing_since_, plan_.limits.start_timeout);
+  if (node_) return plan_.resources.memory && !memory_limit_ && running ? next_memory_ : kNever;
+  if (!running) return start_deadline();
   std::uint64_t next = after(*running, plan_.limits.timeout);
-  next = std::min(next, after(std::max(*running, logs_->last_growth()), plan_.limits.idle));
+  next = std::min(next, after(std::max(*running, last_growth()), plan_.limits.idle));
   if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
     next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
   }

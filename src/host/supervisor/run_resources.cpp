@@ -66,6 +66,7 @@ void RunSupervision::try_admit(std::uint64_t now) {
     return prepare();
   }
   const Waiting& waiting = std::get<Waiting>(*decided);
+  queue_reason_ = waiting.reason;
   if (waiting.key != queue_key_) journal_->queued(waiting.reason);
   queue_key_ = waiting.key;
   if (queue_fd_ >= 0 || admission_->wait_fd() < 0) return;
@@ -118,7 +119,8 @@ void RunSupervision::sample(std::uint64_t now) {
   if (now < next_sample_) return;
   if (!sampler_) {
     SamplerOptions options;
-    options.file = run_.attempt(attempt_).metrics() / system_metrics_file(0, 0);
+    options.file =
+        run_.attempt(attempt_).metrics() / system_metrics_file(first_rank(plan_, run_.own_node), run_.own_node);
     options.gpu_indices = gpus_;
     sampler_.emplace([this] { return ranks_->waiter_pids(); }, std::move(options));
   }

@@ -24,8 +24,7 @@ namespace {
 using format::Cause;
 using format::State;
 
-constexpr std::uint64_t kDiskFullBelow = 64U << 10U;
-constexpr std::uint64_t kGroupInterval = 500 * kMillisecond;
+constexpr std::uint64_t kLookBetweenAttempts = 1000 * kMillisecond;  // for requests
 
 std::string text_of(const Json& line, const char* key) {
   const auto found = line.find(key);
@@ -38,13 +37,6 @@ std::optional<Json> end_of(const std::vector<Json>& events) {
     if (text_of(line, "type") == "end") return line;
   }
   return std::nullopt;
-}
-
-/// Whether memory was the end of it: in a container the runner inside has seen it, else the kernel tells.
-void judge_memory(const RankExit& exit, pid_t pid, const std::optional<MemoryLimit>& limit, Outcome& result) {
-  result.memory_limit_hit = exit.cause == to_string(Cause::memory_limit) || (limit && limit->oom_kills() > 0);
-  result.oom_killed =
-      exit.cause == to_string(Cause::oom_kernel) || (exit.signal == SIGKILL && kernel_killed_for_memory(pid));
 }
 
 }  // namespace
@@ -77,19 +69,19 @@ void RunSupervision::read_history() {
 }
 
 void RunSupervision::start() {
+  if (auto joined = join_gang(); !joined) return give_up(joined.error());
   attempt_ = format::last_attempt(run_);
-  if (attempt_ == 0) {
-    begin_attempt(1, false);
-    return;
-  }
+  if (attempt_ == 0 && membership_ && (node_ || options_.start_unstarted)) return await_word();
+  if (attempt_ == 0) return begin_attempt(1, false);
   read_history();
   const auto events = format::read_lines(run_.attempt(attempt_).events());
   const auto end = events ? end_of(*events) : std::nullopt;
   if (!end) {
     begin_attempt(attempt_, true);
   } else if (text_of(*end, "next") == "retry") {
-    backoff_until_ = base::mono_ns();  // whoever started us again wants it to go on
+    backoff_until_ = node_ ? kNever : base::mono_ns();  // whoever started us again wants it to go on
     phase_ = Phase::backoff;
+    if (node_) report_opened(nullptr);
   } else {
     remove_secrets();
     phase_ = Phase::done;
@@ -99,6 +91,15 @@ void RunSupervision::start() {
 
 void RunSupervision::report_opened(const Error* problem) {
   if (const auto opened = std::exchange(options_.opened, nullptr)) opened(problem);
+}
+
+Result<> RunSupervision::open_attempt(int number) {
+  const format::AttemptPaths paths = run_.attempt(number);
+  TRY(base::make_directory(run_.attempts()));
+  TRY(base::make_directory(paths.root));
+  if (run_.own_node > 0) TRY(base::make_directories(paths.own_folder()));
+  TRY_ASSIGN(journal_, Journal::open(paths, number));
+  return {};
 }
 
 void RunSupervision::begin_attempt(int number, bool adopt) {
@@ -114,22 +115,20 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   memory_watch_.reset();
   containers_.reset();
   attempt_since_ = base::mono_ns();
-  auto opened = [&]() -> Result<Journal> {
-    TRY(base::make_directory(run_.attempts()));
-    TRY(base::make_directory(paths.root));
-    return Journal::open(paths, number);
-  }();
-  if (!opened) return give_up(opened.error());
-  journal_ = std::move(*opened);
+  problem_.reset();
+  if (auto opened = open_attempt(number); !opened) return give_up(opened.error());
   report_opened(nullptr);
+  if (lead_) lead_->begin(number);
   if (!options_.start_unstarted && !adopt && number == 1) {
     return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = "was never started"});
   }
   ports_.reset();
   stopper_ = make_stopper(plan_, paths);
-  ranks_ = std::make_unique<RankSet>(reactor_, paths, waiter_count(plan_));
-  logs_ = std::make_unique<LogWatch>(reactor_, paths, world_size(plan_));
-  watch_control();
+  const int first = first_rank(plan_, run_.own_node);
+  const int count = waiter_count(plan_, run_.own_node);
+  ranks_ = std::make_unique<RankSet>(reactor_, paths, first, count);
+  logs_ = std::make_unique<LogWatch>(reactor_, paths, first, uses_mpi(plan_) ? world_size(plan_) : count);
+  if (!node_ || !membership_->shared) watch_control();
   if (adopt) {
     remove_drafts(run_, attempt_);
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
@@ -149,8 +148,10 @@ void RunSupervision::resume_attempt() {
     stop_cause_ = cause;
     stop_since_ = journal_->stopping_since();
     stop_message_ = "stopped (" + std::string(to_string(*cause)) + ")";
-    stopper_->begin(signal_number(plan_.stop.signal).value_or(SIGINT), plan_.stop.grace, now);
+    end_ranks(usual_stop(plan_), cause, stop_message_, now);
   }
+  if (lead_ && journal_->rendezvous()) lead_->launch(*journal_->rendezvous());
+  if (journal_->verdict()) return collect(*journal_->verdict());
   if (!any_file) return admit();
   limit_memory(true);
   metrics_.adopt(plan_, run_.attempt(attempt_), now);
@@ -176,7 +177,9 @@ void RunSupervision::prepare() {
   link_outputs();
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
-  const PreparationOptions options{.attempt = attempt_, .work = !journal_->prepared(), .afresh = journal_->rebooted()};
+  const bool shared = node_ && membership_->shared;  // node 0 has made it
+  const PreparationOptions options{
+      .attempt = attempt_, .work = !shared && !journal_->prepared(), .afresh = journal_->rebooted()};
   if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
   journal_->enter(State::preparing, preparation_message(plan_));
   auto started =
@@ -195,111 +198,64 @@ void RunSupervision::on_prepared(PreparationResult result) {
   result->gpus = gpus_;
   result->hide_gpus = plan_.resources.gpus.has_value();
   metrics_.prepare(plan_, run_.attempt(attempt_), *result);
+  if (membership_) return gather(std::move(*result));
   launch(*result);
+}
+
+Result<std::vector<RankLaunch>> RunSupervision::make_launches(const Prepared& prepared) {
+  const format::AttemptPaths paths = run_.attempt(attempt_);
+  if (!prepared.environment.empty()) {
+    TRY_ASSIGN(const Json json, base::parse_json(prepared.environment));
+    TRY_ASSIGN(const auto built, built_environment_from_json(json));
+    TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
+    journal_->note_environment(built);
+  }
+  if (prepared.container) journal_->note_container(*prepared.container);
+  for (const auto& folder : {paths.logs(), paths.own_folder().parent_path(), paths.own_folder(), paths.metrics()}) {
+    TRY(base::make_directory(folder));
+  }
+  std::vector<RankLaunch> launches;
+  Prepared met = prepared;
+  if (!membership_) {
+    TRY_ASSIGN(ports_, reserve_ports(plan_));
+    if (ports_) met.rendezvous = rendezvous_at(ports_->ports());
+  }
+  for (const Rank& rank : ranks_->ranks()) {
+    TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, rank.number, met));
+    one.mask = options_.user_mask;
+    if (memory_limit_) one.cgroup_files.push_back(memory_limit_->procs_file());
+    if (ticket_) one.kept_fds.push_back(ticket_->slot_fd());
+    if (ports_) one.kept_fds.push_back(ports_->claim_fd());
+    if (environment_use_) one.kept_fds.push_back(environment_use_->fd());
+    launches.push_back(std::move(one));
+  }
+  return launches;
 }
 
 void RunSupervision::launch(const Prepared& prepared) {
   limit_memory(false);
-  const format::AttemptPaths paths = run_.attempt(attempt_);
-  auto made = [&]() -> Result<std::vector<RankLaunch>> {
-    if (!prepared.environment.empty()) {
-      TRY_ASSIGN(const Json json, base::parse_json(prepared.environment));
-      TRY_ASSIGN(const auto built, built_environment_from_json(json));
-      TRY_ASSIGN(environment_use_, EnvironmentUse::acquire(format::StorePaths{run_.store()}.environments(), built));
-      journal_->note_environment(built);
-    }
-    if (prepared.container) journal_->note_container(*prepared.container);
-    for (const auto& folder : {paths.logs(), paths.node(0).parent_path(), paths.node(0), paths.metrics()}) {
-      TRY(base::make_directory(folder));
-    }
-    std::vector<RankLaunch> launches;
-    TRY_ASSIGN(ports_, reserve_ports(plan_));
-    Prepared met = prepared;
-    if (ports_) met.rendezvous = rendezvous_at(ports_->ports());
-    for (int r = 0; r < waiter_count(plan_); ++r) {
-      TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, r, met));
-      one.mask = options_.user_mask;
-      if (memory_limit_) one.cgroup_files.push_back(memory_limit_->procs_file());
-      if (ticket_) one.kept_fds.push_back(ticket_->slot_fd());
-      if (ports_) one.kept_fds.push_back(ports_->claim_fd());
-      if (environment_use_) one.kept_fds.push_back(environment_use_->fd());
-      launches.push_back(std::move(one));
-    }
-    return launches;
-  }();
+  auto made = make_launches(prepared);
   if (!made) {
     return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = made.error().message});
   }
   if (!journal_->prepared()) journal_->mark_prepared();
   phase_ = Phase::active;
   ranks_->start(*made);
-  metrics_.start(plan_, paths, base::mono_ns());
-}
-
-/// Not once it is being stopped: states do not go back.
-void RunSupervision::note_running() {
-  if (!ranks_ || stop_cause_ || journal_->running_since() || !ranks_->any_running()) return;
-  journal_->enter(State::running);
-  logs_->begin();
-}
-
-void RunSupervision::follow_ranks(std::uint64_t now) {
-  ranks_->poll(now);
-  note_running();
-  follow_group(now);
-  for (const Rank& rank : ranks_->ranks()) {
-    const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;
-    if (failed && !stopper_->stopping() && !ranks_->settled()) stop_others(rank.number, now);
-  }
-  if (!ranks_->settled()) return;
-  phase_ = Phase::draining;
-  drain(now);
-}
-
-/// What is to be known of the ranks together: they have all started; one below mpiexec failed; or the training is over,
-/// and servers, which would run for ever, are stopped: that is success.
-void RunSupervision::follow_group(std::uint64_t now) {
-  const auto& ranks = ranks_->ranks();
-  if (ports_ && std::all_of(ranks.begin(), ranks.end(), [](const Rank& rank) { return rank.running; }))
-    ports_->release();
-  if (stopper_->stopping() || ranks_->settled()) {
-    next_group_look_ = kNever;
-    return;
-  }
-  if (uses_mpi(plan_)) {
-    if (next_group_look_ != kNever && now < next_group_look_) return;
-    next_group_look_ = now + kGroupInterval;
-    if (const auto failed = failed_mpi_rank(plan_, run_.attempt(attempt_))) stop_others(*failed, now);
-    return;
-  }
-  if (!training_is_over(plan_, ranks)) return;
-  journal_->enter(State::stopping, "the training is over, its servers are stopped");
-  const StopPlan how = server_stop(plan_);
-  stopper_->begin(how.signal, how.grace, now);
-}
-
-void RunSupervision::drain(std::uint64_t now) {
-  if (!ranks_->waiters_gone() || (!ranks_->trees_clean() && !stopper_->tree_empty(ranks_->ranks()))) {
-    stopper_->begin_leftovers(now);
-    return;
-  }
-  ranks_->fence();
-  if (!ranks_->settled()) {
-    phase_ = Phase::active;  // a late waiter of our predecessor was quicker than the fence
-    return;
-  }
-  const bool stopped = stopper_->stopping() || stop_cause_.has_value();
-  if (plan_.container && !containers_.done(run_, attempt_, ranks_->ranks(), stopped)) return;
-  metrics_.finish(plan_, run_.attempt(attempt_), now);
-  if (!metrics_.busy()) conclude(judge(outcome()));
+  metrics_.start(plan_, run_.attempt(attempt_), base::mono_ns());
 }
 
 /// Whether there is another try is decided first: only what stays is listed.
 void RunSupervision::conclude(AttemptEnd end) {
   end.retry = may_retry(end);
+  if (membership_ && end_gang(end)) return;
+  collect(std::move(end));
+}
+
+void RunSupervision::collect(AttemptEnd end) {
   const format::AttemptPaths paths = run_.attempt(attempt_);
-  const bool list = !end.retry && (!plan_.keep.empty() || has_outputs(paths.outputs()));
-  if (!list && plan_.keep.empty()) return finish(std::move(end));
+  const bool own = !node_ || !membership_->shared;
+  const bool list = own && !end.retry && (!plan_.keep.empty() || has_outputs(paths.outputs()));
+  if (!own || (!list && plan_.keep.empty())) return finish(std::move(end));
   end.memory_peak = memory_peak();
   leave_host();  // the next run need not wait for our hashes
   phase_ = Phase::collecting;
@@ -324,60 +280,40 @@ bool RunSupervision::may_retry(const AttemptEnd& end) const {
 }
 
 std::uint64_t RunSupervision::memory_peak() const {
-  return std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
-}
-
-Outcome RunSupervision::outcome() const {
-  Outcome result;
-  bool stop_counts = false;
-  std::uint64_t first = kNever;
-  for (const Rank& rank : ranks_->ranks()) {
-    if (!rank.lost || result.lost_rank) continue;
-    result.lost_rank = rank.number;
-    result.lost_why = *rank.lost;
-  }
-  const std::vector<JudgedRank> ranks = judged_ranks(plan_, run_.attempt(attempt_), ranks_->ranks());
-  for (std::size_t r = 0; r < ranks.size(); ++r) {
-    const auto& exit = ranks[r].exit;
-    result.ranks.push_back(exit);
-    if (!exit || exit->mono_ns >= stop_since_) {
-      stop_counts = true;
-      continue;
-    }
-    if (exit->code == 0 || exit->mono_ns >= first) continue;
-    first = exit->mono_ns;
-    result.deciding = static_cast<int>(r);
-  }
-  if (stop_cause_ && stop_counts) result.stopped_for = stop_cause_;
-  result.stop_message = stop_message_;
-  if (result.deciding) {
-    const RankExit& exit = *result.ranks[static_cast<std::size_t>(*result.deciding)];
-    const pid_t pid = ranks[static_cast<std::size_t>(*result.deciding)].pid;
-    if (ports_) result.port_taken = port_taken(plan_, run_.attempt(attempt_), *ports_);
-    judge_memory(exit, pid, memory_limit_, result);
-    result.disk_full = base::free_bytes(run_.root) < kDiskFullBelow;
-  }
-  return result;
+  std::uint64_t peak = std::max(sampler_ ? sampler_->memory_peak() : 0, ranks_ ? ranks_->memory_peak() : 0);
+  if (!lead_) return peak;
+  for (const GangLead::Node& node : lead_->nodes()) peak = std::max(peak, node.report.memory_peak);
+  return peak;
 }
 
 void RunSupervision::finish_unstarted(AttemptEnd end) {
   if (ranks_) ranks_->fence();
   end.retry = may_retry(end);
+  if (membership_) {
+    stop_gang(usual_stop(plan_), end.cause, end.message);
+    if (node_ && !stop_cause_) problem_ = {.cause = end.cause, .message = end.message};
+    if (end_gang(end)) return;
+  }
   finish(std::move(end));
 }
 
 std::map<std::string, std::uint64_t> RunSupervision::log_sizes() const {
   std::map<std::string, std::uint64_t> sizes;
   const auto folder = run_.attempt(attempt_).logs();
-  const auto logs = base::list_directory(folder);
-  if (!logs) return sizes;
-  for (const std::string& name : *logs) {
+  for (const std::string& name : base::list_directory(folder).value_or(std::vector<std::string>{})) {
     if (name.ends_with(".log")) sizes[name] = base::file_size(folder / name).value_or(0);
   }
+  if (!lead_) return sizes;
+  for (const GangLead::Node& node : lead_->nodes()) sizes.insert(node.report.logs.begin(), node.report.logs.end());
   return sizes;
 }
 
 void RunSupervision::finish(AttemptEnd end) {
+  if (lead_ && !lead_->ended()) {  // the record of the run is complete when those of its nodes are
+    ending_ = std::move(end);
+    phase_ = Phase::closing;
+    return;
+  }
   if (logs_) logs_->look(base::mono_ns());
   end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
@@ -385,8 +321,15 @@ void RunSupervision::finish(AttemptEnd end) {
   remove_drafts(run_, attempt_);
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
   sync_logs(sizes);
+  if (node_) {
+    last_report_ = report();
+    last_report_.step = NodeStep::ended;
+    last_report_.logs = sizes;
+  }
   forget_attempt();
+  if (node_) return await_next(end.retry);
   if (end.retry) return back_off(end.cause);
+  if (lead_) lead_->leave();
   phase_ = Phase::done;
 }
 
@@ -405,6 +348,8 @@ void RunSupervision::forget_attempt() {
   ranks_.reset();
   stopper_.reset();
   logs_.reset();
+  prepared_.reset();
+  ending_.reset();
 }
 
 void RunSupervision::back_off(Cause cause) {
@@ -421,6 +366,7 @@ void RunSupervision::give_up(const Error& error) {
 }
 
 void RunSupervision::link_outputs() const {
+  if (node_ && membership_->shared) return;
   const std::string target = std::string("attempts/") + std::to_string(attempt_) + "/work/outputs";
   if (attempt_ == 1 && ::symlink(target.c_str(), run_.outputs_link().c_str()) == 0) return;
   const auto draft = run_.root / (".outputs-" + base::new_ulid());
@@ -430,7 +376,8 @@ void RunSupervision::link_outputs() const {
 }
 
 void RunSupervision::remove_secrets() const {
-  if (!plan_.secrets.empty()) ::unlink(format::StorePaths{run_.store()}.secrets(run_.id()).c_str());
+  const bool others = node_ && membership_->shared;  // the store is node 0's, too
+  if (!plan_.secrets.empty() && !others) ::unlink(format::StorePaths{run_.store()}.secrets(run_.id()).c_str());
 }
 
 void RunSupervision::on_orphan(pid_t pid, int status) {
@@ -438,34 +385,45 @@ void RunSupervision::on_orphan(pid_t pid, int status) {
 }
 
 void RunSupervision::on_time(std::uint64_t now) {
+  const Phase before = phase_;
+  do_what_is_due(now);
+  moved_on_ = membership_.has_value() && phase_ != before;
+}
+
+void RunSupervision::do_what_is_due(std::uint64_t now) {
+  if (lead_) lead_gang(now);
+  if (node_) obey(now);
   // A request that comes between two attempts is for the next one: it ends that before it starts.
-  if (phase_ == Phase::backoff && (now >= backoff_until_ || inbox_.has_new())) begin_attempt(attempt_ + 1, false);
-  if (phase_ != Phase::backoff) read_requests(now);
-  if (phase_ == Phase::queued || phase_ == Phase::preparing || phase_ == Phase::active) check_limits(now);
+  const bool due = now >= backoff_until_ || (!node_ && inbox_.has_new());
+  if (phase_ == Phase::backoff && due) begin_attempt(attempt_ + 1, false);
+  if (phase_ != Phase::backoff && phase_ != Phase::done) read_requests(now);
+  if (phase_ >= Phase::queued && phase_ <= Phase::active) check_limits(now);
   if (phase_ == Phase::queued) try_admit(now);
-  if (phase_ == Phase::active || phase_ == Phase::draining) {
-    const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
-    if (leftovers > 0 && phase_ == Phase::draining) {
-      journal_->warn("the program had ended, but " + std::to_string(leftovers) +
-                     " of its processes were still there: they are stopped");
-    }
-    logs_->tick(now);
-    sample(now);
-    metrics_.tick(plan_, run_.attempt(attempt_), now);
+  if (phase_ == Phase::active || phase_ == Phase::draining) tick_ranks(now);
+}
+
+void RunSupervision::tick_ranks(std::uint64_t now) {
+  const std::size_t leftovers = stopper_->tick(now, ranks_->ranks());
+  if (leftovers > 0 && phase_ == Phase::draining) {
+    journal_->warn("the program had ended, but " + std::to_string(leftovers) +
+                   " of its processes were still there: they are stopped");
   }
-  if (phase_ == Phase::active)
-    follow_ranks(now);
-  else if (phase_ == Phase::draining)
-    drain(now);
+  logs_->tick(now);
+  sample(now);
+  metrics_.tick(plan_, run_.attempt(attempt_), now);
+  phase_ == Phase::active ? follow_ranks(now) : drain(now);
 }
 
 std::uint64_t RunSupervision::next_deadline() const {
   if (phase_ == Phase::done) return kNever;
-  std::uint64_t next = inbox_dirty_ ? 0 : next_inbox_;
-  if (phase_ == Phase::backoff) return std::min(next, backoff_until_);
-  if (phase_ == Phase::collecting) return next;
+  if (moved_on_) return 0;  // the other machines want to know at once
+  const std::uint64_t gang = membership_ ? gang_deadline() : kNever;
+  if (phase_ == Phase::backoff) return std::min({backoff_until_, gang, base::mono_ns() + kLookBetweenAttempts});
+  std::uint64_t next = std::min(gang, node_ && membership_->shared ? kNever : next_inbox_);
+  if (inbox_dirty_) next = 0;
+  if (phase_ >= Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});
-  if (phase_ == Phase::preparing) return std::min(next, limit_deadline());
+  if (phase_ == Phase::preparing || phase_ == Phase::gathering) return std::min(next, limit_deadline());
   next = std::min({next, stopper_->next_deadline(), logs_->next_deadline(), ranks_->next_poll(), next_sample_,
                    next_group_look_, metrics_.next_deadline()});
   if (phase_ == Phase::draining) return next;

@@ -15,8 +15,12 @@
 #include "format/plan.hpp"
 #include "host/admission/admission.hpp"
 #include "host/container/cleanup.hpp"
+#include "host/distribution/group.hpp"
 #include "host/distribution/ports.hpp"
 #include "host/environment/environment.hpp"
+#include "host/gang/lead.hpp"
+#include "host/gang/membership.hpp"
+#include "host/gang/node.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
 #include "host/supervisor/collection.hpp"
@@ -36,6 +40,7 @@ namespace trainctl::host {
 struct SupervisionOptions {
   mode_t user_mask = 022;       ///< the submitter's umask, for the ranks
   bool start_unstarted = true;  ///< false: a run without any attempt is ended instead ("was never started")
+  bool prove_lead = false;      ///< a node of a gang: not being able to reach node 0 is an error
   /// Called once: with null when the record of the attempt is open, else with why it cannot be.
   std::function<void(const Error* problem)> opened = {};
 };
@@ -53,20 +58,23 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool done() const override { return phase_ == Phase::done; }
 
  private:
-  enum class Phase { backoff, queued, preparing, active, draining, collecting, done };
+  /// With several machines: `gathering` until all are ready, `closing` until all have ended the attempt, and `leaving`
+  /// when a node waits to be let go.
+  enum class Phase { backoff, queued, preparing, gathering, active, draining, collecting, closing, leaving, done };
 
   // The life of the run (run_supervision.cpp)
+  void do_what_is_due(std::uint64_t now);
+  void tick_ranks(std::uint64_t now);
   void begin_attempt(int number, bool adopt);
+  Result<> open_attempt(int number);
   void resume_attempt();
   void admit();
   void prepare();
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
-  void follow_ranks(std::uint64_t now);
-  void note_running();
-  void follow_group(std::uint64_t now);
-  void drain(std::uint64_t now);
+  Result<std::vector<RankLaunch>> make_launches(const Prepared& prepared);
   void conclude(AttemptEnd end);
+  void collect(AttemptEnd end);
   [[nodiscard]] bool may_retry(const AttemptEnd& end) const;
   [[nodiscard]] std::uint64_t memory_peak() const;
   void finish(AttemptEnd end);
@@ -77,10 +85,49 @@ class RunSupervision final : public Supervised {
   void finish_unstarted(AttemptEnd end);
   void give_up(const Error& error);
   void report_opened(const Error* problem);
-  [[nodiscard]] Outcome outcome() const;
   void link_outputs() const;
   void remove_secrets() const;
   void read_history();
+
+  // The ranks of an attempt, and how it ended (run_ranks.cpp)
+  void follow_ranks(std::uint64_t now);
+  void note_running();
+  void follow_group(std::uint64_t now);
+  void drain(std::uint64_t now);
+  [[nodiscard]] bool ranks_settled() const;
+  [[nodiscard]] RankExits all_exits() const;
+  [[nodiscard]] Outcome outcome() const;
+  [[nodiscard]] std::vector<JudgedRank> known_ranks(Outcome& result) const;
+  void explain_own_rank(const JudgedRank& rank, Outcome& result) const;
+  [[nodiscard]] AttemptEnd verdict() const;
+
+  // Several machines: what the lead does (run_lead.cpp) …
+  Result<> join_gang();
+  void await_word();
+  void lead_gang(std::uint64_t now);
+  void gather(Prepared prepared);
+  void launch_gang();
+  void say_who_is_missing(std::uint64_t now);
+  bool stop_for_problem(std::uint64_t now);
+  void follow_remote_ranks(std::uint64_t now);
+  void add_remote_ranks(std::vector<JudgedRank>& known, Outcome& result) const;
+  void stop_gang(const StopPlan& how, std::optional<format::Cause> cause, const std::string& message);
+  bool end_gang(AttemptEnd& end);
+  void name_node(AttemptEnd& end) const;
+  [[nodiscard]] bool waits_for_nodes() const;
+  [[nodiscard]] std::uint64_t last_growth() const;
+  [[nodiscard]] std::uint64_t gang_deadline() const;
+  // … and what another node does (run_node.cpp)
+  void obey(std::uint64_t now);
+  void obey_in_attempt(std::uint64_t now);
+  void between_attempts(const GangOrder& order);
+  bool obey_stop(std::uint64_t now);
+  void launch_as_told();
+  bool prove_lead(std::uint64_t now);
+  void be_forsaken(std::uint64_t now);
+  void await_next(bool retry);
+  [[nodiscard]] NodeStep own_step() const;
+  [[nodiscard]] NodeReport report() const;
 
   // What the host gives and takes (run_resources.cpp)
   [[nodiscard]] SlotRequest slot_request() const;
@@ -96,12 +143,17 @@ class RunSupervision final : public Supervised {
   void read_requests(std::uint64_t now);
   void handle(const ControlRequest& request, std::uint64_t now);
   void check_limits(std::uint64_t now);
+  void check_start(std::uint64_t now);
   void check_memory(std::uint64_t now);
   void warn_before_limit(std::uint64_t now);
+  void send_warning();
   void stop_for(format::Cause cause, const std::string& message, std::uint64_t now);
   void stop_others(int rank, std::uint64_t now);
+  void end_ranks(const StopPlan& how, std::optional<format::Cause> cause, const std::string& message,
+                 std::uint64_t now);
   void watch_control();
   [[nodiscard]] std::uint64_t limit_deadline() const;
+  [[nodiscard]] std::uint64_t start_deadline() const;
 
   Reactor& reactor_;
   format::RunPaths run_;
@@ -143,8 +195,18 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_group_look_ = kNever;  ///< at the records of the ranks below mpiexec
   std::uint64_t kill_preparation_at_ = kNever;
   std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
+  std::optional<Membership> membership_;  ///< of a run on several machines
+  std::unique_ptr<GangLead> lead_;        ///< here is node 0
+  std::unique_ptr<GangNode> node_;        ///< here is another
+  std::optional<Prepared> prepared_;      ///< while gathering
+  std::optional<AttemptEnd> ending_;      ///< while closing
+  std::optional<NodeVerdict> problem_;    ///< why this node cannot go on
+  NodeReport last_report_;                ///< of the attempt that this node has ended
+  std::string queue_reason_;
+  std::uint64_t patience_until_ = kNever;  ///< for the first word, for the start, for leave
   bool control_watched_ = false;
   bool inbox_dirty_ = false;
+  bool moved_on_ = false;  ///< of several machines: the phase has just changed
   bool warned_ = false;
 };
 

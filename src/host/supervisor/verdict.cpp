@@ -28,8 +28,8 @@ State state_of_stop(Cause cause) {
   }
 }
 
-std::string name_of_rank(int rank, std::size_t ranks) {
-  return ranks > 1 ? "rank " + std::to_string(rank) + " " : "the program ";
+std::string name_of_rank(const Outcome& outcome, int index) {
+  return outcome.alone ? "the program " : "rank " + std::to_string(outcome.first_rank + index) + " ";
 }
 
 AttemptEnd judge_stop(const Outcome& outcome) {
@@ -39,15 +39,16 @@ AttemptEnd judge_stop(const Outcome& outcome) {
     if (!outcome.ranks[r]) continue;
     end.exit_code = outcome.ranks[r]->code;
     if (outcome.ranks[r]->signal != 0) end.signal = signal_name(outcome.ranks[r]->signal);
-    end.rank = static_cast<int>(r);
+    end.rank = outcome.first_rank + static_cast<int>(r);
   }
   return end;
 }
 
-AttemptEnd judge_exit(const Outcome& outcome, int rank) {
-  const RankExit& exit = *outcome.ranks.at(static_cast<std::size_t>(rank));
-  AttemptEnd end{.state = State::failed, .cause = Cause::exit, .exit_code = exit.code, .rank = rank};
-  const std::string who = name_of_rank(rank, outcome.ranks.size());
+AttemptEnd judge_exit(const Outcome& outcome, int index) {
+  const RankExit& exit = *outcome.ranks.at(static_cast<std::size_t>(index));
+  AttemptEnd end{.state = State::failed, .cause = Cause::exit, .exit_code = exit.code};
+  end.rank = outcome.first_rank + index;
+  const std::string who = name_of_rank(outcome, index);
   if (exit.cause == "start") {
     end.cause = Cause::start;
     end.message = exit.message;
@@ -71,7 +72,7 @@ AttemptEnd judge_exit(const Outcome& outcome, int rank) {
     end.cause = Cause::start;
     end.message = "port " + std::to_string(outcome.port_taken) +
                   ", chosen for the processes to meet at, was taken by " + "another program before " +
-                  (outcome.ranks.size() > 1 ? who : "it ") + "listened there";
+                  (outcome.alone ? "it " : who) + "listened there";
   }
   return end;
 }

@@ -14,9 +14,11 @@ namespace trainctl::host {
 /// What is known when nothing of an attempt runs any more.
 struct Outcome {
   std::vector<std::optional<RankExit>> ranks;  ///< empty optional: never started, or gone without an exit line
+  int first_rank = 0;                          ///< the number of the first; the others follow
+  bool alone = false;                          ///< the run has no more than one rank
   std::optional<int> lost_rank;                ///< a rank that is gone without a trace
   std::string lost_why = {};
-  std::optional<int> deciding;               ///< the rank whose failure came first
+  std::optional<int> deciding;               ///< whose failure came first, as an index of `ranks`
   std::optional<format::Cause> stopped_for;  ///< the first stop reason, when it began before any exit decided
   std::string stop_message = {};
   std::optional<AttemptEnd> not_started = {};  ///< preparation failed: the end is this one

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -85,17 +86,19 @@ bool stays_inside(const OutputEntry& entry) {
 
 class Collecting {
  public:
-  Collecting(RunnerClient& client, const RunRef& ref, const CollectPlan& plan, const Cancel& cancel)
+  Collecting(RunnerClient& client, const RunRef& ref, const CollectPlan& plan, int node, const Cancel& cancel)
       : client_(client),
         ref_(ref),
         plan_(plan),
         cancel_(cancel),
-        attempt_(format::RunPaths{ref.folder}.attempt(plan.attempt)) {}
+        attempt_(format::RunPaths{ref.folder, node}.attempt(plan.attempt)),
+        outputs_(attempt_.collected_outputs()) {}
 
   Result<Collected> run();
 
  private:
   Result<bool> fetch_list();
+  Result<> leave_out_what_node_0_has(std::vector<OutputEntry>& entries) const;
   void choose(const std::vector<OutputEntry>& entries);
   Result<> make(snapshot::FolderCursor& folders, const OutputEntry& entry);
   Result<> make_file(int folder, const std::string& name, const OutputEntry& entry);
@@ -114,6 +117,7 @@ class Collecting {
   const CollectPlan& plan_;
   const Cancel& cancel_;
   format::AttemptPaths attempt_;
+  fs::path outputs_;
   std::vector<OutputEntry> chosen_;
   Collected collected_;
   Transfer transfer_{.what = "outputs"};
@@ -122,11 +126,11 @@ class Collecting {
 /// The list that the run's end left there. False: it left none.
 Result<bool> Collecting::fetch_list() {
   const fs::path part = attempt_.root / ".outputs.jsonl.part";
-  TRY(base::make_directories(attempt_.root));
+  TRY(base::make_directories(attempt_.output_list().parent_path()));
   TRY_ASSIGN(const auto fd, base::open_file(part, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW));
   Origin origin;
-  const auto fetched =
-      fetch_into(client_, ref_.run, remote("outputs.jsonl"), fd, cancel_, origin, [](std::uint64_t) {});
+  const auto fetched = fetch_into(client_, ref_.run, remote(attempt_.output_list().lexically_relative(attempt_.root)),
+                                  fd, cancel_, origin, [](std::uint64_t) {});
   if (!fetched) {
     ::unlink(part.c_str());
     if (fetched.error().code == Errc::not_found) return false;
@@ -137,6 +141,21 @@ Result<bool> Collecting::fetch_list() {
   return true;
 }
 
+/// Several machines often write the same files; one copy is enough.
+Result<> Collecting::leave_out_what_node_0_has(std::vector<OutputEntry>& entries) const {
+  if (attempt_.own_node == 0) return {};
+  TRY_ASSIGN(const auto first, format::read_output_list(format::AttemptPaths{attempt_.root}.output_list()));
+  std::map<std::string, std::string> there;
+  for (const OutputEntry& entry : first.value_or(std::vector<OutputEntry>{})) {
+    if (entry.sha256) there[entry.path] = *entry.sha256;
+  }
+  std::erase_if(entries, [&](const OutputEntry& entry) {
+    const auto same = there.find(entry.path);
+    return entry.sha256 && same != there.end() && same->second == *entry.sha256;
+  });
+  return {};
+}
+
 void Collecting::choose(const std::vector<OutputEntry>& entries) {
   std::uint64_t bytes = 0;
   for (const OutputEntry& entry : entries) {
@@ -145,7 +164,7 @@ void Collecting::choose(const std::vector<OutputEntry>& entries) {
     const bool wanted = is_wanted(plan_.patterns, entry.path);
     if (!safe && wanted) collected_.refused.push_back(entry.path);
     if (!safe) continue;
-    const bool came_before = !wanted && base::file_size(attempt_.outputs() / entry.path) == entry.size;
+    const bool came_before = !wanted && base::file_size(outputs_ / entry.path) == entry.size;
     if (came_before) continue;
     if (!wanted || (plan_.max_bytes && bytes + entry.size > *plan_.max_bytes)) {
       collected_.left.push_back(entry.path);
@@ -164,7 +183,7 @@ bool Collecting::is_here(int folder, const std::string& name, const OutputEntry&
   struct stat status{};
   if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode)) return false;
   if (static_cast<std::uint64_t>(status.st_size) != entry.size || !entry.sha256) return false;
-  const auto hash = base::sha256_file_hex(attempt_.outputs() / entry.path);
+  const auto hash = base::sha256_file_hex(outputs_ / entry.path);
   return hash && *hash == *entry.sha256;
 }
 
@@ -235,10 +254,13 @@ Result<> Collecting::make(snapshot::FolderCursor& folders, const OutputEntry& en
 Result<Collected> Collecting::run() {
   TRY_ASSIGN(const bool listed, fetch_list());
   if (!listed) return Collected{};
-  TRY_ASSIGN(const auto entries, format::read_output_list(attempt_.output_list()));
-  choose(entries.value_or(std::vector<OutputEntry>{}));
-  TRY(base::make_directories(attempt_.outputs()));
-  TRY_ASSIGN(const auto root, base::open_file(attempt_.outputs(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  TRY_ASSIGN(auto entries, format::read_output_list(attempt_.output_list()));
+  if (!entries) return Collected{};
+  TRY(leave_out_what_node_0_has(*entries));
+  choose(*entries);
+  if (attempt_.own_node > 0 && chosen_.empty()) return std::move(collected_);
+  TRY(base::make_directories(outputs_));
+  TRY_ASSIGN(const auto root, base::open_file(outputs_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   snapshot::FolderCursor folders(root.get(), snapshot::FolderCursor::Missing::make);
   // Links last: until then there is none that a file could be written through.
   for (const bool links : {false, true}) {
@@ -253,8 +275,8 @@ Result<Collected> Collecting::run() {
 }  // namespace
 
 Result<Collected> collect_outputs(RunnerClient& client, const RunRef& ref, const CollectPlan& plan,
-                                  const Cancel& cancel) {
-  return Collecting(client, ref, plan, cancel).run();
+                                  const Cancel& cancel, int node) {
+  return Collecting(client, ref, plan, node, cancel).run();
 }
 
 }  // namespace trainctl::target

@@ -12,13 +12,12 @@
 #include "base/file.hpp"
 #include "format/paths.hpp"
 #include "target/host/collect.hpp"
+#include "target/host/host_launch.hpp"
 #include "target/host/host_watch.hpp"
 #include "target/host/upload.hpp"
 
 namespace trainctl::target {
-namespace {
 
-/// The launch request of a run: its plan and, while they are still here, its secrets.
 Result<Json> launch_request(const RunRef& ref) {
   const format::RunPaths run{ref.folder};
   TRY_ASSIGN(const std::string text, base::read_file(run.plan(), base::kMaxJsonBytes));
@@ -32,14 +31,11 @@ Result<Json> launch_request(const RunRef& ref) {
   return request;
 }
 
-/// The host has them now: they are not kept in two places.
 Result<> forget_secrets(const RunRef& ref) {
   const auto path = format::StorePaths{format::RunPaths{ref.folder}.store()}.secrets(ref.run);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path.string(), errno);
   return {};
 }
-
-}  // namespace
 
 Capabilities HostTarget::capabilities() const {
   return {.log_fidelity = LogFidelity::byte_exact,

@@ -85,8 +85,8 @@ TEST_CASE("ranks lie on consecutive nodes", "[distribution]") {
   const auto places = layout(plan_of("pytorch", 2, 2));
   REQUIRE(places.size() == 4);
   CHECK(places[3] == RankPlace{.rank = 3, .node = 1, .local_rank = 1, .local_size = 2, .role_index = 3});
-  CHECK(waiter_count(plan_of("pytorch", 2, 2)) == 2);
-  CHECK(waiter_count(plan_of("mpi", 4)) == 1);
+  CHECK(waiter_count(plan_of("pytorch", 2, 2), 1) == 2);
+  CHECK(waiter_count(plan_of("mpi", 4), 0) == 1);
   CHECK_FALSE(is_distributed(format::Plan{}));
 }
 

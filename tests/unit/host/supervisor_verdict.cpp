@@ -21,6 +21,7 @@ RankExit killed(int signal) {
 
 Outcome of(std::vector<std::optional<RankExit>> ranks) {
   Outcome outcome;
+  outcome.alone = ranks.size() <= 1;
   outcome.ranks = std::move(ranks);
   return outcome;
 }

@@ -18,6 +18,7 @@
 #include "format/fold.hpp"
 #include "format/plan.hpp"
 #include "support/catch.hpp"
+#include "target/host/gang_target.hpp"
 #include "target/host/host_target.hpp"
 #include "target/host/local_channel.hpp"
 #include "target/registry.hpp"
@@ -101,6 +102,7 @@ class Copy final : public EventSink {
 struct Kind {
   const char* name;
   Result<std::unique_ptr<Target>> (*open)(bool endless, const fs::path& store);
+  int nodes = 1;  ///< that the run wants
 };
 
 Result<std::unique_ptr<Target>> open_local(bool, const fs::path& store) {
@@ -111,6 +113,15 @@ Result<std::unique_ptr<Target>> open_local(bool, const fs::path& store) {
 Result<std::unique_ptr<Target>> open_host(bool, const fs::path& store) {
   return std::make_unique<HostTarget>("host",
                                       std::make_shared<HostLink>(std::make_shared<LocalChannel>(store / "elsewhere")));
+}
+
+/// Two hosts, as open_host.
+Result<std::unique_ptr<Target>> open_hosts(bool, const fs::path& store) {
+  std::vector<std::shared_ptr<HostLink>> links;
+  for (const char* folder : {"elsewhere", "elsewhere-2"}) {
+    links.push_back(std::make_shared<HostLink>(std::make_shared<LocalChannel>(store / folder)));
+  }
+  return std::make_unique<GangTarget>("hosts", std::move(links), std::vector<std::string>{});
 }
 
 Result<std::unique_ptr<Target>> open_scenario(const char* fidelity, bool endless, const fs::path& store) {
@@ -126,6 +137,8 @@ Result<std::unique_ptr<Target>> open_scenario(const char* fidelity, bool endless
 const std::vector<Kind> kKinds = {
     {"local", open_local},
     {"host", open_host},
+    {"a host of several", open_hosts},
+    {"two hosts", open_hosts, 2},
     {"scripted, byte_exact",
      [](bool endless, const fs::path& store) { return open_scenario("byte_exact", endless, store); }},
     {"scripted, best_effort",
@@ -134,7 +147,7 @@ const std::vector<Kind> kKinds = {
 
 class Bench {
  public:
-  Bench(const Kind& kind, bool endless) : store{folder_.path()} {
+  Bench(const Kind& kind, bool endless) : nodes_(kind.nodes), store{folder_.path()} {
     auto opened = kind.open(endless, folder_.path());
     REQUIRE(opened);
     target = std::move(*opened);
@@ -157,6 +170,7 @@ class Bench {
     plan.name = "conformance-1";
     plan.source = {{"kind", "in_place"}, {"directory", folder_.path().string()}};
     plan.command.argv = {"/bin/sh", "-c", endless ? "echo one; exec sleep 600" : "echo one; sleep 0.03; echo two"};
+    plan.resources.nodes = nodes_;
     plan.metrics.system = false;
     plan.stop.grace = std::chrono::milliseconds(200);
     const format::RunPaths run = store.run(plan.id);
@@ -174,6 +188,7 @@ class Bench {
 
  private:
   Folder folder_;
+  int nodes_ = 1;
 
  public:
   format::StorePaths store;

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/host/gang_watch.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "target/host/host_watch.hpp"
+
+namespace trainctl::target {
+namespace {
+
+constexpr int kPauseMs = 2000;                  ///< between two tries to reach a host
+constexpr std::chrono::seconds kLastWords{15};  ///< for the other hosts, when the run has ended on the first
+
+/// What all hosts hand over, in turn.
+class Meeting {
+ public:
+  Meeting(EventSink& sink, const std::map<std::string, GangFiles>& files) : sink_(sink), files_(files) {
+    for (const auto& [run, its] : files) {
+      for (int k = 0; k < its.nodes(); ++k) open_[run].insert(k);
+    }
+  }
+
+  [[nodiscard]] bool belongs(std::string_view run, std::string_view file, int node) const {
+    const auto found = files_.find(std::string(run));
+    return found != files_.end() && found->second.node_of(file) == node;
+  }
+
+  Result<> append(const Piece& piece, int node) {
+    if (!belongs(piece.run, piece.file, node)) return {};
+    const std::lock_guard lock(mutex_);
+    TRY(sink_.append(piece));
+    cursors_[std::string(piece.run)][std::string(piece.file)] = {.have = piece.offset + piece.bytes.size()};
+    return {};
+  }
+
+  Result<Cursor> mismatch(std::string_view run, std::string_view file, std::uint64_t size, const SourceHash& hash) {
+    const std::lock_guard lock(mutex_);
+    TRY_ASSIGN(Cursor cursor, sink_.mismatch(run, file, size, hash));
+    cursors_[std::string(run)][std::string(file)] = cursor;
+    return cursor;
+  }
+
+  Result<> observed(std::string_view run, const Json& observation) {
+    const std::lock_guard lock(mutex_);
+    return sink_.observed(run, observation);
+  }
+
+  Result<> current(std::string_view run) {
+    const std::lock_guard lock(mutex_);
+    return sink_.current(run);
+  }
+
+  Result<> missing(std::string_view run) {
+    const std::lock_guard lock(mutex_);
+    return sink_.missing(run);
+  }
+
+  /// This host has given all it has of the run.
+  Result<> ended(const std::string& run, int node) {
+    const std::lock_guard lock(mutex_);
+    const auto waiting = open_.find(run);
+    if (waiting == open_.end()) return {};
+    waiting->second.erase(node);
+    const bool over = waiting->second.empty();
+    if (over) open_.erase(waiting);
+    changed_.notify_all();
+    return over ? sink_.ended(run) : Result<>();
+  }
+
+  /// Those of `runs` that this host has not given all of, from where the copy stands.
+  std::vector<Watched> left(std::span<const Watched> runs, int node) {
+    const std::lock_guard lock(mutex_);
+    std::vector<Watched> made;
+    for (const Watched& run : runs) {
+      const auto waiting = open_.find(run.ref.run);
+      if (waiting == open_.end() || !waiting->second.contains(node)) continue;
+      Watched one{.ref = run.ref, .cursors = {}};
+      for (const auto& [file, cursor] : run.cursors) {
+        if (belongs(run.ref.run, file, node)) one.cursors[file] = cursor;
+      }
+      for (const auto& [file, cursor] : cursors_[run.ref.run]) {
+        if (belongs(run.ref.run, file, node)) one.cursors[file] = cursor;
+      }
+      made.push_back(std::move(one));
+    }
+    return made;
+  }
+
+  /// Runs that wait for this host although they have ended on the first.
+  std::vector<std::string> kept_waiting(int node) {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> made;
+    for (const auto& [run, waiting] : open_) {
+      if (waiting.contains(node) && !waiting.contains(0)) made.push_back(run);
+    }
+    return made;
+  }
+
+  void await_last_words() {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kLastWords, [&] { return open_.empty(); });
+  }
+
+ private:
+  EventSink& sink_;
+  const std::map<std::string, GangFiles>& files_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, std::set<int>> open_;  ///< the hosts of each run that have not given all
+  std::map<std::string, std::map<std::string, Cursor>> cursors_;
+};
+
+/// One host's way into the meeting.
+class HostSink final : public EventSink {
+ public:
+  HostSink(Meeting& meeting, int node) : meeting_(meeting), node_(node) {}
+  Result<> append(const Piece& piece) override { return meeting_.append(piece, node_); }
+  Result<Cursor> mismatch(std::string_view run, std::string_view file, std::uint64_t size,
+                          const SourceHash& hash) override {
+    return meeting_.mismatch(run, file, size, hash);
+  }
+  Result<> gap(std::string_view, std::string_view, std::uint64_t) override { return {}; }
+  Result<> observed(std::string_view run, const Json& observation) override {
+    return node_ == 0 ? meeting_.observed(run, observation) : Result<>();
+  }
+  Result<> ended(std::string_view run) override { return meeting_.ended(std::string(run), node_); }
+  Result<> current(std::string_view run) override { return node_ == 0 ? meeting_.current(run) : Result<>(); }
+  /// The first host decides what there is: another may not have been prepared.
+  Result<> missing(std::string_view run) override { return node_ == 0 ? meeting_.missing(run) : Result<>(); }
+
+ private:
+  Meeting& meeting_;
+  int node_ = 0;
+};
+
+/// A run whose supervisor on this host was killed gets a new one: the others wait for it.
+Result<> watch_once(HostLink& link, std::span<const Watched> runs, int node, Meeting& meeting, const Cancel& cancel,
+                    Until until) {
+  TRY_ASSIGN(const auto client, link.client(cancel));
+  Json ids = Json::array();
+  for (const Watched& run : runs) ids.push_back(run.ref.run);
+  TRY(client->request({{"op", "adopt"}, {"runs", std::move(ids)}}, cancel));
+  HostSink sink(meeting, node);
+  return watch_host(*client, runs, sink, cancel, until);
+}
+
+void watch_other(HostLink& link, std::span<const Watched> runs, int node, Meeting& meeting, const Cancel& stop) {
+  while (!stop.requested()) {
+    const std::vector<Watched> left = meeting.left(runs, node);
+    if (left.empty()) return;
+    if (watch_once(link, left, node, meeting, stop, Until::ended)) continue;
+    for (const std::string& run : meeting.kept_waiting(node)) (void)meeting.ended(run, node);
+    if (stop.wait_ms(kPauseMs)) return;
+  }
+}
+
+/// What each host has now, one after the other.
+Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
+                     const Cancel& cancel) {
+  for (std::size_t k = 0; k < links.size() && !cancel.requested(); ++k) {
+    const int node = static_cast<int>(k);
+    const std::vector<Watched> left = meeting.left(runs, node);
+    if (left.empty()) continue;
+    auto seen = watch_once(*links[k], left, node, meeting, cancel, Until::current);
+    if (!seen && k == 0) return seen;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs,
+                    const std::map<std::string, GangFiles>& files, EventSink& sink, const Cancel& cancel, Until until) {
+  Meeting meeting(sink, files);
+  if (until == Until::current) return look_at_all(links, runs, meeting, cancel);
+  TRY_ASSIGN(const Cancel stop, Cancel::create());
+  std::vector<std::jthread> others;
+  for (std::size_t k = 1; k < links.size(); ++k) {
+    others.emplace_back([&, k] { watch_other(*links[k], runs, static_cast<int>(k), meeting, stop); });
+  }
+  const std::vector<Watched> own = meeting.left(runs, 0);
+  const auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
+  if (watched && !cancel.requested()) meeting.await_last_words();
+  stop.request();
+  others.clear();
+  if (!watched || cancel.requested()) return watched;
+  for (std::size_t k = 1; k < links.size(); ++k) {
+    for (const std::string& run : meeting.kept_waiting(static_cast<int>(k)))
+      TRY(meeting.ended(run, static_cast<int>(k)));
+  }
+  return {};
+}
+
+}  // namespace trainctl::target
