@@ -187,7 +187,9 @@ int show_action(Context& context, const ShowArguments& arguments) {
   } else if (context.json) {
     context.print(run_to_json(run, *plan, state));
   } else {
-    show_sheet(context, run, *plan, *lines, state);
+    format::Plan shown = *plan;
+    format::resolve_store_mark(shown, "STORE");  // of the host; where that lies is not known here
+    show_sheet(context, run, shown, *lines, state);
   }
   return 0;
 }

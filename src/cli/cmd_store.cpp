@@ -107,13 +107,13 @@ int rebuild(Context& context, const archive::Store& store) {
   return 0;
 }
 
-/// The snapshots that runs name; a plan that cannot be read names none.
+/// The snapshots (and inputs, on a host) that runs name; a plan that cannot be read names none.
 Result<std::set<std::string>> named_snapshots(const archive::Store& store) {
   std::set<std::string> digests;
   TRY_ASSIGN(const std::vector<std::string> ids, store.run_ids());
   for (const std::string& id : ids) {
     const auto plan = format::read_plan(store.run(id).plan());
-    if (plan && plan->source.is_object()) digests.insert(plan->source.value("digest", ""));
+    if (plan) digests.merge(format::needed_digests(*plan));
   }
   return digests;
 }

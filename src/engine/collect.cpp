@@ -28,9 +28,26 @@ OutputsAre outputs_from(std::string_view word) {
   return found == kStates.end() ? OutputsAre::pending : static_cast<OutputsAre>(found - kStates.begin());
 }
 
-bool is_wanted(const format::Plan& plan, const format::RunState& state) {
-  const std::string when = plan.spec.is_object() ? plan.spec.value("collect", "always") : "always";
-  return when == "always" || (when == "on_success" && state.state == format::State::succeeded);
+/// The field `collect` of the configuration: a word, or an object.
+struct Wish {
+  std::string when = "always";
+  std::vector<std::string> patterns = {};
+};
+
+Wish wish_of(const format::Plan& plan) {
+  Wish wish;
+  const Json field = plan.spec.is_object() ? plan.spec.value("collect", Json(nullptr)) : Json(nullptr);
+  if (field.is_string()) wish.when = field.get<std::string>();
+  if (!field.is_object()) return wish;
+  wish.when = field.value("when", wish.when);
+  for (const Json& pattern : field.value("patterns", Json::array())) {
+    if (pattern.is_string()) wish.patterns.push_back(pattern.get<std::string>());
+  }
+  return wish;
+}
+
+bool is_wanted(const Wish& wish, const format::RunState& state) {
+  return wish.when == "always" || (wish.when == "on_success" && state.state == format::State::succeeded);
 }
 
 /// The newest `collected` line of any client.
@@ -72,11 +89,12 @@ Result<> record(const format::RunPaths& run, int attempt, const OutputsRecord& o
                                              {"problem", outputs.problem}});
 }
 
-OutputsRecord record_of(const target::Collected& collected) {
+/// `chosen`: the configuration names the wanted ones, so the others are not missing.
+OutputsRecord record_of(const target::Collected& collected, bool chosen, bool capped) {
   OutputsRecord outputs{.state = OutputsAre::here, .files = collected.files, .bytes = collected.bytes};
   outputs.left = collected.left.size();
   outputs.left_bytes = collected.left_bytes;
-  if (outputs.left > 0) outputs.state = OutputsAre::partial;
+  if (outputs.left > 0 && (!chosen || capped)) outputs.state = OutputsAre::partial;
   // What can never come does not keep the rest from being complete.
   if (!collected.refused.empty()) {
     outputs.problem = "not copied, as they lead outside of the outputs or are no files: " +
@@ -105,7 +123,7 @@ OutputsRecord outputs_record(const format::RunPaths& run, const format::Plan& pl
     outputs.left = last.value("left", std::uint64_t{0});
     outputs.left_bytes = last.value("left_bytes", std::uint64_t{0});
     outputs.problem = last.value("problem", "");
-  } else if (format::is_terminal(state.state) && !is_wanted(plan, state)) {
+  } else if (format::is_terminal(state.state) && !is_wanted(wish_of(plan), state)) {
     outputs.state = OutputsAre::not_wanted;
   }
   return outputs;
@@ -127,6 +145,7 @@ Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions&
   TRY_ASSIGN(target::RunRef ref, reference(run));
   ref.progress = options.progress;
   target::CollectPlan wanted{.attempt = state.attempt, .patterns = options.patterns, .max_bytes = {}};
+  if (!options.pull) wanted.patterns = wish_of(plan).patterns;
   if (!options.pull && state.state != format::State::succeeded) wanted.max_bytes = kMostOfFailed;
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   const auto collected = target->collect(ref, wanted, cancel);
@@ -134,7 +153,7 @@ Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions&
   if (stopped) return fail(collected.error());
   OutputsRecord outputs;
   if (collected) {
-    outputs = record_of(*collected);
+    outputs = record_of(*collected, !options.pull && !wanted.patterns.empty(), wanted.max_bytes.has_value());
     TRY(link_outputs(run, state.attempt));
   } else {
     outputs.state = OutputsAre::partial;

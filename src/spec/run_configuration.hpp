@@ -47,6 +47,11 @@ enum class InputMode { link, copy, download };
 enum class Goal { maximize, minimize };
 enum class LogVia { file, pipe, pty };
 enum class CollectWhen { always, on_success, never };
+/// Which outputs of a run elsewhere are copied home.
+struct Collect {
+  CollectWhen when = CollectWhen::always;
+  std::vector<std::string> patterns;  ///< of paths below outputs/; none = all
+};
 enum class DistributionType { processes, pytorch, mpi, tensorflow };
 
 using CommandLine = std::variant<std::vector<std::string>, std::string>;  ///< argv, or text for the shell
@@ -201,7 +206,7 @@ struct RunConfiguration {
   std::vector<Input> inputs;
   std::vector<Output> outputs;
   std::vector<std::string> keep;
-  CollectWhen collect = CollectWhen::always;
+  Collect collect;
   Resources resources;
   std::optional<Distribution> distribution;
   std::optional<std::string> resume_from;  ///< a run, "run:NAME/path" or a path relative to the base directory

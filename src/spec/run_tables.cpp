@@ -223,6 +223,22 @@ Field target_field() {
 }
 }  // namespace
 
+template <>
+const Table& table_of<Collect>() {
+  using T = Collect;
+  static const Table table{
+      .name = "collect",
+      .doc = "Which outputs of a run on another machine are copied home, and when.",
+      .fields = {word_field("when", &T::when,
+                            {{"always", CollectWhen::always},
+                             {"on_success", CollectWhen::on_success},
+                             {"never", CollectWhen::never}},
+                            "always (default; of a failed run up to 1 GiB), on_success or never."),
+                 field("patterns", &T::patterns, "Only these of the outputs: \"*.pt\", \"checkpoints/**\", a folder.")},
+      .shorthand = "when"};
+  return table;
+}
+
 std::vector<Field> program_fields() {
   using T = RunConfiguration;
   return {
@@ -263,10 +279,8 @@ std::vector<Field> surroundings_fields() {
       named_items("inputs", &T::inputs, "Data the script reads."),
       named_items("outputs", &T::outputs, "What the script writes and is kept by name. outputs/ is kept always."),
       field("keep", &T::keep, "Patterns of files outside outputs/ that are kept too: \"checkpoints/**\"."),
-      word_field(
-          "collect", &T::collect,
-          {{"always", CollectWhen::always}, {"on_success", CollectWhen::on_success}, {"never", CollectWhen::never}},
-          "When outputs are copied home; default always."),
+      field("collect", &T::collect,
+            "Which outputs of a run on another machine are copied home, and when; a text is when."),
       field("resources", &T::resources, "What it needs, per node."),
       field("distribution", &T::distribution, "Several processes that train together; a text is the type."),
       field("resume_from", &T::resume_from,

@@ -221,3 +221,22 @@ def test_rm_leaves_nothing_of_the_run_there(trainctl, project, box):
     assert (box.store / "runs" / run.name).exists()
     trainctl.ok("rm", "@")
     assert not (box.store / "runs" / run.name).exists() and not run.exists()
+
+
+def test_only_outputs_that_match_are_wanted(trainctl, project, box):
+    command = "mkdir -p outputs/reports/a; echo x > outputs/w.pt; echo y > outputs/w.tmp; echo z > outputs/reports/a/r.html"
+    submit(trainctl, project, command, collect={"patterns": ["*.pt", "reports"]})
+    assert trainctl.ok("outputs", "@").text.splitlines() == ["reports/a/r.html", "w.pt"]
+    assert trainctl.json("show", "@")["outputs"] == "here"
+    submit(trainctl, project, command, collect={"when": "never", "patterns": ["*.pt"]})
+    assert trainctl.json("show", "@")["outputs"] == "not_wanted"
+
+
+def test_one_changed_file_of_many_is_all_that_is_asked_for(trainctl, project, box):
+    """What the host has of an earlier, nearly equal tree is known without a question for each file."""
+    for i in range(300):
+        project.write(f"d{i % 7}/f{i}.txt", f"content {i}")
+    submit(trainctl, project, "cat d*/*.txt | wc -c", name="first")
+    project.write("d1/f1.txt", "another content")
+    done = submit(trainctl, project, "cat d1/f1.txt", name="second")
+    assert done.text == "another content", done

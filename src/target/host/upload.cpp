@@ -28,6 +28,8 @@ constexpr std::uint64_t kBytesAtOnce = 4U << 20U;
 constexpr std::uint64_t kBlock = 256U << 10U;
 constexpr std::chrono::minutes kSlowDisk{10};  // the host syncs all of it before it answers
 constexpr int kTries = 2;
+constexpr std::size_t kRecent = 32;
+constexpr int kCompared = 2;
 
 /// A blob and where its bytes are.
 struct Blob {
@@ -55,6 +57,7 @@ class Sending {
 
  private:
   Result<> drop_known_manifests();
+  [[nodiscard]] std::vector<std::string> recent_digests() const;
   Result<> find_missing(const Manifest& manifest);
   Result<> ask(const std::vector<Blob>& some);
   Result<> send_blobs(RunnerStream& stream);
@@ -74,6 +77,7 @@ class Sending {
   snapshot::PlaceMap places_;
   std::vector<Manifest> manifests_;
   snapshot::HashSet seen_;
+  snapshot::HashSet there_;  ///< of snapshots that the host has as a whole
   std::vector<Blob> blobs_;
   std::string buffer_;
   Transfer transfer_{.what = "source"};
@@ -95,16 +99,52 @@ void Sending::tell() {
   if (ref_.progress) ref_.progress(transfer_);
 }
 
+/// Snapshots of this store, the newest first: a tree that changed a little is like one of them, and where the host has
+/// that, nearly nothing has to be asked.
+std::vector<std::string> Sending::recent_digests() const {
+  std::vector<std::pair<fs::file_time_type, std::string>> known;
+  std::error_code problem;
+  for (auto at = fs::directory_iterator(store_.root() / "manifests", problem);
+       !problem && at != fs::directory_iterator(); at.increment(problem)) {
+    std::error_code ignored;
+    if (store_.has(at->path().filename().string()))
+      known.emplace_back(at->last_write_time(ignored), at->path().filename().string());
+  }
+  std::sort(known.rbegin(), known.rend());
+  std::vector<std::string> digests;
+  for (const auto& [time, digest] : known) {
+    if (digests.size() == kRecent) break;
+    digests.push_back(digest);
+  }
+  return digests;
+}
+
+/// Is `digest` in the list that the reply has under `key`?
+bool contains(const Json& reply, const char* key, const Json& digest) {
+  const Json list = reply.value(key, Json::array());
+  return std::find(list.begin(), list.end(), digest) != list.end();
+}
+
 Result<> Sending::drop_known_manifests() {
-  Json snapshots = Json::array();
+  Json snapshots = recent_digests();
   Json inputs = Json::array();
   for (const Manifest& manifest : manifests_) (manifest.root.empty() ? snapshots : inputs).push_back(manifest.digest);
   TRY_ASSIGN(const Json reply,
              client_.request({{"op", "missing"}, {"snapshots", snapshots}, {"inputs", inputs}}, cancel_));
   std::erase_if(manifests_, [&](const Manifest& manifest) {
-    const Json missing = reply.value(manifest.root.empty() ? "snapshots" : "inputs", Json::array());
-    return std::find(missing.begin(), missing.end(), Json(manifest.digest)) == missing.end();
+    return !contains(reply, manifest.root.empty() ? "snapshots" : "inputs", manifest.digest);
   });
+  if (manifests_.empty()) return {};
+  int used = 0;
+  for (const Json& digest : snapshots) {
+    if (contains(reply, "snapshots", digest) || used == kCompared) continue;
+    ++used;
+    const auto entries = store_.manifest(digest.get<std::string>());
+    if (!entries) continue;  // damaged here; it only saves questions
+    for (const snapshot::ManifestEntry& entry : *entries) {
+      if (entry.type == snapshot::EntryType::file) there_.insert(entry.hash);
+    }
+  }
   return {};
 }
 
@@ -119,6 +159,10 @@ Result<> Sending::find_missing(const Manifest& manifest) {
   std::vector<Blob> asked;
   for (const snapshot::ManifestEntry& entry : entries) {
     if (entry.type != snapshot::EntryType::file || !seen_.insert(entry.hash).second) continue;
+    if (there_.contains(entry.hash)) {
+      transfer_.bytes_there += entry.size;
+      continue;
+    }
     Blob blob{.hash = entry.hash, .size = entry.size, .offset = 0, .path = {}};
     if (!manifest.root.empty()) {
       blob.path = path_below(manifest.root, entry.path);
