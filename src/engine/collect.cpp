@@ -129,39 +129,51 @@ OutputsRecord outputs_record(const format::RunPaths& run, const format::Plan& pl
   return outputs;
 }
 
-Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions& options) {
-  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
-  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
-  OutputsRecord known = outputs_record(run, plan, state);
-  if (!format::is_terminal(state.state) || state.attempt == 0) return known;
-  const auto is_done = [&] {
-    return known.state == OutputsAre::here || (!options.pull && known.state != OutputsAre::pending);
-  };
-  if (is_done()) return known;
-  TRY_ASSIGN(const auto target, target_of(run, plan));
-  TRY_ASSIGN(const auto lock, base::FileLock::acquire(run.clients() / "collect.lock", kOtherCollectsMs));
-  known = outputs_record(run, plan, state);
-  if (is_done()) return known;
+namespace {
+
+target::CollectPlan plan_of(const format::Plan& plan, const format::RunState& state, const CollectOptions& options) {
+  if (options.pull) return {.attempt = state.attempt, .patterns = options.patterns, .max_bytes = {}};
+  target::CollectPlan wanted{.attempt = state.attempt, .patterns = wish_of(plan).patterns, .max_bytes = {}};
+  if (state.state != format::State::succeeded) wanted.max_bytes = kMostOfFailed;
+  return wanted;
+}
+
+/// Copies and records; the caller has the lock.
+Result<OutputsRecord> bring_home(const format::RunPaths& run, target::Target& target, const target::CollectPlan& wanted,
+                                 const CollectOptions& options) {
   TRY_ASSIGN(target::RunRef ref, reference(run));
   ref.progress = options.progress;
-  target::CollectPlan wanted{.attempt = state.attempt, .patterns = options.patterns, .max_bytes = {}};
-  if (!options.pull) wanted.patterns = wish_of(plan).patterns;
-  if (!options.pull && state.state != format::State::succeeded) wanted.max_bytes = kMostOfFailed;
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const auto collected = target->collect(ref, wanted, cancel);
+  const auto collected = target.collect(ref, wanted, cancel);
   const bool stopped = !collected && (collected.error().retryable || collected.error().code == Errc::canceled);
   if (stopped) return fail(collected.error());
-  OutputsRecord outputs;
+  OutputsRecord outputs{.state = OutputsAre::partial};
   if (collected) {
     outputs = record_of(*collected, !options.pull && !wanted.patterns.empty(), wanted.max_bytes.has_value());
-    TRY(link_outputs(run, state.attempt));
+    TRY(link_outputs(run, wanted.attempt));
   } else {
-    outputs.state = OutputsAre::partial;
     outputs.problem = collected.error().message;
   }
   // On a full disk there may be no room for this line either: they are pending then.
-  if (auto recorded = record(run, state.attempt, outputs); !recorded && collected) return fail(recorded.error());
+  if (auto recorded = record(run, wanted.attempt, outputs); !recorded && collected) return fail(recorded.error());
   return outputs;
+}
+
+}  // namespace
+
+Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions& options) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  const auto is_done = [&](const OutputsRecord& known) {
+    return known.state == OutputsAre::here || (!options.pull && known.state != OutputsAre::pending);
+  };
+  OutputsRecord known = outputs_record(run, plan, state);
+  if (!format::is_terminal(state.state) || state.attempt == 0 || is_done(known)) return known;
+  TRY_ASSIGN(const auto target, target_of(run, plan));
+  TRY_ASSIGN(const auto lock, base::FileLock::acquire(run.clients() / "collect.lock", kOtherCollectsMs));
+  known = outputs_record(run, plan, state);
+  if (is_done(known)) return known;
+  return bring_home(run, *target, plan_of(plan, state, options), options);
 }
 
 }  // namespace trainctl::engine

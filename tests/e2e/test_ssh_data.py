@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,19 @@ def test_one_changed_file_of_many_is_all_that_is_asked_for(trainctl, project, bo
     project.write("d1/f1.txt", "another content")
     done = submit(trainctl, project, "cat d1/f1.txt", name="second")
     assert done.text == "another content", done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_a_full_disk_here_leaves_the_run_as_it_was(trainctl, project, box):
+    trainctl.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", trainctl.home], check=True)
+    try:
+        done = submit(trainctl, project, "head -c 20000000 /dev/urandom > outputs/big.bin; echo x > outputs/a.txt")
+        assert "No space left" in done.error and "--pull" in done.error
+        shown = trainctl.json("show", "@")
+        assert shown["state"] == "succeeded" and shown["outputs"] in ("partial", "pending")
+        subprocess.run(["mount", "-o", "remount,size=64m", trainctl.home], check=True)
+        assert trainctl.ok("outputs", "@", "--pull").text == "a.txt\nbig.bin\n"
+        assert trainctl.json("show", "@")["outputs"] == "here"
+    finally:
+        subprocess.run(["umount", "-l", trainctl.home], check=True)
