@@ -10,12 +10,13 @@ die() { printf 'error: %s\n' "$*" >&2; exit 3; }
 BUILD_PACKAGES="g++ cmake ninja-build ccache mold git ca-certificates pkg-config python3 python3-venv
   nlohmann-json3-dev libcli11-dev libexpected-dev libspdlog-dev libfmt-dev catch2
   libssl-dev libzstd-dev libpcre2-dev libsqlite3-dev libcurl4-openssl-dev libyaml-cpp-dev"
-# What the tests need on top: a compiler for the runner of aarch64 hosts and something to run it on; an SSH server; MPI; an engine
-# with what it needs for containers; for tests/e2e/test_frameworks.py PyTorch (217 MB with all it depends on; the wheel of the index
+# What the tests need on top: a compiler for the runner of aarch64 hosts and something to run it on; an SSH server; Slurm; MPI; an
+# engine with what it needs for containers; for tests/e2e/test_frameworks.py PyTorch (217 MB with all it depends on; the wheel of the index
 # brings gigabytes of CUDA) and images to train Chainer with (31 MB).
 TEST_PACKAGES="clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev strace procps util-linux groff-base
   g++-aarch64-linux-gnu qemu-user-static openssh-server openssh-client iproute2 openmpi-bin mpich
-  podman runc busybox-static fish csh tcsh catatonit conmon netavark python3-torch dataset-fashion-mnist"
+  podman runc busybox-static fish csh tcsh catatonit conmon netavark python3-torch dataset-fashion-mnist
+  slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 
 # Prints those of the given packages that are not installed.
 missing_packages() {

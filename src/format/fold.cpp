@@ -102,6 +102,24 @@ void fold_observed(const std::vector<std::vector<Json>>& clients, RunState& view
   }
 }
 
+bool is_retry(const Json& line) {
+  return text_of(line, "type") == "end" && text_of(line, "next") == "retry";
+}
+
+/// Between two attempts the run may be back in an engine's queue: what that said since the last attempt's end.
+void fold_back_in_queue(const std::vector<std::vector<Json>>& clients, RunState& view) {
+  for (const auto& client : clients) {
+    for (const Json& line : client) {
+      const auto state = parse_state(text_of(line, "state"));
+      if (text_of(line, "type") != "observed" || number_of(line, "attempt") != view.attempt) continue;
+      if (state != State::queued && state != State::preparing) continue;
+      if (text_of(line, "after") != "retry") continue;
+      view.state = *state;
+      view.message = text_of(line, "message");
+    }
+  }
+}
+
 }  // namespace
 
 RunState fold(const RunLines& lines) {
@@ -115,6 +133,7 @@ RunState fold(const RunLines& lines) {
     if (lines.attempt > 1) view.state = State::retrying;
     fold_observed(lines.clients, view);
   }
+  if (view.state == State::retrying) fold_back_in_queue(lines.clients, view);
   bool cancel_open = false;
   for (const auto& [id, request] : lines.requests) {
     if (acknowledged.contains(id)) {
@@ -168,7 +187,7 @@ Result<RunLines> read_run_lines(const RunPaths& run) {
     if (json && json->is_object()) lines.requests.emplace(name.substr(0, name.size() - 5), std::move(*json));
   }
   // What clients saw counts only while there is no lead.
-  if (!lines.events.empty()) return lines;
+  if (!lines.events.empty() && std::none_of(lines.events.begin(), lines.events.end(), is_retry)) return lines;
   TRY_ASSIGN(const std::vector<std::string> clients, base::list_directory(run.clients()));
   for (const std::string& name : clients) {
     if (!std::string_view(name).ends_with(".jsonl")) continue;

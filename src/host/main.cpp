@@ -4,15 +4,19 @@
 
 #include <charconv>
 #include <cstdio>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
-#include "host/adoption.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/launchers/launcher.hpp"
+#include "host/launchers/slurm/job.hpp"
+#include "host/launchers/slurm/poller.hpp"
 #include "host/linux/process.hpp"
 #include "host/old_runners.hpp"
 #include "host/stdio/server.hpp"
@@ -22,12 +26,12 @@
 namespace {
 
 constexpr std::string_view kUsage =
-    "usage: trainctl-runner supervise [--detach] [--node K] RUN\n"
+    "usage: trainctl-runner supervise [--detach | --foreground] [--node K] RUN\n"
     "       trainctl-runner stdio STORE\n"
     "       trainctl-runner sweep FOLDER STORE\n"
     "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
-    "several.\n"
+    "several; --foreground: as the batch process of a Slurm job.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
     "stdout. sweep removes runners in FOLDER that nothing uses. --sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
@@ -38,31 +42,49 @@ int say(int fd, std::string_view text, int code) {
   return code;
 }
 
-int supervise(const std::vector<std::string>& arguments) {
+struct SuperviseWords {
   bool detach = false;
-  trainctl::host::SuperviseOptions options;
-  std::string run;
+  bool in_job = false;
+  std::string run = {};
+  trainctl::host::SuperviseOptions options = {};
+};
+
+bool read_node(const std::string& number, int& node) {
+  const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), node);
+  return problem == std::errc() && end == number.data() + number.size() && node >= 0;
+}
+
+/// Empty for words that are none of supervise's.
+std::optional<SuperviseWords> read_words(const std::vector<std::string>& arguments) {
+  SuperviseWords words;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (argument == "--detach") {
-      detach = true;
+      words.detach = true;
+    } else if (argument == "--foreground") {
+      words.in_job = true;
     } else if (argument == "--node" && i + 1 < arguments.size()) {
-      const std::string& number = arguments[++i];
-      const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), options.node);
-      if (problem != std::errc() || end != number.data() + number.size() || options.node < 0)
-        return say(2, kUsage, kUsageExit);
-    } else if (argument.starts_with("-") || !run.empty()) {
-      return say(2, kUsage, kUsageExit);
+      if (!read_node(arguments[++i], words.options.node)) return std::nullopt;
+    } else if (argument.starts_with("-") || !words.run.empty()) {
+      return std::nullopt;
     } else {
-      run = argument;
+      words.run = argument;
     }
   }
-  if (run.empty()) return say(2, kUsage, kUsageExit);
-  if (!detach) {
-    options.user_mask = ::umask(077);
-    return trainctl::host::supervise_main(std::filesystem::absolute(run), options);
+  if (words.run.empty() || (words.detach && words.in_job)) return std::nullopt;
+  return words;
+}
+
+int supervise(const std::vector<std::string>& arguments) {
+  auto words = read_words(arguments);
+  if (!words) return say(2, kUsage, kUsageExit);
+  if (!words->detach) {
+    words->options.user_mask = ::umask(077);
+    const auto folder = std::filesystem::absolute(words->run);
+    if (words->in_job) return trainctl::host::slurm::supervise_job(folder, words->options);
+    return trainctl::host::supervise_main(folder, words->options);
   }
-  const auto outcome = trainctl::host::spawn_supervisor(run, options);
+  const auto outcome = trainctl::host::spawn_supervisor(words->run, words->options);
   if (!outcome) return say(2, "error: " + outcome.error().message + "\n", 3);
   return say(1, *outcome == trainctl::host::SpawnOutcome::already ? "already\n" : "supervised\n", 0);
 }
@@ -71,17 +93,14 @@ int stdio(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1 || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
   trainctl::host::StdioContext context;
   context.store = std::filesystem::absolute(arguments[0]);
-  context.start = [](const std::filesystem::path& run) -> trainctl::Result<> {
-    TRY(trainctl::host::spawn_supervisor(run));
-    return {};
-  };
-  context.adopt = [](const trainctl::format::RunPaths& run) {
-    return trainctl::host::ensure_supervised(run, trainctl::host::Start::adopt_only);
-  };
+  context.start = [](const std::filesystem::path& run) { return trainctl::host::launch_run({run}); };
+  context.adopt = trainctl::host::adopt_run;
   context.start_node = [](const trainctl::format::RunPaths& run) -> trainctl::Result<> {
     TRY(trainctl::host::spawn_supervisor(run.root, {.node = run.own_node, .prove_lead = true}));
     return {};
   };
+  context.requested = trainctl::host::request_written;
+  context.poller = std::make_shared<trainctl::host::slurm::Poller>();
   return trainctl::host::stdio_main(0, 1, context);
 }
 

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise.hpp"
 
-#include <fcntl.h>
 #include <malloc.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -21,6 +16,7 @@
 #include "base/process.hpp"
 #include "format/fold.hpp"
 #include "format/plan.hpp"
+#include "host/detach.hpp"
 #include "host/gang/membership.hpp"
 #include "host/linux/process.hpp"
 #include "host/supervisor/garbage.hpp"
@@ -99,38 +95,6 @@ Result<bool> supervise(const format::RunPaths& run, const SuperviseOptions& opti
   return true;
 }
 
-void attach_null() {
-  const int null = ::open("/dev/null", O_RDWR);
-  if (null < 0) return;
-  for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
-  if (null > 2) ::close(null);
-}
-
-/// The detached process; never returns.
-[[noreturn]] void run_detached(const fs::path& run_dir, SuperviseOptions options) {
-  ::setsid();
-  const std::array keep = {options.report_fd};
-  close_descriptors_except(keep);
-  attach_null();
-  options.user_mask = ::umask(077);
-  if (::chdir("/") != 0) ::_exit(kStoreExit);
-  set_process_name("trainctl-super");
-  reset_signals();
-  ::_exit(supervise_main(run_dir, options));
-}
-
-Result<std::string> read_report(int fd) {
-  std::string text;
-  std::array<char, 4096> buffer{};
-  for (;;) {
-    const ssize_t count = ::read(fd, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail_errno("read the report of the supervisor", errno);
-    if (count == 0) return text;
-    text.append(buffer.data(), static_cast<std::size_t>(count));
-  }
-}
-
 }  // namespace
 
 int supervise_main(const fs::path& run_dir, const SuperviseOptions& options) {
@@ -143,28 +107,11 @@ int supervise_main(const fs::path& run_dir, const SuperviseOptions& options) {
 
 Result<SpawnOutcome> spawn_supervisor(const fs::path& run_dir, SuperviseOptions options) {
   const fs::path absolute = fs::absolute(run_dir);
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe", errno);
-  base::UniqueFd read_end(ends[0]);
-  base::UniqueFd write_end(ends[1]);
-  sigset_t before;
-  sigprocmask(SIG_SETMASK, nullptr, &before);
-  block_all_signals();  // a Ctrl-C now must not end the supervisor before it has its own session
-  const pid_t middle = ::fork();
-  if (middle == 0) {
-    const pid_t detached = ::fork();
-    options.report_fd = write_end.get();
-    if (detached == 0) run_detached(absolute, options);
-    ::_exit(detached < 0 ? 1 : 0);
-  }
-  const int problem = errno;
-  sigprocmask(SIG_SETMASK, &before, nullptr);
-  if (middle < 0) return fail_errno("start the supervisor", problem);
-  write_end.reset();
-  int status = 0;
-  while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
-  }
-  TRY_ASSIGN(const std::string text, read_report(read_end.get()));
+  TRY_ASSIGN(const std::string text, detach("trainctl-super", [&](const Detached& process) {
+               options.report_fd = process.report_fd;
+               options.user_mask = process.user_mask;
+               return supervise_main(absolute, options);
+             }));
   if (text == kSupervised) return SpawnOutcome::supervised;
   if (text == kAlready) return SpawnOutcome::already;
   if (text.starts_with("error ")) {

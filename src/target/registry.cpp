@@ -8,11 +8,13 @@
 
 #include "base/file.hpp"
 #include "base/json_locate.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "spec/target_file.hpp"
 #include "target/host/gang_target.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_target.hpp"
+#include "target/host/local_channel.hpp"
 #include "target/local.hpp"
 #include "target/scripted/scripted.hpp"
 #include "target/ssh/destination.hpp"
@@ -91,6 +93,24 @@ Result<std::unique_ptr<Target>> open_ssh(const Json& definition, const fs::path&
                                       definition.value("addresses", std::vector<std::string>{}));
 }
 
+ResultAll<Json> resolve_slurm(std::string_view name, const fs::path&) {
+  return Json{{"name", name}, {"type", "slurm"}, {"launcher", "slurm"}};
+}
+
+/// Compute nodes see the home folder, not always the user's store: jobs live in a folder of their own, as on a login
+/// node behind ssh.
+Result<std::unique_ptr<Target>> open_slurm(const Json& definition, const fs::path&) {
+  std::string directory = definition.value("directory", "~/.trainctl");
+  if (directory == "~" || directory.starts_with("~/")) {
+    const auto home = base::get_env("HOME");
+    if (!home || home->empty()) return fail(Errc::cannot_start, "HOME is not set, and the target's directory is in it");
+    directory = *home + directory.substr(1);
+  }
+  return std::make_unique<HostTarget>(definition.value("name", ""), HostLink::shared("slurm:" + directory, [directory] {
+                                        return std::make_unique<LocalChannel>(directory);
+                                      }));
+}
+
 constexpr std::array kKinds = {
     Kind{{"local", "local", "this machine"},
          [](std::string_view name) { return name == "local"; },
@@ -100,6 +120,10 @@ constexpr std::array kKinds = {
          [](std::string_view name) { return name.starts_with(kScripted); },
          resolve_scripted,
          open_scripted},
+    Kind{{"slurm", "slurm", "Slurm on this machine: each run is a job"},
+         [](std::string_view name) { return name == "slurm"; },
+         resolve_slurm,
+         open_slurm},
     Kind{{"ssh", "USER@HOST", "a host behind ssh, or an alias of your ssh_config; nothing is installed there"},
          is_ssh_host,
          resolve_ssh,

@@ -150,6 +150,7 @@ Result<Json> operate_request(const StdioContext& context, const Json& request) {
   ::unlink(temporary.c_str());
   if (linked != 0 && problem != EEXIST) return fail_errno("write " + target.string(), problem);
   TRY(base::sync_directory(run.control()));
+  if (context.requested) TRY(context.requested(run, body->value("type", "")));
   return Json{{"run", id}, {"id", key}, {"new", linked == 0}};
 }
 

@@ -18,6 +18,10 @@
 
 namespace trainctl::host {
 
+namespace slurm {
+class Poller;
+}
+
 struct StdioContext {
   std::filesystem::path store;
   /// Starts the supervisor of a run folder (host/supervise.hpp: spawn_supervisor). Unset: no "launch".
@@ -27,6 +31,10 @@ struct StdioContext {
   /// Starts the supervisor of one node of a run on several machines; returns when it listens or has reached node 0.
   /// Unset: no "prepare" and "go".
   std::function<Result<>(const format::RunPaths& run)> start_node = {};
+  /// Hears of control requests that were written, by their type (host/launchers/launcher.hpp: request_written).
+  std::function<Result<>(const format::RunPaths& run, std::string_view type)> requested = {};
+  /// Asks the batch system for all watches of this process; unset: nobody asks.
+  std::shared_ptr<slurm::Poller> poller = {};
 };
 
 /// What a stream gives next: a note, bytes after it, or the end.

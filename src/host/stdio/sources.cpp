@@ -11,6 +11,7 @@
 
 #include "format/paths.hpp"
 #include "host/stdio/growth.hpp"
+#include "host/stdio/observed_source.hpp"
 #include "host/stdio/operations.hpp"
 
 namespace trainctl::host {
@@ -108,8 +109,10 @@ Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const
   if (runs == request.end() || !runs->is_array() || runs->empty())
     return fail(Errc::invalid, "the request has no list \"runs\"");
   std::vector<WatchedRun> watched;
+  std::vector<std::string> names;
   for (const Json& item : *runs) {
     TRY_ASSIGN(auto one, watched_run(item));
+    names.push_back(one.run);
     watched.push_back(std::move(one));
   }
   GrowthOptions options{.follow = true, .tolerate_missing = true};
@@ -118,7 +121,7 @@ Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const
     options.follow = follow->get<bool>();
   }
   TRY_ASSIGN(auto watcher, GrowthWatcher::open(context.store, std::move(watched), options));
-  return std::unique_ptr<Source>(std::make_unique<WatchSource>(std::move(watcher)));
+  return with_observations(context, names, options.follow, std::make_unique<WatchSource>(std::move(watcher)));
 }
 
 Result<std::unique_ptr<Source>> operate_fetch(const StdioContext& context, const Json& request) {

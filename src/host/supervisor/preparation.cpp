@@ -244,6 +244,18 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
   return failed(built.error());
 }
 
+tl::expected<void, PreparationError> prepare_ahead(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  auto work = base::make_directories(paths.root);
+  if (work) work = prepare_work(plan, run, {.attempt = attempt});
+  if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
+  const auto built = build_environment(plan, run, attempt);
+  if (built) return {};
+  const Error& error = built.error();
+  return tl::make_unexpected(PreparationError{
+      Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
+}
+
 Preparation::~Preparation() {
   if (busy()) signal(SIGKILL);
 }

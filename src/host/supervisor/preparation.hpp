@@ -33,6 +33,10 @@ struct PreparationOptions {
 PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPaths& run,
                                   const PreparationOptions& options);
 
+/// On a submit host, for the supervisor that comes later on another machine: the environment, and the source it is
+/// built from. Cause::start or Cause::environment.
+tl::expected<void, PreparationError> prepare_ahead(const format::Plan& plan, const format::RunPaths& run, int attempt);
+
 /// True when prepare_attempt has nothing to do that takes time: no environment, and a small source.
 bool is_quick_to_prepare(const format::Plan& plan, int attempt);
 

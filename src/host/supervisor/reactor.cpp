@@ -35,12 +35,7 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
   reactor->signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!reactor->poll_ || !reactor->signals_) return fail_errno("set up the event loop", errno);
   Reactor* self = reactor.get();
-  reactor->watch(reactor->signals_.get(), [self] {
-    signalfd_siginfo info{};
-    while (::read(self->signals_.get(), &info, sizeof info) > 0) {
-    }
-    self->reap();
-  });
+  reactor->watch(reactor->signals_.get(), [self] { self->read_signals(); });
   return reactor;
 }
 
@@ -82,6 +77,25 @@ int Reactor::watch_path(const std::string& path, std::uint32_t mask, ChangeHandl
 
 void Reactor::unwatch_path(int watch) {
   if (watch >= 0 && paths_.erase(watch) > 0) ::inotify_rm_watch(changes_.get(), watch);
+}
+
+void Reactor::on_signal(int number, std::function<void()> handler) {
+  signal_handlers_[number] = std::move(handler);
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGCHLD);
+  for (const auto& [signal, unused] : signal_handlers_) sigaddset(&mask, signal);
+  sigprocmask(SIG_BLOCK, &mask, nullptr);
+  ::signalfd(signals_.get(), &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void Reactor::read_signals() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) > 0) {
+    const auto found = signal_handlers_.find(static_cast<int>(info.ssi_signo));
+    if (found != signal_handlers_.end()) found->second();
+  }
+  reap();
 }
 
 void Reactor::read_changes() {

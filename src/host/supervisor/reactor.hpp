@@ -60,12 +60,16 @@ class Reactor {
   void unwatch(int fd);
   /// Called once, when the child has been reaped.
   void on_child(pid_t pid, ChildHandler handler);
+  /// The signal is blocked from now on, and `handler` called for it; before the children that it has ended are heard
+  /// of.
+  void on_signal(int number, std::function<void()> handler);
   /// inotify; -1 when it is not to be had (then the caller looks from time to time).
   int watch_path(const std::string& path, std::uint32_t mask, ChangeHandler handler);
   void unwatch_path(int watch);
 
  private:
   Reactor() = default;
+  void read_signals();
   void reap();
   void read_changes();
   void dispatch(int timeout_ms);
@@ -77,6 +81,7 @@ class Reactor {
   bool changes_tried_ = false;
   std::map<int, std::shared_ptr<FdHandler>> fds_;
   std::map<pid_t, ChildHandler> children_;
+  std::map<int, std::function<void()>> signal_handlers_;
   std::map<int, std::shared_ptr<ChangeHandler>> paths_;
   std::vector<std::unique_ptr<Supervised>> runs_;
 };

@@ -54,7 +54,8 @@ void RunSupervision::read_requests(std::uint64_t now) {
   const bool others = node_ && membership_->shared;  // they are node 0's requests
   if (!journal_ || others || (!inbox_dirty_ && now < next_inbox_)) return;
   inbox_dirty_ = false;
-  next_inbox_ = now + (control_watched_ ? kWatchedInboxInterval : kInboxInterval);
+  // A job's clients are on other machines: what they write wakes nobody here.
+  next_inbox_ = now + (control_watched_ && !options_.enclosure ? kWatchedInboxInterval : kInboxInterval);
   for (const ControlRequest& request : inbox_.take_new()) handle(request, now);
 }
 
@@ -75,7 +76,8 @@ void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
   journal_->acknowledge(request.id, "accepted");
 }
 
-void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint64_t now) {
+void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint64_t now,
+                              std::optional<Milliseconds> patience) {
   if (stop_cause_) return;
   // What its waiters have said by now comes first: a run that ran has a start.
   if (ranks_) ranks_->hear();
@@ -85,12 +87,14 @@ void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint
   stop_since_ = now;
   if (node_) problem_ = {.cause = cause, .message = message};
   journal_->enter(State::stopping, message, {{"cause", to_string(cause)}});
-  end_ranks(usual_stop(plan_), cause, message, now);
+  StopPlan how = usual_stop(plan_);
+  how.grace = std::min(how.grace, patience.value_or(how.grace));
+  end_ranks(how, cause, message, now);
   // Nothing runs: following the ranks writes the end.
   if (phase_ == Phase::queued || phase_ == Phase::gathering) phase_ = Phase::active;
   if (!preparation_.busy()) return;
   preparation_.signal(SIGTERM);
-  kill_preparation_at_ = after(now, plan_.stop.grace);
+  kill_preparation_at_ = after(now, how.grace);
 }
 
 /// A rank failed: the others wait for it in vain. Its failure is the cause, not this stop.
@@ -125,6 +129,7 @@ void RunSupervision::check_limits(std::uint64_t now) {
     if (!preparation_.busy()) kill_preparation_at_ = kNever;
   }
   if (stop_cause_ || stopper_->stopping() || (phase_ == Phase::active && ranks_->settled())) return;
+  check_enclosure(now);
   const auto running = journal_->running_since();
   if (node_) {  // time is node 0's to measure, memory is this machine's
     if (running) check_memory(now);
@@ -134,19 +139,25 @@ void RunSupervision::check_limits(std::uint64_t now) {
   if (now >= after(*running, plan_.limits.timeout)) {
     return stop_for(Cause::time_limit, "ran longer than its limit of " + told(plan_.limits.timeout), now);
   }
-  if (now >= after(std::max(*running, last_growth()), plan_.limits.idle)) {
-    if (!logs_->look(now)) {
-      return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
-    }
+  if (now >= after(std::max(*running, last_growth()), plan_.limits.idle) && !logs_->look(now)) {
+    return stop_for(Cause::idle_timeout, "wrote nothing for " + told(plan_.limits.idle), now);
   }
   warn_before_limit(now);
   check_memory(now);
 }
 
+/// When the limit is so near that the script has to know.
+std::uint64_t RunSupervision::warning_time() const {
+  const auto running = journal_->running_since();
+  if (warned_ || !plan_.stop.warn || !running) return kNever;
+  const std::uint64_t limit = std::min(after(*running, plan_.limits.timeout), enclosure_deadline());
+  if (limit == kNever) return kNever;
+  const auto before = static_cast<std::uint64_t>(std::max<std::int64_t>(plan_.stop.warn->count(), 0)) * kMillisecond;
+  return std::max(*running, limit - std::min(limit, before));
+}
+
 void RunSupervision::warn_before_limit(std::uint64_t now) {
-  if (warned_ || !plan_.stop.warn || !plan_.limits.timeout) return;
-  const Milliseconds at = std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0));
-  if (now < after(*journal_->running_since(), at)) return;
+  if (now < warning_time()) return;
   warned_ = true;
   if (lead_) lead_->warn();
   send_warning();
@@ -195,9 +206,7 @@ std::uint64_t RunSupervision::limit_deadline() const {
   if (!running) return start_deadline();
   std::uint64_t next = after(*running, plan_.limits.timeout);
   next = std::min(next, after(std::max(*running, last_growth()), plan_.limits.idle));
-  if (!warned_ && plan_.stop.warn && plan_.limits.timeout) {
-    next = std::min(next, after(*running, std::max(*plan_.limits.timeout - *plan_.stop.warn, Milliseconds(0))));
-  }
+  next = std::min({next, warning_time(), enclosure_deadline()});
   if (plan_.resources.memory && !memory_limit_) next = std::min(next, next_memory_);
   return next;
 }

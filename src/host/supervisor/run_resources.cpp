@@ -93,7 +93,8 @@ void RunSupervision::leave_host() {
 }
 
 void RunSupervision::limit_memory(bool adopt) {
-  if (!plan_.resources.memory) return;
+  // A batch system knows a job's processes by their control group: they stay in it.
+  if (!plan_.resources.memory || options_.enclosure) return;
   const std::string name = plan_.id + "-" + std::to_string(attempt_);
   memory_limit_ = adopt ? MemoryLimit::attach(name) : MemoryLimit::create(name, *plan_.resources.memory);
   if (!memory_limit_ || memory_limit_->event_fd() < 0) return;

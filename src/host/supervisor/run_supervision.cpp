@@ -16,6 +16,7 @@
 #include "host/distribution/layout.hpp"
 #include "host/linux/kernel_log.hpp"
 #include "host/supervisor/garbage.hpp"
+#include "host/supervisor/history.hpp"
 #include "host/supervisor/list_outputs.hpp"
 
 namespace trainctl::host {
@@ -41,8 +42,8 @@ std::optional<Json> end_of(const std::vector<Json>& events) {
 
 }  // namespace
 
-RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, base::FileLock lock,
-                               SupervisionOptions options)
+RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan,
+                               std::optional<base::FileLock> lock, SupervisionOptions options)
     : reactor_(reactor),
       run_(std::move(run)),
       plan_(std::move(plan)),
@@ -54,26 +55,19 @@ RunSupervision::RunSupervision(Reactor& reactor, format::RunPaths run, format::P
       collection_(reactor),
       containers_(reactor) {}
 
-void RunSupervision::read_history() {
-  for (int n = 1; n <= attempt_; ++n) {
-    const auto events = format::read_lines(run_.attempt(n).events());
-    if (!events) continue;
-    for (const Json& line : *events) {
-      if (text_of(line, "type") == "control") inbox_.mark_seen(text_of(line, "request"));
-    }
-    const auto end = end_of(*events);
-    if (!end || text_of(*end, "next") != "retry") continue;
-    const auto cause = format::parse_cause(text_of(*end, "cause"));
-    ++(cause && is_infrastructure(*cause) ? retries_.infrastructure : retries_.asked);
-  }
+void RunSupervision::recall(int attempts) {
+  const History history = read_history(run_, attempts);
+  for (const std::string& request : history.acknowledged) inbox_.mark_seen(request);
+  retries_ = history.retries;
 }
 
 void RunSupervision::start() {
   if (auto joined = join_gang(); !joined) return give_up(joined.error());
+  if (options_.enclosure) return enter_enclosure();
   attempt_ = format::last_attempt(run_);
   if (attempt_ == 0 && membership_ && (node_ || options_.start_unstarted)) return await_word();
   if (attempt_ == 0) return begin_attempt(1, false);
-  read_history();
+  recall(attempt_);
   const auto events = format::read_lines(run_.attempt(attempt_).events());
   const auto end = events ? end_of(*events) : std::nullopt;
   if (!end) {
@@ -111,16 +105,23 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   warned_ = false;
   next_sample_ = kNever;
   next_group_look_ = kNever;
-  gpus_.clear();
+  gpus_ = options_.enclosure ? options_.enclosure->gpus() : std::vector<int>();
   memory_watch_.reset();
   containers_.reset();
   attempt_since_ = base::mono_ns();
   problem_.reset();
+  if (!is_mine(paths)) return;
   if (auto opened = open_attempt(number); !opened) return give_up(opened.error());
   report_opened(nullptr);
   if (lead_) lead_->begin(number);
   if (!options_.start_unstarted && !adopt && number == 1) {
     return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = "was never started"});
+  }
+  if (options_.enclosure && is_spent(retries_)) {
+    return finish_unstarted({.state = State::failed,
+                             .cause = Cause::node,
+                             .message = "was cut off by its batch system too often: " +
+                                        std::to_string(retries_.infrastructure) + " times"});
   }
   ports_.reset();
   stopper_ = make_stopper(plan_, paths);
@@ -163,7 +164,7 @@ void RunSupervision::resume_attempt() {
 void RunSupervision::admit() {
   const std::uint64_t now = base::mono_ns();
   read_requests(now);
-  if (stop_cause_ || !needs_slot(slot_request())) return prepare();
+  if (stop_cause_ || options_.enclosure || !needs_slot(slot_request())) return prepare();
   phase_ = Phase::queued;
   enqueue(now);
 }
@@ -196,7 +197,8 @@ void RunSupervision::on_prepared(PreparationResult result) {
     return finish_unstarted({.state = State::failed, .cause = result.error().cause, .message = result.error().message});
   }
   result->gpus = gpus_;
-  result->hide_gpus = plan_.resources.gpus.has_value();
+  // A batch system has set what its job may see: that is only shared out among several processes.
+  result->hide_gpus = options_.enclosure ? is_distributed(plan_) && !gpus_.empty() : plan_.resources.gpus.has_value();
   metrics_.prepare(plan_, run_.attempt(attempt_), *result);
   if (membership_) return gather(std::move(*result));
   launch(*result);
@@ -223,6 +225,7 @@ Result<std::vector<RankLaunch>> RunSupervision::make_launches(const Prepared& pr
   for (const Rank& rank : ranks_->ranks()) {
     TRY_ASSIGN(RankLaunch one, make_launch(plan_, run_, attempt_, rank.number, met));
     one.mask = options_.user_mask;
+    one.ends_with_supervisor = options_.enclosure != nullptr;
     if (memory_limit_) one.cgroup_files.push_back(memory_limit_->procs_file());
     if (ticket_) one.kept_fds.push_back(ticket_->slot_fd());
     if (ports_) one.kept_fds.push_back(ports_->claim_fd());
@@ -353,6 +356,10 @@ void RunSupervision::forget_attempt() {
 }
 
 void RunSupervision::back_off(Cause cause) {
+  if (options_.enclosure && (options_.enclosure->hand_on(cause) || asked_to_go_)) {
+    phase_ = Phase::done;
+    return;
+  }
   ++(is_infrastructure(cause) ? retries_.infrastructure : retries_.asked);
   backoff_until_ = base::mono_ns() + static_cast<std::uint64_t>(plan_.retry.backoff.count()) * kMillisecond;
   phase_ = Phase::backoff;

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/sampler.hpp"
 #include "host/supervisor/collection.hpp"
+#include "host/supervisor/enclosure.hpp"
 #include "host/supervisor/inbox.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_watch.hpp"
@@ -41,14 +43,16 @@ struct SupervisionOptions {
   mode_t user_mask = 022;       ///< the submitter's umask, for the ranks
   bool start_unstarted = true;  ///< false: a run without any attempt is ended instead ("was never started")
   bool prove_lead = false;      ///< a node of a gang: not being able to reach node 0 is an error
+  std::shared_ptr<Enclosure> enclosure = {};  ///< unset: the machine is ours, as far as admission gives it
+  int attempt = 0;                            ///< in an enclosure: the attempt to begin
   /// Called once: with null when the record of the attempt is open, else with why it cannot be.
   std::function<void(const Error* problem)> opened = {};
 };
 
 class RunSupervision final : public Supervised {
  public:
-  /// `lock` is the held supervisor.lock.
-  RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, base::FileLock lock,
+  /// `lock` is the held supervisor.lock; in an enclosure the claim of the attempt takes its place.
+  RunSupervision(Reactor& reactor, format::RunPaths run, format::Plan plan, std::optional<base::FileLock> lock,
                  SupervisionOptions options);
 
   void start() override;
@@ -87,7 +91,7 @@ class RunSupervision final : public Supervised {
   void report_opened(const Error* problem);
   void link_outputs() const;
   void remove_secrets() const;
-  void read_history();
+  void recall(int attempts);
 
   // The ranks of an attempt, and how it ended (run_ranks.cpp)
   void follow_ranks(std::uint64_t now);
@@ -147,7 +151,9 @@ class RunSupervision final : public Supervised {
   void check_memory(std::uint64_t now);
   void warn_before_limit(std::uint64_t now);
   void send_warning();
-  void stop_for(format::Cause cause, const std::string& message, std::uint64_t now);
+  [[nodiscard]] std::uint64_t warning_time() const;
+  void stop_for(format::Cause cause, const std::string& message, std::uint64_t now,
+                std::optional<std::chrono::milliseconds> patience = {});
   void stop_others(int rank, std::uint64_t now);
   void end_ranks(const StopPlan& how, std::optional<format::Cause> cause, const std::string& message,
                  std::uint64_t now);
@@ -155,10 +161,17 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] std::uint64_t limit_deadline() const;
   [[nodiscard]] std::uint64_t start_deadline() const;
 
+  // What a batch system gives and takes (run_enclosure.cpp)
+  void enter_enclosure();
+  [[nodiscard]] bool is_mine(const format::AttemptPaths& attempt);
+  void leave_enclosure(std::uint64_t now);
+  void check_enclosure(std::uint64_t now);
+  [[nodiscard]] std::uint64_t enclosure_deadline() const;
+
   Reactor& reactor_;
   format::RunPaths run_;
   format::Plan plan_;
-  base::FileLock lock_;
+  std::optional<base::FileLock> lock_;
   SupervisionOptions options_;
   Inbox inbox_;
   RetryCount retries_;
@@ -194,6 +207,8 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_sample_ = kNever;
   std::uint64_t next_group_look_ = kNever;  ///< at the records of the ranks below mpiexec
   std::uint64_t kill_preparation_at_ = kNever;
+  std::uint64_t enclosure_ends_ = kNever;
+  bool asked_to_go_ = false;              ///< by the enclosure: nothing is tried again in here
   std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
   std::optional<Membership> membership_;  ///< of a run on several machines
   std::unique_ptr<GangLead> lead_;        ///< here is node 0

@@ -96,6 +96,10 @@ bool is_infrastructure(Cause cause) {
   return cause == Cause::preempted || cause == Cause::node || cause == Cause::start;
 }
 
+bool is_spent(const RetryCount& before) {
+  return before.infrastructure > kInfrastructureBudget;
+}
+
 bool should_retry(const AttemptEnd& end, bool start_may_be_retried, const format::PlanRetry& retry,
                   const RetryCount& before) {
   if (end.state == State::succeeded || end.state == State::canceled) return false;

@@ -41,5 +41,7 @@ struct RetryCount {
 bool should_retry(const AttemptEnd& end, bool start_may_be_retried, const format::PlanRetry& retry,
                   const RetryCount& before);
 bool is_infrastructure(format::Cause cause);
+/// The infrastructure has failed more often than it may: a batch system starts a run again without asking us.
+bool is_spent(const RetryCount& before);
 
 }  // namespace trainctl::host

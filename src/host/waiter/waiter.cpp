@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -185,6 +186,7 @@ void run_waiter(const RankLaunch& launch) {
   std::vector<int> keep = launch.kept_fds;
   keep.push_back(launch.report_fd);
   close_descriptors_except(keep);
+  if (launch.ends_with_supervisor) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   become_subreaper();
   set_process_name("trainctl-waiter");
   auto output = RankOutput::open(launch.via, launch.log);
@@ -196,6 +198,7 @@ void run_waiter(const RankLaunch& launch) {
   if (rank < 0) ::_exit(kWaiterFailed);
   if (rank == 0) {
     go->write.reset();
+    if (launch.ends_with_supervisor) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     run_rank(launch, go->read.get(), errors->write.get(), output->rank_end(), outcome.get());
   }
   go->read.reset();

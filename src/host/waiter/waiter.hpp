@@ -27,6 +27,7 @@ struct RankLaunch {
   std::string via = "file";                  ///< file | pipe | pty
   mode_t mask = 022;                         ///< the user's umask: ours is 077
   std::vector<std::string> cgroup_files;     ///< cgroup.procs files the rank joins before it starts
+  bool ends_with_supervisor = false;         ///< nobody adopts it: it is killed when its supervisor is gone
   std::optional<ContainerLaunch> container;  ///< the program is started in this container; argv is not used
   int report_fd = -1;                        ///< pipe to the supervisor: one letter per step, see WaiterStep
   std::vector<int> kept_fds;                 ///< admission slot, use of the environment: held until the tree is empty

@@ -115,6 +115,10 @@ class Watching {
   Result<bool> take_note(const Json& note) {
     const std::string run = note.value("run", "");
     if (!runs_.contains(run)) return fail(Errc::invalid, "the runner tells of a run that nobody asked for");
+    if (const auto observed = note.find("observed"); observed != note.end()) {
+      TRY(sink_.observed(run, *observed));
+      return true;
+    }
     if (note.contains("ended") || note.contains("missing") || note.contains("current")) {
       runs_.erase(run);
       if (note.contains("missing")) TRY(sink_.missing(run));

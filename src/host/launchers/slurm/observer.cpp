@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/launchers/slurm/observer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "host/launchers/slurm/claim.hpp"
+#include "host/launchers/slurm/commands.hpp"
+#include "host/launchers/slurm/ending.hpp"
+#include "host/launchers/slurm/reasons.hpp"
+#include "host/launchers/slurm/submit.hpp"
+#include "host/supervisor/history.hpp"
+
+namespace trainctl::host::slurm {
+namespace {
+
+using format::Cause;
+using format::State;
+
+constexpr std::uint64_t kSecond = UINT64_C(1'000'000'000);
+constexpr std::uint64_t kLate = 3 * kSecond;            // what a supervisor wrote last may come late
+constexpr std::uint64_t kLateOnNetwork = 15 * kSecond;  // … where other machines see it with a delay
+constexpr std::uint64_t kSubmitAgain = 10 * kSecond;
+constexpr std::chrono::milliseconds kShort = std::chrono::seconds(5);
+constexpr std::uint64_t kTail = 2000;
+
+std::uint64_t wall_ms() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count());
+}
+
+const Job* find(const std::vector<Job>& jobs, const std::string& id) {
+  const auto found = std::find_if(jobs.begin(), jobs.end(), [&](const Job& job) { return job.id == id; });
+  return found == jobs.end() ? nullptr : &*found;
+}
+
+/// What the batch process or Slurm said last in the job's own log, on one line.
+std::string last_words(const format::RunPaths& run, const std::string& job) {
+  const auto path = JobPaths(run).output(job);
+  const std::uint64_t size = base::file_size(path).value_or(0);
+  const auto bytes = base::read_range(path, size - std::min(size, kTail), kTail);
+  if (!bytes) return {};
+  std::string words;
+  for (const std::string& line : base::split(*bytes, '\n')) {
+    if (const auto text = base::trim(line); !text.empty()) words = base::to_utf8(text);
+  }
+  return words.substr(0, 400);
+}
+
+std::optional<Accounted> ask_accounting(const std::string& job) {
+  const auto done = run_slurm({"sacct", "-P", "-n", "-X", "-o", "JobID,State,ExitCode", "-j", job}, kShort);
+  if (!done || done->exit_code != 0) return std::nullopt;
+  return parse_accounting(done->out, job);
+}
+
+}  // namespace
+
+Result<RunObserver> RunObserver::open(format::RunPaths run) {
+  TRY_ASSIGN(auto plan, format::read_plan(run.plan()));
+  TRY_ASSIGN(auto options, read_options(plan.target));
+  plan.spec = nullptr;
+  plan.origins = nullptr;
+  return RunObserver(std::move(run), std::move(plan), std::move(options));
+}
+
+Json RunObserver::told(State state, const std::string& message, int attempt) const {
+  Json json = {{"state", to_string(state)}, {"message", message}, {"attempt", attempt}};
+  if (!job_.empty()) json["job"] = job_;
+  if (attempt > 0 && !has_lead_) json["after"] = "retry";  // the attempt that was is over
+  return json;
+}
+
+std::optional<Json> RunObserver::look(const Snapshot& snapshot) {
+  const auto state = format::fold_run(run_);
+  const auto record = read_record(run_);
+  if (!state || !record || ended_) return std::nullopt;
+  ended_ = format::is_terminal(state->state) && !state->end.is_null();
+  has_lead_ = state->lead.is_object() && !wants_another(run_.attempt(state->attempt));
+  if (ended_) return std::nullopt;
+  if (record->job() != job_) {
+    job_ = record->job();
+    job_since_ = base::mono_ns();
+    over_since_ = 0;
+  }
+  if (job_.empty()) return without_job(*state, *record);
+  const Job* job = find(snapshot.jobs, job_);
+  if (job != nullptr) return on_queue(*job, *state, *record);
+  waiting_ = true;
+  // An answer that is older than the job says nothing about it.
+  if (snapshot.asked > job_since_) on_gone(job_, *record, *state);
+  return std::nullopt;
+}
+
+/// Nobody submits it: the submission was killed, or the submit host was restarted.
+std::optional<Json> RunObserver::without_job(const format::RunState& state, const Record& record) {
+  waiting_ = true;
+  const std::uint64_t now = base::mono_ns();
+  if (!is_held(run_) && now - submitted_again_ >= kSubmitAgain && !has_lead_) {
+    submitted_again_ = now;
+    (void)start_submission(run_);
+  }
+  return told(State::preparing, record.phase.empty() ? "is being submitted to Slurm" : record.phase, state.attempt);
+}
+
+std::optional<Json> RunObserver::on_queue(const Job& job, const format::RunState& state, const Record& record) {
+  const Stage stage = stage_of(job.state);
+  waiting_ = stage != Stage::running || !has_lead_;
+  if (stage != Stage::over && stage != Stage::waiting) over_since_ = 0;
+  switch (stage) {
+    case Stage::over:
+      on_over(job, state);
+      return std::nullopt;
+    case Stage::waiting: {
+      if (has_lead_) mourn(job, state);
+      const auto& limit = plan_.limits.queue_timeout;
+      if (limit && wall_ms() > record.submitted + static_cast<std::uint64_t>(limit->count())) {
+        return on_queue_timeout(state);
+      }
+      Json json = told(State::queued, sentence_of(job.reason) + " (job " + job.id + ")", state.attempt);
+      json["reason"] = job.reason;
+      return json;
+    }
+    case Stage::starting:
+      return told(State::queued, "the nodes of job " + job.id + " are being started (" + job.nodes + ")",
+                  state.attempt);
+    case Stage::running:
+      if (has_lead_) return std::nullopt;
+      return told(State::preparing, "job " + job.id + " begins on " + job.nodes, state.attempt);
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<Json> RunObserver::on_queue_timeout(const format::RunState& state) {
+  conclude({.state = State::timed_out,
+            .cause = Cause::queue_timeout,
+            .message = "waited longer than " + base::format_duration(*plan_.limits.queue_timeout) + " for its turn"},
+           state, true);
+  return std::nullopt;
+}
+
+/// The job is over. What its supervisor wrote may be on its way; a job that never had nodes had none.
+void RunObserver::on_over(const Job& job, const format::RunState& state) {
+  const std::uint64_t now = base::mono_ns();
+  if (over_since_ == 0) over_since_ = now;
+  const std::uint64_t patience = base::is_network_file_system(run_.root) ? kLateOnNetwork : kLate;
+  if (!job.nodes.empty() && now - over_since_ < patience) return;
+  AttemptEnd end = ending(job, state);
+  const bool goes_on = state.attempt > 0 && wants_another(run_.attempt(state.attempt));
+  if (goes_on && end.cause != Cause::canceled) return submit_another();
+  conclude(std::move(end), state);
+}
+
+/// The attempt has its end, which asks for another one, and nobody has put the job back.
+void RunObserver::submit_another() {
+  {
+    auto hold = Hold::try_take(run_);
+    if (!hold || !*hold || !(*hold)->note_durable("again")) return;
+  }
+  over_since_ = 0;
+  (void)start_submission(run_);
+}
+
+/// The job is in the queue again, and its supervisor has said nothing: its node was lost.
+void RunObserver::mourn(const Job& job, const format::RunState& state) {
+  const auto owner = owner_of(run_.attempt(state.attempt));
+  if (!owner || owner->job != job.id) return;
+  const std::uint64_t now = base::mono_ns();
+  if (over_since_ == 0) over_since_ = now;
+  if (now - over_since_ < kLate) return;
+  conclude({.state = State::failed,
+            .cause = Cause::node,
+            .message = "node " + owner->machine + " was lost, Slurm has put the job back into the queue"},
+           state, true);
+}
+
+void RunObserver::on_gone(const std::string& job, const Record& record, const format::RunState& state) {
+  if (!record.gone_since) {
+    auto hold = Hold::try_take(run_);
+    if (hold && *hold) (void)(*hold)->note("gone", {{"job", job}});
+    return;
+  }
+  if (wall_ms() < *record.gone_since + static_cast<std::uint64_t>(options_.evidence.count())) return;
+  const auto accounted = ask_accounting(job);
+  AttemptEnd end{.state = State::lost, .cause = Cause::lost};
+  end.message = "Slurm has forgotten job " + job + ", and its supervisor had written no end";
+  if (accounted && stage_of(accounted->state) != Stage::over) return;  // it knows better
+  if (accounted) {
+    Job over;
+    over.id = job;
+    over.state = accounted->state;
+    end = ending(over, state);
+  }
+  conclude(std::move(end), state);
+}
+
+AttemptEnd RunObserver::ending(const Job& job, const format::RunState& state) const {
+  const Ending known = ending_of(job.state);
+  AttemptEnd end{.state = known.state, .cause = known.cause, .message = known.message};
+  const bool canceled = state.state == State::stopping && !state.open_requests.empty();
+  if (known.cause == Cause::canceled) {
+    const auto accounted = canceled ? std::nullopt : ask_accounting(job.id);
+    if (canceled) end.message = "canceled";
+    if (accounted && !accounted->by.empty()) end.message += " by user " + accounted->by;
+  }
+  if (known.cause != Cause::lost) return end;
+  // Without a lead it is no loss: nothing of ours has run.
+  if (!has_lead_) {
+    end.state = State::failed;
+    end.cause = Cause::start;
+    end.message = job.reason == "JobLaunchFailure" ? "Slurm could not launch the job" : "the job ended before it began";
+  }
+  if (const std::string words = last_words(run_, job.id); !words.empty()) end.message += ": " + words;
+  return end;
+}
+
+void RunObserver::conclude(AttemptEnd end, const format::RunState& state, bool job_goes_on) {
+  end.retry = should_retry(end, false, plan_.retry, read_history(run_, state.attempt).retries);
+  const bool again = end.retry;
+  {
+    auto hold = Hold::try_take(run_);
+    if (!hold || !*hold) return;
+    const auto written = end_from_here(run_, std::move(end));
+    if (!written || !*written) return;
+  }
+  over_since_ = 0;
+  has_lead_ = false;
+  ended_ = !again;
+  if (again && !job_goes_on) submit_another();
+  if (!again && job_goes_on) (void)run_slurm({"scancel", job_}, kShort);
+}
+
+}  // namespace trainctl::host::slurm

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// slurm/events.jsonl of a run folder: what the submit host knows of the run's jobs. Written only by who holds
+// slurm/lock. Types of lines:
+//   phase   {message}            what is done before there is a job
+//   intent  {}                   sbatch is about to be called; durable
+//   job     {job}                it gave us this job; durable
+//   refused {message}            it said no
+//   gone    {job}                the controller has forgotten the job, and the run has no end
+//   again   {}                   the job is over and the run goes on: another one may be submitted
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "host/launchers/slurm/batch.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host::slurm {
+
+/// The fold of the lines.
+struct Record {
+  std::vector<std::string> jobs = {};            ///< every one we know, the last one last
+  bool intent_open = false;                      ///< sbatch was called and nobody wrote what it said
+  bool again = false;                            ///< the last job does not count any more
+  std::string phase = {};                        ///< of the last `phase`
+  std::optional<std::uint64_t> gone_since = {};  ///< wall clock of this host, in milliseconds
+  std::uint64_t submitted = 0;                   ///< the last job, by the same clock
+  /// The job that counts now; empty = none.
+  [[nodiscard]] std::string job() const { return jobs.empty() || again ? std::string() : jobs.back(); }
+};
+
+Result<Record> read_record(const format::RunPaths& run);
+
+/// The right to submit, to end and to write the record, on this host.
+class Hold {
+ public:
+  /// Empty when another process has it.
+  static Result<std::optional<Hold>> try_take(const format::RunPaths& run);
+  Result<> note(std::string_view type, const Json& fields = Json::object());
+  Result<> note_durable(std::string_view type, const Json& fields = Json::object());
+
+ private:
+  Hold(base::FileLock lock, format::EventWriter writer) : lock_(std::move(lock)), writer_(std::move(writer)) {}
+  base::FileLock lock_;
+  format::EventWriter writer_;
+};
+
+/// Does a process of this host hold it?
+bool is_held(const format::RunPaths& run);
+
+}  // namespace trainctl::host::slurm
