@@ -31,6 +31,7 @@ class ChildProcess {
   [[nodiscard]] int out() const { return out_.get(); }
   void close_in() { in_.reset(); }
 
+  [[nodiscard]] pid_t pid() const;  ///< until it has ended
   /// What it has written to stderr so far, the last 16 KiB of it.
   const std::string& errors();
   /// Waits up to `timeout_ms` for its end; true when it has ended.

@@ -27,6 +27,7 @@ Command trust_command();
 Command env_command();
 Command target_command();
 Command sync_command();
+Command selftest_command();
 Command store_command();
 Command completion_command();
 Command help_command();

@@ -78,6 +78,10 @@ bool ChildProcess::wait_ms(int timeout_ms) {
   }
 }
 
+pid_t ChildProcess::pid() const {
+  return child_->pid();
+}
+
 int ChildProcess::exit_code() const {
   return child_->exit_code();
 }
