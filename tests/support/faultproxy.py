@@ -82,6 +82,11 @@ class FaultProxy:
         with self._lock:
             self._faults.extend(faults)
 
+    def disarm(self) -> None:
+        """Faults that no connection has met are forgotten."""
+        with self._lock:
+            self._faults.clear()
+
     def pause(self) -> None:
         """The link is down: what is sent arrives when it is up again, unless an end gives up before."""
         self._flowing.clear()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host behind a real sshd and what must be true of runs there, whatever happened on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from faultproxy import FaultProxy
+from harness import Trainctl, jsonl, wait_until
+from sshd import Sshd
+
+# Lines that follow from a seed. Each start is one line in a file that is only appended to. It ends when $GATE is there, so
+# that a test decides in which moment something happens; without a gate it runs through.
+WORKLOAD = """
+echo started >> "$STARTS"
+i=0; x=$1
+while [ $i -lt $2 ]; do
+  x=$(( (x * 1103515245 + 12345) & 2147483647 ))
+  echo "line $i $x"
+  i=$((i + 1))
+  if [ $i -eq $(($2 / 2)) ]; then while [ -n "$GATE" ] && [ ! -e "$GATE" ]; do sleep 0.02; done; fi
+done
+echo done > "$TRAINCTL_OUTPUTS/result"
+exit $3
+"""
+
+
+def workload_log(seed: int, lines: int) -> bytes:
+    x, log = seed, []
+    for i in range(lines):
+        x = (x * 1103515245 + 12345) & 2147483647
+        log.append(f"line {i} {x}\n")
+    return "".join(log).encode()
+
+
+class Box:
+    """A host, and a trainctl whose ssh knows it as `box`; through a fault proxy when one is given."""
+
+    def __init__(self, trainctl: Trainctl, server: Sshd, scratch: Path, proxy: FaultProxy | None = None):
+        self.server, self.trainctl, self.proxy, self.scratch = server, trainctl, proxy, scratch
+        if proxy:
+            server.write_ssh_config(proxy.port)
+        wrapper = scratch / "ssh-bin" / "ssh"
+        wrapper.parent.mkdir(exist_ok=True)
+        # The first value of an option wins: a silent link is given up after 4 s instead of the 45 s of users.
+        wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.ssh_config} -o ServerAliveInterval=1 -o ServerAliveCountMax=3 '
+                           '-o ConnectTimeout=5 "$@"\n')
+        wrapper.chmod(0o755)
+        self.sockets = scratch / "rt"
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        trainctl.env.update(PATH=f"{wrapper.parent}:{trainctl.env['PATH']}", XDG_RUNTIME_DIR=str(self.sockets))
+        self.starts = scratch / "starts"
+        self.starts.mkdir(exist_ok=True)
+        self.submitted = 0
+
+    @property
+    def store(self) -> Path:
+        return self.server.home / ".trainctl" / "store"
+
+    def runners(self) -> list[Path]:
+        return sorted((self.server.home / ".trainctl" / "bin").glob("trainctl-runner-*"))
+
+    def masters(self) -> list[int]:
+        """The processes that hold our shared connections."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {self.sockets}".encode()):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    # -- runs of the workload ----------------------------------------------------------------------------------------------
+
+    def workload(self, seed: int = 1, lines: int = 200, code: int = 0, gate: bool = False, **fields) -> Work:
+        self.submitted += 1
+        return Work(self, self.submitted, seed, lines, code, gate, fields)
+
+
+class Work:
+    """One run of the workload on a box."""
+
+    def __init__(self, box: Box, number: int, seed: int, lines: int, code: int, gate: bool, fields: dict):
+        self.box, self.code = box, code
+        self.log = workload_log(seed, lines)
+        self.half = workload_log(seed, lines // 2)
+        self.starts = box.starts / str(number)
+        self.gate = box.starts / f"{number}.gate"
+        variables = {"STARTS": str(self.starts), "GATE": str(self.gate) if gate else ""}
+        self.spec = box.scratch / "project" / f"work{number}.run.json"
+        self.spec.parent.mkdir(parents=True, exist_ok=True)
+        self.spec.write_text(json.dumps({"name": f"work{number}", "command": ["sh", "-c", WORKLOAD, "work", str(seed), str(lines), str(code)],
+                                         "environment_variables": variables, "target": "root@box", "outputs": {"result": {}},
+                                         "stop": {"grace": "500ms"}, **fields}))
+        self.name = f"work{number}-1"
+
+    def open(self) -> None:
+        """Lets the second half begin."""
+        self.gate.touch()
+
+    @property
+    def started(self) -> int:
+        return self.starts.read_text().count("started") if self.starts.exists() else 0
+
+    def folder(self) -> Path:
+        """Its run folder here; KeyError until there is one."""
+        shown = self.box.trainctl.run("show", self.name, "--json").json
+        return self.box.trainctl.home / "runs" / shown["id"]
+
+    def wait_half(self) -> Path:
+        run = wait_until(lambda: self.folder(), f"{self.name} is recorded")
+        self.box.trainctl.wait_log(run, self.half)
+        return run
+
+    def check(self, state: str = "succeeded", outputs: bool = True) -> None:
+        """I1 to I4 and I7: it is there, it started once, its log is what it wrote, its end is true."""
+        trainctl = self.box.trainctl
+        shown = trainctl.json("show", self.name)
+        assert shown["state"] == state and shown["attempts"] == 1, shown
+        assert self.started == 1, f"{self.name} started {self.started} times"
+        ranks = jsonl(trainctl.home / "runs" / shown["id"] / "attempts/1/nodes/0/rank-0.jsonl")
+        assert [line["type"] for line in ranks].count("start") == 1, ranks
+        log = trainctl.ok("logs", self.name).out
+        if state == "canceled":
+            assert self.log.startswith(log)
+            return
+        assert log == self.log and shown["exit_code"] == self.code, (len(log), len(self.log), shown["exit_code"])
+        assert trainctl.json("logs", self.name, "--verify")["sha256"] == hashlib.sha256(self.log).hexdigest()
+        if outputs:
+            assert (trainctl.home / "runs" / shown["id"] / "outputs" / "result").read_text() == "done\n"
+
+
+def nothing_left(box: Box) -> None:
+    """I6: no process of an ended run is left on the host."""
+    wait_until(lambda: not [c for c in box.server.processes().values() if "stdio" not in c], f"no process of ours is left: {box.server.processes()}")
