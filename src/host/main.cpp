@@ -27,7 +27,7 @@ namespace {
 
 constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach | --foreground] [--node K] RUN\n"
-    "       trainctl-runner stdio STORE\n"
+    "       trainctl-runner stdio [--begin NONCE] STORE\n"
     "       trainctl-runner sweep FOLDER STORE\n"
     "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
@@ -89,7 +89,11 @@ int supervise(const std::vector<std::string>& arguments) {
   return say(1, *outcome == trainctl::host::SpawnOutcome::already ? "already\n" : "supervised\n", 0);
 }
 
-int stdio(const std::vector<std::string>& arguments) {
+int stdio(std::vector<std::string> arguments) {
+  const bool begins = arguments.size() == 3 && arguments[0] == "--begin";
+  // For whoever has to tell our first byte from what a login script prints.
+  const std::string begin = begins ? "\nTRAINCTL-" + arguments[1] + " run\n" : "";
+  if (begins) arguments.erase(arguments.begin(), arguments.begin() + 2);
   if (arguments.size() != 1 || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
   trainctl::host::StdioContext context;
   context.store = std::filesystem::absolute(arguments[0]);
@@ -101,6 +105,7 @@ int stdio(const std::vector<std::string>& arguments) {
   };
   context.requested = trainctl::host::request_written;
   context.poller = std::make_shared<trainctl::host::slurm::Poller>();
+  if (!begin.empty()) (void)trainctl::base::write_all(1, begin);
   return trainctl::host::stdio_main(0, 1, context);
 }
 

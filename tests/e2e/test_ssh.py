@@ -270,14 +270,14 @@ def test_every_login_shell_will_do(trainctl, project, make_box, make_user, scrat
         project.write("hello.sh", "echo hello from $0 in $HOME\n")
         spec = project.spec(command=["/bin/sh", "hello.sh"], environment={"python": {"interpreter": "/usr/bin/python3"}})
         for name, shell in LOGIN_SHELLS.items():
-            home = make_user(f"tct-{name}", shell)
+            home = make_user(f"tct{os.getpid()}-{name}", shell)
             (home / ".bashrc").write_text("echo 'Welcome, today is a fine day'\necho 'TRAINCTL-0000 run /nowhere'\n")
             (home / ".tcshrc").write_text("echo 'Welcome to tcsh'\n")
-            done = trainctl.ok("submit", spec, "--target", f"tct-{name}@box")
+            done = trainctl.ok("submit", spec, "--target", f"{home.name}@box")
             assert done.out.decode() == f"hello from hello.sh in {home}\n"
-        nobody = make_user("tct-nologin", "/usr/sbin/nologin")
-        done = trainctl.run("submit", spec, "--target", "tct-nologin@box", code=5)
-        assert "your account on tct-nologin@box has no login shell" in done.error and not (nobody / ".trainctl").exists()
+        nobody = make_user(f"tct{os.getpid()}-nologin", "/usr/sbin/nologin")
+        done = trainctl.run("submit", spec, "--target", f"{nobody.name}@box", code=5)
+        assert f"your account on {nobody.name}@box has no login shell" in done.error and not (nobody / ".trainctl").exists()
         assert len(box.masters()) > 0
     finally:
         shutil.rmtree(keys)

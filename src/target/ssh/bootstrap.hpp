@@ -21,7 +21,7 @@ Result<> check_directory(std::string_view directory);
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners);
 
-/// "run PATH" (its hello follows), "need ARCHITECTURE" (send the runner), "error KIND DETAIL".
+/// "run" (the runner says so itself, its hello follows), "need ARCHITECTURE" (send the runner), "error KIND DETAIL".
 struct ScriptLine {
   std::string word;
   std::string rest;

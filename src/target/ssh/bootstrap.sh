@@ -10,9 +10,15 @@ stop() {
   exit 3
 }
 
+# Whether a runner may be executed is found by executing it. It says itself that it begins; when it could not, the next
+# place is tried.
 start() {
-  say "run $1"
-  exec "$1" stdio "$store"
+  "$1" stdio --begin "$nonce" "$store"
+  code=$?
+  case $code in
+    126 | 127) ;;
+    *) exit "$code" ;;
+  esac
 }
 
 find_root() {
@@ -51,9 +57,8 @@ $HOME/.trainctl/bin"
 
 is_ours() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
 
-# Whether it may be executed is found by executing it.
 start_from() {
-  [ -x "$1/$name" ] && is_ours "$1" && "$1/$name" --version >/dev/null 2>&1 && start "$1/$name"
+  [ -x "$1/$name" ] && is_ours "$1" && start "$1/$name"
 }
 
 start_present() {

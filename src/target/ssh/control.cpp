@@ -8,6 +8,7 @@
 #include <charconv>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
@@ -29,13 +30,20 @@ bool is_private(const fs::path& folder) {
          (status.st_mode & 077U) == 0;
 }
 
-/// `base`/`name`, both private; empty when that cannot be.
-std::optional<fs::path> private_folder(const fs::path& base, const std::string& name) {
-  const fs::path folder = base / name;
-  if (folder.string().size() + 1 + kHexOfC > kLongestPath) return std::nullopt;
-  if (!base::make_directory(base) || !is_private(base)) return std::nullopt;
-  if (!base::make_directory(folder) || !is_private(folder)) return std::nullopt;
-  return folder;
+bool make_private(const fs::path& folder) {
+  return base::make_directory(folder).has_value() && is_private(folder);
+}
+
+/// Where a runtime folder may be, the best place first.
+std::vector<fs::path> candidates() {
+  std::vector<fs::path> places;
+  if (const auto runtime = base::get_env("XDG_RUNTIME_DIR"); runtime && runtime->starts_with("/"))
+    places.push_back(fs::path(*runtime) / "trainctl");
+  const std::string own = "trainctl-" + std::to_string(::geteuid());
+  std::error_code problem;
+  if (const fs::path temporary = fs::temp_directory_path(problem); !problem) places.push_back(temporary / own);
+  places.push_back(fs::path("/tmp") / own);
+  return places;
 }
 
 /// A master calls itself "ssh: <its socket> [mux]".
@@ -59,18 +67,21 @@ void end_master(const fs::path& socket) {
 
 }  // namespace
 
+std::optional<fs::path> runtime_folder() {
+  for (const fs::path& place : candidates()) {
+    if (make_private(place)) return place;
+  }
+  return std::nullopt;
+}
+
 std::optional<fs::path> control_folder(const std::string& key) {
   const std::string name = base::sha256_hex(key).substr(0, kKeyDigits);
-  if (const auto runtime = base::get_env("XDG_RUNTIME_DIR"); runtime && runtime->starts_with("/")) {
-    if (auto folder = private_folder(fs::path(*runtime) / "trainctl", name)) return folder;
+  for (const fs::path& place : candidates()) {
+    const fs::path folder = place / name;
+    if (folder.string().size() + 1 + kHexOfC > kLongestPath) continue;
+    if (make_private(place) && make_private(folder)) return folder;
   }
-  const std::string own = "trainctl-" + std::to_string(::geteuid());
-  std::error_code problem;
-  const fs::path temporary = fs::temp_directory_path(problem);
-  if (!problem) {
-    if (auto folder = private_folder(temporary / own, name)) return folder;
-  }
-  return private_folder(fs::path("/tmp") / own, name);
+  return std::nullopt;
 }
 
 bool has_master(const fs::path& folder) {

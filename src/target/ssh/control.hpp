@@ -8,8 +8,12 @@
 
 namespace trainctl::target {
 
-/// The folder for the control sockets of `key`, 0700 and ours, below XDG_RUNTIME_DIR or the folder for temporary files.
-/// Empty where none is possible: the path of a socket must not be longer than 90 bytes.
+/// A folder of ours for what may be lost: 0700, below XDG_RUNTIME_DIR or the folder for temporary files. Empty where
+/// none is possible.
+std::optional<std::filesystem::path> runtime_folder();
+
+/// The folder for the control sockets of `key`, below a runtime folder. Empty where none is possible: the path of a
+/// socket must not be longer than 90 bytes.
 std::optional<std::filesystem::path> control_folder(const std::string& key);
 
 /// Is there a connection to share?

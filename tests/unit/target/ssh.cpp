@@ -70,7 +70,7 @@ TEST_CASE("only lines with the nonce are the script's, wherever they begin and h
   const std::string printed =
       "Welcome\nTRAINCTL-0000 run /nowhere\nsay() { printf '\\n%s-%s %s\\n' TRAINCTL \"$nonce\"; }\n\nTRAINCTL-abcd "
       "need x86_64\n"
-      "\nTRAINCTL-abcd run /home/me/a runner\n\x01\x02hello";
+      "\nTRAINCTL-abcd error home a b\n\x01\x02hello";
   for (const std::size_t step : {std::size_t{1}, std::size_t{7}, printed.size()}) {
     ScriptReader reader("abcd");
     std::vector<ScriptLine> lines;
@@ -81,8 +81,8 @@ TEST_CASE("only lines with the nonce are the script's, wherever they begin and h
     REQUIRE(lines.size() == 2);
     CHECK(lines[0].word == "need");
     CHECK(lines[0].rest == "x86_64");
-    CHECK(lines[1].word == "run");
-    CHECK(lines[1].rest == "/home/me/a runner");
+    CHECK(lines[1].word == "error");
+    CHECK(lines[1].rest == "home a b");
     CHECK(reader.rest() == "\x01\x02hello");
   }
   ScriptReader endless("abcd");
