@@ -24,7 +24,6 @@ namespace trainctl::cli {
 namespace {
 
 constexpr std::size_t kPlotPoints = 4'096;
-constexpr std::size_t kRecent = 64;
 constexpr int kPlotHeight = 16;
 
 struct MetricsArguments {
@@ -189,8 +188,8 @@ std::vector<MetricRow> table_rows(const RunSeries& run) {
     const Goal goal = parse_goal(format::goal_of(series.name, run.primary, run.goal));
     if (goal == Goal::minimize) row.best_step = series.lowest.step;
     if (goal == Goal::maximize) row.best_step = series.highest.step;
-    const std::size_t begin = series.points.size() - std::min(series.points.size(), kRecent);
-    for (std::size_t i = begin; i < series.points.size(); ++i) row.recent.push_back(series.points[i].value);
+    row.curve.reserve(series.points.size());
+    for (const auto& point : series.points) row.curve.push_back(point.value);
     rows.push_back(std::move(row));
   }
   return rows;

@@ -34,7 +34,7 @@ Cells cells_of(const MetricRow& row, const MetricTableOptions& options) {
           row.step ? std::to_string(*row.step) : "",
           best,
           base::format_count(row.points),
-          row.recent.size() > 1 ? sparkline(row.recent, kCurveWidth, options.utf8) : ""};
+          row.curve.size() > 1 ? sparkline(row.curve, kCurveWidth, options.utf8) : ""};
 }
 
 std::array<std::size_t, kColumns> widths_of(const std::vector<Cells>& table) {

@@ -23,7 +23,7 @@ struct MetricRow {
   double lowest = 0;
   double highest = 0;
   std::optional<std::int64_t> best_step = {};  ///< of the value that the goal asks for, where it is known
-  std::vector<double> recent = {};             ///< for the curve
+  std::vector<double> curve = {};              ///< all values
 };
 
 struct MetricTableOptions {

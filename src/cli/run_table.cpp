@@ -148,7 +148,7 @@ std::string value_text(const Context& context, const index::Field& field, const 
   if (std::holds_alternative<std::monostate>(value)) return "-";
   if (const auto* text = std::get_if<std::string>(&value)) return printable(*text);
   if (const auto* real = std::get_if<double>(&value))
-    return base::format_number(*real, context.out.is_terminal() ? 4 : 17);
+    return context.out.is_terminal() ? base::format_number(*real) : exact_number(*real);
   const std::int64_t number = std::get<std::int64_t>(value);
   if (field.column != nullptr && field.column->kind == index::Kind::time) {
     return shown_time(context, base::WallTime(std::chrono::microseconds(number)), now);

@@ -223,6 +223,34 @@ def test_metrics_of_a_python_script(trainctl, inside, project):
     assert loss["step"] == 4 and loss["last"] == 0.2
 
 
+def test_mlflow_without_the_hosts_network(trainctl, inside, project, engine):
+    """Each container has an endpoint of its own on its own 127.0.0.1."""
+    project.write("train.py", """
+import json, os, time, urllib.request
+URI, RUN = os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_RUN_ID"]
+def call(method, path, body):
+    head = {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"]}
+    return urllib.request.urlopen(urllib.request.Request(URI + path, body, head, method=method)).read()
+for step in range(3):
+    call("POST", "/api/2.0/mlflow/runs/log-metric", json.dumps(
+        {"run_id": RUN, "key": "loss", "value": 1.0 / (step + 1), "timestamp": 1700000000000, "step": step}).encode())
+rank = os.environ["RANK"]
+call("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/%s/artifacts/notes/%s.txt" % (RUN, rank), b"hello from " + rank.encode())
+call("POST", "/api/2.0/mlflow/runs/log-metric", json.dumps(
+    {"run_id": RUN, "key": "last", "value": 7, "timestamp": 1700000000000, "step": 0}).encode())
+""")
+    container = {"image": pods.IMAGE, "engine": "podman", "volumes": HOST_PYTHON, "arguments": ["--network=none"]}
+    spec = inside(["/usr/bin/python3", "train.py"], container, distribution={"type": "processes", "processes_per_node": 2})
+    trainctl.ok("submit", spec, timeout=120)
+    for rank in (0, 1):
+        points = [p for p in jsonl(attempt(trainctl) / "metrics" / f"mlflow-r{rank}.jsonl") if "type" not in p]
+        assert [(p["name"], p["step"], p["rank"]) for p in points] == [("loss", 0, rank), ("loss", 1, rank), ("loss", 2, rank), ("last", 0, rank)]
+        note = trainctl.last_run() / "outputs" / "notes" / f"{rank}.txt"
+        assert note.read_text() == f"hello from {rank}" and note.stat().st_uid == os.geteuid()
+    assert trainctl.json("show", "@")["metrics"]["last"]["last"] == 7
+    assert not (attempt(trainctl) / "mlflow.json").exists()
+
+
 def test_secrets_stay_secret(trainctl, inside, engine):
     spec = inside('test -n "$API_TOKEN" && echo ready; while [ ! -e $TRAINCTL_OUTPUTS/go ]; do sleep 0.05; done', secrets=["API_TOKEN"])
     trainctl.ok("submit", "--detach", spec, env={"API_TOKEN": "hush-hush-hush"})

@@ -185,6 +185,8 @@ def test_errors_are_the_resolvers_words_and_near_versions(envs: Environments) ->
     assert error["code"] == "cannot_start"
     assert error["message"].startswith("Because there is no version of six==1.15.5")
     assert "1.15.0" in error["hint"] and "1.16.0" in error["hint"]
+    error = envs.ensure(envs.request(packages=["six==9.*"]))["error"]
+    assert error["message"].startswith("Because only six<=") and "six has 1." in error["hint"], error
     error = envs.ensure(envs.request(packages=["scikit-lern"]))["error"]
     assert error["hint"] == "did you mean scikit-learn?"
     assert envs.built() == []

@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/fd.hpp"
 #include "base/file.hpp"
@@ -108,13 +109,11 @@ RankExit await_script(pid_t script) {
 
 /// The parent of the script: a process of its own, so that the first process of the container is free for signals.
 /// `told` gets the script's pid when it runs, and is closed when it has ended.
-[[noreturn]] void look_after(const InsideOrder& order, base::UniqueFd told) {
+[[noreturn]] void look_after(const InsideOrder& order, const std::vector<std::string>& environment,
+                             base::UniqueFd told) {
   become_subreaper();
   auto output = RankOutput::open(order.via, order.log);
   if (!output) ::_exit(failed(kStartFailed, output.error().message));
-  std::vector<std::string> image;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) image.emplace_back(*entry);
-  const std::vector<std::string> environment = inside_environment(image, order.environment);
   const std::uint64_t kills_before = oom_kills();
   std::array<int, 2> errors{};
   if (::pipe2(errors.data(), O_CLOEXEC) != 0) ::_exit(failed(kStartFailed, "cannot make a pipe"));
@@ -152,34 +151,67 @@ void hand_on(int signals, pid_t script) {
   }
 }
 
-/// The keeper's exit code, when it has ended.
-std::optional<int> reap(pid_t keeper) {
-  int status = 0;
-  pid_t pid = 0;
-  while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
-    if (pid == keeper) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+/// The container's first process: hands signals on, reaps, ends what the script leaves behind, and has the endpoint.
+class FirstProcess {
+ public:
+  FirstProcess(pid_t keeper, int told, InsideEndpoint& endpoint) : keeper_(keeper), told_(told), endpoint_(endpoint) {
+    sigset_t all;
+    sigfillset(&all);
+    signals_.reset(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
   }
-  return std::nullopt;
-}
 
-/// The container's first process: hands signals on, reaps, and ends what the script leaves behind.
-int first_process(pid_t keeper, int told) {
-  sigset_t all;
-  sigfillset(&all);
-  const base::UniqueFd signals(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
-  pid_t script = 0;
-  bool over = false;
-  int stage = 0;
-  for (;;) {
-    std::array<pollfd, 2> sources = {pollfd{signals.get(), POLLIN, 0}, pollfd{over ? -1 : told, POLLIN, 0}};
-    const int timeout = !over ? -1 : stage == 0 ? kLeftoverPatienceMs : kLeftoverGraceMs;
-    const int ready = ::poll(sources.data(), sources.size(), timeout);
-    if (ready == 0 && stage++ == 0) ::kill(-1, SIGTERM);
-    if (ready == 0 && stage == 2) return 0;  // with us the kernel ends everything else; the exit has been told
-    if (sources[1].revents != 0 && ::read(told, &script, sizeof script) != sizeof script) over = true;
-    hand_on(signals.get(), over ? 0 : script);
-    if (const auto code = reap(keeper)) return *code;
+  int live() {
+    while (!code_ || endpoint_.busy()) {
+      std::array<pollfd, 3> sources = {pollfd{signals_.get(), POLLIN, 0}, pollfd{over_ ? -1 : told_, POLLIN, 0},
+                                       pollfd{endpoint_.waiting_fd(), POLLIN, 0}};
+      const int ready = ::poll(sources.data(), sources.size(), patience());
+      if (ready == 0 && !end_leftovers()) break;  // with us the kernel ends everything else; the exit has been told
+      if (sources[1].revents != 0 && ::read(told_, &script_, sizeof script_) != sizeof script_) over_ = true;
+      if (sources[2].revents != 0) endpoint_.serve();
+      hand_on(signals_.get(), over_ ? 0 : script_);
+      reap();
+      if (code_) endpoint_.finish();
+    }
+    return code_.value_or(0);
   }
+
+ private:
+  [[nodiscard]] int patience() const {
+    if (code_) return kLeftoverGraceMs;
+    if (!over_) return -1;
+    return asked_ ? kLeftoverGraceMs : kLeftoverPatienceMs;
+  }
+
+  /// False when they have been asked before.
+  bool end_leftovers() {
+    if (code_ || std::exchange(asked_, true)) return false;
+    if (::getpid() == 1) ::kill(-1, SIGTERM);  // with --pid=host that would be everything on the machine
+    return true;
+  }
+
+  void reap() {
+    int status = 0;
+    pid_t pid = 0;
+    while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
+      if (pid == keeper_) code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      endpoint_.reaped(pid);
+    }
+  }
+
+  pid_t keeper_;
+  int told_;
+  InsideEndpoint& endpoint_;
+  base::UniqueFd signals_ = {};
+  pid_t script_ = 0;
+  bool over_ = false;
+  bool asked_ = false;
+  std::optional<int> code_ = {};  ///< the keeper's
+};
+
+std::vector<std::string> own_environment() {
+  std::vector<std::string> image;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) image.emplace_back(*entry);
+  return image;
 }
 
 }  // namespace
@@ -190,7 +222,8 @@ Json to_json(const InsideOrder& order) {
           {"directory", order.directory},
           {"log", order.log},
           {"via", order.via},
-          {"mask", order.mask}};
+          {"mask", order.mask},
+          {"mlflow", to_json(order.mlflow)}};
 }
 
 Result<InsideOrder> inside_order_from_json(const Json& json) {
@@ -200,7 +233,8 @@ Result<InsideOrder> inside_order_from_json(const Json& json) {
                        .directory = json.at("directory").get<std::string>(),
                        .log = json.at("log").get<std::string>(),
                        .via = json.at("via").get<std::string>(),
-                       .mask = json.at("mask").get<mode_t>()};
+                       .mask = json.at("mask").get<mode_t>(),
+                       .mlflow = inside_mlflow_from_json(json.value("mlflow", Json::object()))};
   } catch (const std::exception& problem) {
     return fail(Errc::internal, std::string("the order is damaged: ") + problem.what());
   }
@@ -228,13 +262,16 @@ int inside_main() {
   const auto order = json ? inside_order_from_json(*json) : Result<InsideOrder>(tl::make_unexpected(json.error()));
   if (!order) return failed(kStartFailed, order.error().message);
   if (const int null = ::open("/dev/null", O_RDONLY); null > 0) ::dup2(null, STDIN_FILENO);
+  std::vector<std::string> environment = inside_environment(own_environment(), order->environment);
+  InsideEndpoint endpoint;
+  endpoint.open(order->mlflow, environment);
   std::array<int, 2> told{};
   if (::pipe2(told.data(), O_CLOEXEC) != 0) return failed(kStartFailed, "cannot make a pipe");
   const pid_t keeper = ::fork();
   if (keeper < 0) return failed(kStartFailed, "cannot start a process: " + std::string(std::strerror(errno)));
-  if (keeper == 0) look_after(*order, base::UniqueFd(told[1]));
+  if (keeper == 0) look_after(*order, environment, base::UniqueFd(told[1]));
   ::close(told[1]);
-  return first_process(keeper, told[0]);
+  return FirstProcess(keeper, told[0], endpoint).live();
 }
 
 }  // namespace trainctl::host

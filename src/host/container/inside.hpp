@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "host/container/inside_endpoint.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host {
@@ -22,6 +23,7 @@ struct InsideOrder {
   std::string log;
   std::string via = "file";
   mode_t mask = 022;
+  InsideMlflow mlflow = {};
 };
 
 Json to_json(const InsideOrder& order);

@@ -166,12 +166,15 @@ Error explain_failure(const ToolFailure& failure) {
 }
 
 std::optional<MissingVersion> missing_version(std::string_view output) {
-  for (const std::string_view phrase :
-       {"there is no version of ", "only the following versions of ", "satisfies the requirement "}) {
+  // "Because only six<=1.17.0 is available and you require six==9.*": elsewhere what is required may well exist.
+  const bool too_few = output.find("Because only ") != std::string_view::npos;
+  for (const std::string_view phrase : {"there is no version of ", "only the following versions of ",
+                                        "satisfies the requirement ", "and you require "}) {
     const std::size_t at = output.find(phrase);
-    if (at == std::string_view::npos) continue;
+    if (at == std::string_view::npos || (phrase.starts_with("and") && !too_few)) continue;
     const std::string_view rest = output.substr(at + phrase.size());
-    const std::string_view word = rest.substr(0, rest.find_first_of(" ,\n;"));
+    std::string_view word = rest.substr(0, rest.find_first_of(" ,\n;"));
+    if (word.ends_with(".*")) word.remove_suffix(2);
     const std::size_t equals = word.find_first_of("=<>~!");
     if (equals == std::string_view::npos) continue;
     const std::size_t number = word.find_first_not_of("=<>~!", equals);

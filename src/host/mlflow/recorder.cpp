@@ -27,14 +27,16 @@ void Recorder::recover() {
   }
 }
 
-void Recorder::record(const ApiAnswer& answer) {
+void Recorder::record(ApiAnswer& answer) {
   if (answer.points.empty() && answer.records.empty()) return;
   std::string lines;
-  for (const Json& record : answer.records) {
+  for (Json& record : answer.records) {
+    if (record.contains("rank")) record["rank"] = rank_;
     encode_record(record, lines);
     tracking_.apply(record);
   }
-  for (const format::MetricPoint& point : answer.points) {
+  for (format::MetricPoint& point : answer.points) {
+    point.rank = rank_;
     format::encode_metric(point, lines);
     tracking_.apply(point);
   }
@@ -47,7 +49,7 @@ void Recorder::record_file(const std::string& name, std::uint64_t bytes, base::W
                  {"t", static_cast<double>(now.time_since_epoch().count()) / 1e6},
                  {"name", name},
                  {"bytes", bytes},
-                 {"rank", 0}},
+                 {"rank", rank_}},
                 line);
   write(line);
 }

@@ -13,17 +13,24 @@
 
 namespace trainctl::host {
 
-/// metrics/mlflow-r0.jsonl and what it folds to.
+/// metrics/mlflow-r<rank>.jsonl and what it folds to.
 class Recorder {
  public:
+  struct Place {
+    std::filesystem::path directory;
+    int rank = 0;
+  };
   using Warn = std::function<void(std::string_view)>;
-  Recorder(std::filesystem::path directory, Tracking tracking, Warn warn)
-      : path_(std::move(directory) / "mlflow-r0.jsonl"), tracking_(std::move(tracking)), warn_(std::move(warn)) {}
+  Recorder(const Place& place, Tracking tracking, Warn warn)
+      : path_(place.directory / ("mlflow-r" + std::to_string(place.rank) + ".jsonl")),
+        rank_(place.rank),
+        tracking_(std::move(tracking)),
+        warn_(std::move(warn)) {}
 
   /// Reads what an earlier process recorded.
   void recover();
   /// Records what an answer asks for.
-  void record(const ApiAnswer& answer);
+  void record(ApiAnswer& answer);
   /// Records that the file `name` below the outputs was written.
   void record_file(const std::string& name, std::uint64_t bytes, base::WallTime now);
   [[nodiscard]] const Tracking& tracking() const { return tracking_; }
@@ -33,6 +40,7 @@ class Recorder {
   void write(const std::string& lines);
 
   std::filesystem::path path_;
+  int rank_;
   Tracking tracking_;
   Warn warn_;
   base::UniqueFd file_ = {};

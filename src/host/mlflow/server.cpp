@@ -44,10 +44,10 @@ class Handler final : public HttpHandler {
  public:
   explicit Handler(const MlflowServerOptions& options)
       : options_(options),
-        recorder_(
-            options.metrics_directory,
-            Tracking(options.run, options.name, options.experiment, base::wall_now().time_since_epoch().count() / 1000),
-            options.warn) {
+        recorder_({options.metrics_directory, options.rank},
+                  Tracking(options.run, options.name, options.experiment.empty() ? "Default" : options.experiment,
+                           base::wall_now().time_since_epoch().count() / 1000),
+                  options.warn) {
     recorder_.recover();
   }
 

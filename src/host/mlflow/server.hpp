@@ -15,7 +15,8 @@ struct MlflowServerOptions {
   int control_fd = -1;  ///< the server returns when its writers have closed it
   std::string token = {};
   std::string run = {}, name = {}, experiment = {};
-  std::filesystem::path metrics_directory = {};  ///< of mlflow-r0.jsonl, whose one writer this is
+  int rank = 0;                                  ///< whose calls these are; 0 where all ranks share an endpoint
+  std::filesystem::path metrics_directory = {};  ///< of mlflow-r<rank>.jsonl, whose one writer this is
   std::filesystem::path outputs = {};            ///< where artifacts go
   std::function<void(std::string_view)> warn = {};
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What MLflow clients have logged: a fold over the lines of metrics/mlflow-r0.jsonl (docs/metrics.md).
+// What MLflow clients have logged: a fold over the lines of metrics/mlflow-r<rank>.jsonl (docs/metrics.md).
 #pragma once
 
 #include <cstdint>

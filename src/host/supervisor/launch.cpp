@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/mlflow/address.hpp"
 #include "host/supervisor/helper_module.hpp"
 #include "host/supervisor/run_inputs.hpp"
 
@@ -230,6 +231,14 @@ Result<ContainerLaunch> in_container(const format::Plan& plan, const format::Run
                 .directory = launch.directory,
                 .log = launch.log,
                 .via = launch.via};
+  if (!is_in_host_network(*plan.container)) {
+    made.order.mlflow = {.run = plan.id,
+                         .name = plan.name,
+                         .experiment = plan.experiment,
+                         .token = new_mlflow_token(),
+                         .rank = which.rank,
+                         .attempt = run.attempt(which.attempt).root};
+  }
   return made;
 }
 

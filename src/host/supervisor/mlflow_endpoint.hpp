@@ -34,7 +34,6 @@ class MlflowEndpoint {
   [[nodiscard]] std::uint64_t next_deadline() const { return child_.next_deadline(); }
 
  private:
-  bool listen_on(int port);
   void await_client();
   void serve();
   void close();

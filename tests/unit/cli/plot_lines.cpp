@@ -145,7 +145,7 @@ TEST_CASE("the metric table shows last and best values", "[plot]") {
                                         .lowest = 0.2,
                                         .highest = 3,
                                         .best_step = 80,
-                                        .recent = {3, 1, 0.2}},
+                                        .curve = {3, 1, 0.2}},
                                        {.name = "accuracy",
                                         .points = 3,
                                         .last = 0.967,
@@ -153,7 +153,7 @@ TEST_CASE("the metric table shows last and best values", "[plot]") {
                                         .lowest = 0.5,
                                         .highest = 0.97,
                                         .best_step = {},
-                                        .recent = {}},
+                                        .curve = {}},
                                        {.name = "lr",
                                         .points = 1,
                                         .last = 1e-5,
@@ -161,7 +161,7 @@ TEST_CASE("the metric table shows last and best values", "[plot]") {
                                         .lowest = 1e-5,
                                         .highest = 1e-5,
                                         .best_step = {},
-                                        .recent = {1e-5}}};
+                                        .curve = {1e-5}}};
   CHECK(metric_table(rows, {.primary = "loss", .goal = Goal::minimize}) ==
         "METRIC     LAST  STEP      BEST  POINTS\n"
         "* loss     0.25    99  0.2 @ 80   1,200  █▃▁\n"

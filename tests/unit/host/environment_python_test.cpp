@@ -116,6 +116,19 @@ TEST_CASE("the resolver's own sentence comes first") {
   CHECK(explained("uv", "").message == "uv failed with exit code 1");
 }
 
+TEST_CASE("what is not there is found in the resolver's sentence") {
+  const auto none =
+      missing_version("Because only six<=1.17.0 is available and you require six==9.*, we can conclude …");
+  REQUIRE(none);
+  CHECK(none->name == "six");
+  CHECK(none->version == "9");
+  CHECK(
+      missing_version("Because only the following versions of numpy are available:\n numpy<1.99.dev0\n and you require "
+                      "numpy==1.99.*, we can …")
+          ->version == "1.99");
+  CHECK_FALSE(missing_version("Because a==1 depends on b<2 and you require b==3, we can conclude …"));
+}
+
 TEST_CASE("near versions surround the wanted one and name the newest") {
   const std::vector<std::string> all = {"1.0", "1.1", "1.10", "1.2", "2.0", "2.1rc1", "3.0"};
   CHECK(near_versions("1.5", all) == std::vector<std::string>{"1.1", "1.2", "1.10", "3.0"});
