@@ -13,7 +13,7 @@ TEST_CASE("names of targets become definitions") {
   CHECK(open_target(*local, "/"));
   CHECK(open_target(Json(nullptr), "/"));  // a plan of the first version
 
-  const auto unknown = resolve_target("gpubox", "/");
+  const auto unknown = resolve_target("no-such-target-or-host", "/");
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().front().hint.find("scripted:FILE") != std::string::npos);
   const auto newer = open_target({{"type", "quantum"}}, "/");
