@@ -214,6 +214,7 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
 host::EnvironmentInput map_environment(const spec::LoadedRun& run, bool local) {
   host::EnvironmentInput input;
   input.local = local;
+  input.needs_python = run.config.module.has_value() || (run.config.script && runs_with_python(*run.config.script));
   if (!run.config.environment) return input;
   input.setup = run.config.environment->setup;
   const auto& python = run.config.environment->python;

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -368,3 +369,18 @@ def test_a_reader_that_leaves_is_told_that_the_run_goes_on(trainctl, project):
     process.stdout.close()
     assert "goes on" in process.stderr.read().decode()
     trainctl.ok("cancel", "@")
+
+
+def test_a_command_runs_where_there_is_no_python(trainctl, project, scratch):
+    """A program is started as it is; only what is a Python program needs one."""
+    bare = scratch / "bare"
+    bare.mkdir()
+    for name in ("sh", "bash", "cat", "env"):
+        (bare / name).symlink_to(shutil.which(name))
+    project.write("run.json", '{"name": "plain", "command": ["sh", "-c", "echo no snakes"]}')
+    project.write("python.json", '{"name": "snake", "script": "train.py"}')
+    project.write("train.py", "print(1)")
+    env = {"PATH": str(bare)}
+    assert trainctl.ok("submit", "run.json", env=env).out == b"no snakes\n"
+    refused = trainctl.run("submit", "python.json", env=env)
+    assert refused.code == 3 and "python3" in refused.error

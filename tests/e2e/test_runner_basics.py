@@ -87,13 +87,13 @@ def test_kinds(run):
 
 
 def test_variables(run):
-    r = run("env", variables={"A": "1"}, inputs={"my-data": {"path": "/x"}}, outputs={"m": {"path": "m.bin"}})
+    r = run("env", variables={"A": "1"}, inputs={"my-data": {"path": "/usr"}}, outputs={"m": {"path": "m.bin"}})
     r.supervise()
     env = dict(line.split("=", 1) for line in r.log().decode().splitlines() if "=" in line)
     outputs = str(r.attempt() / "work" / "outputs")
     assert env["A"] == "1" and env["PYTHONUNBUFFERED"] == "1"
     assert env["TRAINCTL_RUN_ID"] == r.id and env["TRAINCTL_ATTEMPT"] == "1"
-    assert env["TRAINCTL_INPUT_MY_DATA"] == "/x"
+    assert env["TRAINCTL_INPUT_MY_DATA"] == "/usr"
     assert env["TRAINCTL_OUTPUTS"] == outputs and env["TRAINCTL_OUTPUT_M"] == outputs + "/m.bin"
     assert os.path.exists(env["PYTHONPATH"].split(":")[0] + "/trainctl.py")
     assert "RANK" not in env

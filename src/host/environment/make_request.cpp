@@ -230,10 +230,16 @@ class Maker {
       if (active) return active;
       result_.notes.push_back("the active venv is left out: " + active.error().message);
     }
-    TRY_ASSIGN(const Interpreter found, default_python(surroundings_, source_));
+    const auto found = default_python(surroundings_, source_);
+    if (!found && input_.needs_python) return fail(found.error());
+    if (!found) {
+      result_.request.kind = EnvironmentKind::system;
+      result_.description = "no python";
+      return {};
+    }
     result_.request.kind = EnvironmentKind::interpreter;
-    result_.request.path = found.path.string();
-    result_.description = "python " + found.version.text() + " on PATH (" + found.path.string() + ")";
+    result_.request.path = found->path.string();
+    result_.description = "python " + found->version.text() + " on PATH (" + found->path.string() + ")";
     return {};
   }
 

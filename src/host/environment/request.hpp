@@ -57,7 +57,8 @@ struct EnvironmentInput {
       project;  // empty = not given; project: a folder
   std::vector<std::string> packages, conda_packages, groups, extras, index_urls, build_constraints, setup;
   std::string torch_backend;
-  bool local = true;  // the target is this machine: the active venv and the pythons of this machine count
+  bool local = true;         // the target is this machine: the active venv and the pythons of this machine count
+  bool needs_python = true;  // false: a program that runs as well where there is no Python
 };
 
 struct ResolvedRequest {

@@ -117,6 +117,29 @@ Result<BuiltEnvironment> build_environment(const format::Plan& plan, const forma
   return ensure(request, options);
 }
 
+/// A run that asks for no Python of its own and is no Python program goes on where the host has none.
+bool goes_without_python(const format::Plan& plan) {
+  const auto request = environment_request_from_json(plan.environment);
+  const bool program =
+      plan.command.kind == format::CommandKind::exec || plan.command.kind == format::CommandKind::shell;
+  return request && request->kind == EnvironmentKind::system && request->setup.empty() && program;
+}
+
+/// Empty when the run has no environment.
+Result<std::optional<BuiltEnvironment>> environment_of(const format::Plan& plan, const format::RunPaths& run,
+                                                       int attempt) {
+  if (plan.environment.is_null()) return std::nullopt;
+  auto built = build_environment(plan, run, attempt);
+  if (!built && goes_without_python(plan)) return std::nullopt;
+  if (!built) return fail(std::move(built).error());
+  return std::move(*built);
+}
+
+tl::unexpected<PreparationError> environment_failed(const Error& error) {
+  return tl::make_unexpected(PreparationError{
+      Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
+}
+
 Json to_json(const PreparationResult& result) {
   if (!result) {
     return {{"cause", to_string(result.error().cause)}, {"message", result.error().message}};
@@ -229,19 +252,14 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
     if (work) work = prepare_work(plan, run, options);
     if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
-  const auto failed = [](const Error& error) {
-    return tl::make_unexpected(PreparationError{
-        Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
-  };
   if (plan.container) {
     auto container = prepare_container(plan, run, options.attempt);
-    if (!container) return failed(container.error());
+    if (!container) return environment_failed(container.error());
     return std::move(*container);
   }
-  if (plan.environment.is_null()) return with_mpi(plan, Prepared{});
-  const auto built = build_environment(plan, run, options.attempt);
-  if (built) return with_mpi(plan, with_environment(*built));
-  return failed(built.error());
+  const auto built = environment_of(plan, run, options.attempt);
+  if (!built) return environment_failed(built.error());
+  return with_mpi(plan, *built ? with_environment(**built) : Prepared{});
 }
 
 tl::expected<void, PreparationError> prepare_ahead(const format::Plan& plan, const format::RunPaths& run, int attempt) {
@@ -249,11 +267,10 @@ tl::expected<void, PreparationError> prepare_ahead(const format::Plan& plan, con
   auto work = base::make_directories(paths.root);
   if (work) work = prepare_work(plan, run, {.attempt = attempt});
   if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
-  const auto built = build_environment(plan, run, attempt);
-  if (built) return {};
-  const Error& error = built.error();
-  return tl::make_unexpected(PreparationError{
-      Cause::environment, error.hint.empty() ? error.message : error.message + " (" + error.hint + ")"});
+  if (plan.container) return {};  // the image is got where the ranks run
+  const auto built = environment_of(plan, run, attempt);
+  if (!built) return environment_failed(built.error());
+  return {};
 }
 
 Preparation::~Preparation() {
