@@ -94,10 +94,10 @@ class ForeignFolder:
         if valid & SET_SIZE:
             os.truncate(handle if valid & SET_HANDLE else path, size)
         if valid & (SET_ATIME | SET_MTIME):
-            now = None if valid & (NOW_ATIME | NOW_MTIME) else (
+            times = {} if valid & (NOW_ATIME | NOW_MTIME) else {"ns": (
                 atime * 10**9 + atime_ns if valid & SET_ATIME else status.st_atime_ns,
-                mtime * 10**9 + mtime_ns if valid & SET_MTIME else status.st_mtime_ns)
-            os.utime(path, ns=now)
+                mtime * 10**9 + mtime_ns if valid & SET_MTIME else status.st_mtime_ns)}
+            os.utime(path, **times)
         return self.getattr(node, b"")
 
     def readlink(self, node: int, body: bytes) -> bytes:
