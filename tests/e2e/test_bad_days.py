@@ -234,7 +234,8 @@ def test_a_script_that_forks_and_ends(trainctl):
     """The log ends with the last rank: what a leftover writes later is not of the run, and none is left."""
     done = trainctl.ok("run", "--", "sh", "-c", "(trap '' TERM INT HUP; setsid sh -c 'while :; do echo late; sleep 0.05; done') & echo begun")
     assert done.out.startswith(b"begun\n") or b"begun\n" in done.out
-    assert trainctl.ok("logs", "@").out == done.out and not trainctl.owned()
+    assert trainctl.ok("logs", "@").out == done.out
+    wait_until(lambda: not trainctl.owned(), "no process of the run is left")
 
 
 def test_a_script_that_ignores_sigterm_meets_its_time_limit(trainctl, project):
@@ -242,7 +243,8 @@ def test_a_script_that_ignores_sigterm_meets_its_time_limit(trainctl, project):
                  stop={"grace": "200ms"})
     assert trainctl.run("submit", "a.run.json", code=124).out == b"begun\n"
     shown = trainctl.json("show", "@")
-    assert (shown["state"], shown["cause"]) == ("timed_out", "time_limit") and not trainctl.owned()
+    assert (shown["state"], shown["cause"]) == ("timed_out", "time_limit")
+    wait_until(lambda: not trainctl.owned(), "no process of the run is left")
 
 
 def test_a_script_that_stops_itself(trainctl, project):

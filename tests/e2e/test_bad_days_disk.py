@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import Trainctl
+from harness import Trainctl, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
@@ -303,7 +303,7 @@ def test_listing_a_read_only_store(trainctl, indexed):
 def test_a_store_that_becomes_read_only_while_a_run_goes_on(trainctl, project):
     """Its supervisor has its files open, the cancel cannot be written: said. Afterwards it can."""
     name = trainctl.ok("run", "--detach", "--", "sh", "-c", "echo begun; exec sleep 600").text.strip()
-    trainctl.wait_log(trainctl.last_run(), "begun")
+    wait_until(lambda: trainctl.json("show", name)["state"] == "running", "the run is recorded as running")
     with read_only(trainctl.home):
         assert trainctl.json("show", name)["state"] == "running"
         done = trainctl.run("cancel", name, code=6)

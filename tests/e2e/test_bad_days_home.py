@@ -76,7 +76,7 @@ def test_everything_works_on_a_foreign_home(foreign, project):
     trainctl.run("run", "--", "sh", "-c", "exit 9", code=9)
     trainctl.ok("rm", "sh-1")
     trainctl.ok("store", "check")
-    assert not trainctl.owned().keys() - {trainctl.server.pid}
+    wait_until(lambda: not trainctl.owned().keys() - {trainctl.server.pid}, "no process of the run is left")
 
 
 @needs_fuse

@@ -79,7 +79,7 @@ def check_ends(trainctl: Trainctl, project, without: Without) -> None:
     trainctl.ok("cancel", "@")
     assert without.end(process) == (130, b"begun\n")
     assert shown(trainctl)[:2] == ("canceled", "canceled")
-    assert not trainctl.owned()
+    wait_until(lambda: not trainctl.owned(), "no process of the run is left")
 
 
 def check_adoption(trainctl: Trainctl, project, without: Without) -> None:

@@ -308,6 +308,10 @@ def test_a_lock_of_ours_is_no_flock_of_a_child(trainctl, project):
     """A script that goes on after its run was ended by force must not hold our locks: they are closed on exec and in waiters."""
     trainctl.ok("run", "--", "sh", "-c", "ls -l /proc/self/fd")
     assert ".lock" not in trainctl.ok("logs", "@").text
-    lock = trainctl.last_run() / "supervisor.lock"
-    with open(lock) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(trainctl.last_run() / "supervisor.lock") as file:
+
+        def free() -> bool:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError is "not yet": the supervisor lives a little longer
+            return True
+
+        wait_until(free, "nobody holds the lock of an ended run")

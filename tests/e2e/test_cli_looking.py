@@ -166,7 +166,7 @@ def test_wait(trainctl, project):
 def test_cancel(trainctl, project):
     project.script("import time\ntry:\n    print('begun', flush=True)\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print('saved', flush=True)\n    raise")
     name = trainctl.ok("run", "--detach", "train.py").text.strip()
-    trainctl.wait_log(trainctl.last_run(), "begun")
+    trainctl.wait_log(trainctl.last_run(), "begun\n")
     follower = trainctl.start("attach", name)
     trainctl.ok("cancel", name)
     out, err = follower.communicate(timeout=60)

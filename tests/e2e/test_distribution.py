@@ -225,15 +225,15 @@ def test_the_failing_mpi_rank_is_named(trainctl, project, scratch, mpi):
 def test_a_canceled_mpi_run_gets_its_signal_and_its_grace(trainctl, project, scratch, mpi):
     file = configure(project, """
 import os, time
-print("up", flush=True)
 try:
+    print("up", flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     time.sleep(1.5)
     print("saved", os.environ["RANK"], flush=True)
 """, distribution={"type": "mpi", "processes_per_node": 2}, stop={"grace": "20s"})
     trainctl.ok("submit", file, "--detach", env=mpi_path(scratch, mpi))
-    wait_until(lambda: all("up" in log_of(trainctl, rank) for rank in (0, 1)), "both ranks run")
+    wait_until(lambda: all("up\n" in log_of(trainctl, rank) for rank in (0, 1)), "both ranks run")
     trainctl.ok("cancel", "@")
     trainctl.run("wait", "@")
     assert end_of(trainctl)["state"] == "canceled"
