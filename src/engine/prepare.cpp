@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -264,19 +265,29 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
 }
 
 namespace {
+/// The target without the hosts that the run leaves alone.
+Json needed_part(const format::Plan& plan) {
+  Json definition = plan.target;
+  const auto hosts = definition.find("hosts");
+  const auto nodes = static_cast<std::size_t>(std::max(1, plan.resources.nodes));
+  while (hosts != definition.end() && hosts->size() > nodes) hosts->erase(hosts->size() - 1);
+  return definition;
+}
+
 /// A run that cannot begin leaves nothing behind: its target is asked for something before there is a run.
-Result<> reach(target::Target& target, const archive::Store& store) {
-  if (target.capabilities().in_place) return {};
+Result<> reach(const archive::Store& store, const format::Plan& plan) {
+  TRY_ASSIGN(const auto target, target::open_target(needed_part(plan), store.paths().root));
+  if (target->capabilities().in_place) return {};
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
   const std::string nobody = base::new_ulid();
-  TRY(target.find({.run = nobody, .folder = store.run(nobody).root}, cancel));
+  TRY(target->find({.run = nobody, .folder = store.run(nobody).root}, cancel));
   return {};
 }
 }  // namespace
 
 Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
   TRY_ASSIGN(auto target, target::open_target(prepared.plan.target, store.paths().root));
-  TRY(reach(*target, store));
+  TRY(reach(store, prepared.plan));
   TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
   auto launched = launch(run, *target, prepared.progress);
   if (launched) return run;

@@ -453,10 +453,14 @@ class Checker {
     --discarding_;
   }
 
+  /// The kind of file in whose schema the table is described.
+  static std::string_view schema_with(const Table& table) {
+    if (table.name == "fragment") return "run";
+    return table.name == "slurm" || table.name == "compute target" ? "target" : table.name;
+  }
+
   static std::string known(const Table& table) {
-    if (table.fields.size() > 12) {
-      return "trainctl schema " + std::string(table.name == "fragment" ? "run" : table.name) + " lists what there is";
-    }
+    if (table.fields.size() > 12) return "trainctl schema " + std::string(schema_with(table)) + " lists what there is";
     std::string text = "known here: ";
     for (const Field& field : table.fields) {
       text += (&field == &table.fields.front() ? "" : ", ") + std::string(field.name);

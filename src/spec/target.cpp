@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/target.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -40,6 +42,11 @@ bool is_host_word(std::string_view host) {
   return std::all_of(host.begin(), host.end(), [](char c) { return c > ' ' && c != 0x7f; });
 }
 
+bool is_numeric_address(const std::string& text) {
+  in6_addr place{};
+  return ::inet_pton(AF_INET, text.c_str(), &place) == 1 || ::inet_pton(AF_INET6, text.c_str(), &place) == 1;
+}
+
 class Check {
  public:
   Check(const TargetSpec& target, std::string pointer, Complaints& out)
@@ -47,6 +54,7 @@ class Check {
 
   void run() {
     hosts();
+    addresses();
     kind();
     launcher();
     directory();
@@ -70,6 +78,20 @@ class Check {
       const std::string at = target_.host ? "host" : "hosts";
       if (!is_host_word(host)) add(at, "\"" + host + "\" cannot be a host", "user@box, or a host of your ssh settings");
       if (!seen.insert(host).second) add(at, "\"" + host + "\" is named twice");
+    }
+  }
+
+  void addresses() {
+    const std::vector<std::string>& given = target_.addresses;
+    if (given.empty()) return;
+    if (given.size() != target_.hosts.size())
+      add("addresses",
+          "there are " + std::to_string(given.size()) + " addresses for " + std::to_string(target_.hosts.size()) +
+              " \"hosts\"",
+          "one for each, in the same order");
+    for (const std::string& address : given) {
+      if (!is_numeric_address(address))
+        add("addresses", "\"" + address + "\" is no numeric address", "\"10.1.0.2\": the hosts look up no names");
     }
   }
 
@@ -137,6 +159,7 @@ Json target_definition(std::string_view name, const TargetSpec& target) {
   if (target.scenario) definition["scenario"] = *target.scenario;
   if (kind != TargetKindWord::ssh && kind != TargetKindWord::slurm) return definition;
   if (kind == TargetKindWord::ssh) definition["hosts"] = hosts_of(target);
+  if (!target.addresses.empty()) definition["addresses"] = target.addresses;
   if (target.ssh_config) definition["ssh_config"] = *target.ssh_config;
   if (target.directory) definition["directory"] = *target.directory;
   if (target.accept_new_host_keys) definition["accept_new_host_keys"] = true;

@@ -28,8 +28,8 @@ struct SlurmOptions {
   std::vector<std::string> options;  ///< more words for sbatch
   enum class BuildOn { submit_host, job };
   BuildOn environment_build = BuildOn::submit_host;
-  enum class Unpack { shared, node_local };
-  Unpack unpack = Unpack::shared;
+  bool requeue = true;
+  std::optional<Duration> evidence_after;
 };
 
 enum class TargetKindWord { unstated, ssh, slurm, local, scripted };
@@ -39,6 +39,7 @@ struct TargetSpec {
   TargetKindWord kind = TargetKindWord::unstated;
   std::optional<std::string> host;
   std::vector<std::string> hosts;
+  std::vector<std::string> addresses;  ///< by host, numeric: where the other machines reach it
   std::optional<std::string> ssh_config;
   std::optional<std::string> directory;
   LauncherWord launcher = LauncherWord::unstated;
@@ -65,9 +66,9 @@ void validate_target(const TargetSpec& target, const std::string& pointer, Compl
 /// ssh for what has a host, slurm for Slurm on this machine; never unstated.
 TargetKindWord target_kind(const TargetSpec& target);
 
-/// The definition that a plan keeps: {"name", "type", "hosts", "ssh_config", "directory", "launcher", "slurm",
-/// "accept_new_host_keys"}, each only where it says something. Of a valid target. A scripted one still names its
-/// "scenario" by the file.
+/// The definition that a plan keeps: {"name", "type", "hosts", "addresses", "ssh_config", "directory", "launcher",
+/// "slurm", "accept_new_host_keys"}, each only where it says something. Of a valid target. A scripted one still names
+/// its "scenario" by the file.
 Json target_definition(std::string_view name, const TargetSpec& target);
 
 /// What a target without a name of its own is called: its first host, else its kind.

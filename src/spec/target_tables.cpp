@@ -44,8 +44,10 @@ std::vector<Field> slurm_fields() {
                  {{"submit_host", T::BuildOn::submit_host}, {"job", T::BuildOn::job}},
                  "Where Python environments are built: on the submit host (default; compute nodes often have no "
                  "network) or in the job."),
-      word_field("unpack", &T::unpack, {{"shared", T::Unpack::shared}, {"node_local", T::Unpack::node_local}},
-                 "Where the source is unpacked: in the run's folder (default) or on a disk of each node."),
+      field("requeue", &T::requeue,
+            "Slurm may put a job back into its queue; false: the next attempt is another job. Default true."),
+      field("evidence_after", &T::evidence_after,
+            "How long a job that Slurm has forgotten may be without an end before its run is lost; default 2m."),
   };
 }
 
@@ -62,6 +64,11 @@ std::vector<Field> place_fields() {
                  "scenario. Default: ssh with a host, else slurm or scripted by what is written."),
       field("host", &T::host, "user@box, or a host of the ssh configuration.", not_empty),
       field("hosts", &T::hosts, "Several hosts, for runs with as many nodes; the first one leads.", not_empty),
+      field(
+          "addresses", &T::addresses,
+          "Where the hosts reach each other when it is not the address by which node 0 is reached: one numeric address "
+          "for each of `hosts`.",
+          not_empty),
       field("ssh_config", &T::ssh_config, "An ssh configuration file to use instead of the user's.", path),
       field("directory", &T::directory,
             "Where trainctl keeps its things on the host: an absolute path or \"~/…\"; default ~/.trainctl.",

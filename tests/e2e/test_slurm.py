@@ -17,6 +17,7 @@ import pytest
 from harness import alive, jsonl, wait_until
 from runner import Run, ulid
 from slurm import Cluster
+from sshd import Sshd
 from stdio import Runner
 
 # Appends "<attempt>\n" for each start, so that a second start of the same attempt would show.
@@ -434,8 +435,48 @@ def test_show_says_why_it_waits(cluster: Cluster, shell, project) -> None:
     project.script("pass")
     project.write("run.json", json.dumps({"name": "big", "script": "train.py", "target": "slurm", "resources": {"cpus": 64}}))
     following = shell.start("submit", "run.json")
-    wait_until(lambda: "will not start as it is" in shell.json("show", "@")["message"], "the reason")
+    wait_until(lambda: "will not start as it is" in (shell.run("show", "big-1", "--json").json["message"] or ""), "the reason")
     assert shell.json("show", "@")["state"] == "queued"
     shell.ok("cancel", "@")
     assert following.wait(60) == 130
     assert shell.json("show", "@")["state"] == "canceled"
+
+
+@pytest.fixture
+def behind(cluster: Cluster, shell, scratch: Path):
+    """A trainctl without Slurm of its own; `cluster` is a target behind a login node that has it."""
+    del shell.env["SLURM_CONF"]
+    login_node = Sshd(scratch / "login", alias="login", variables={"SLURM_CONF": cluster.env["SLURM_CONF"]})
+    (scratch / "rt").mkdir(mode=0o700)
+    shell.env["XDG_RUNTIME_DIR"] = str(scratch / "rt")
+    target = shell.user_home / ".config" / "trainctl" / "targets" / "cluster.json"
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps({"type": "target", "host": "root@login", "ssh_config": str(login_node.ssh_config), "launcher": "slurm",
+                                  "slurm": {"partition": "main", "requeue": False, "evidence_after": "1m"}}))
+    yield shell
+    login_node.clean_up()
+
+
+def test_behind_a_login_node(cluster: Cluster, behind, project) -> None:
+    project.script("import os; print('job', os.environ['SLURM_JOB_ID']); open(os.environ['TRAINCTL_OUTPUTS'] + '/m', 'w').write('model')")
+    project.write("run.json", json.dumps({"script": "train.py", "resources": {"cpus": 1}}))
+    assert behind.ok("submit", "run.json", "--target", "cluster").text.startswith("job ")
+    shown = behind.json("show", "@")
+    assert shown["state"] == "succeeded" and shown["target"] == "cluster"
+    outputs = behind.home / "runs" / shown["id"] / "outputs" / "m"
+    assert wait_until(outputs.read_text, "outputs") == "model"
+    assert "Requeue=0" in cluster.run("scontrol", "show", "job", behind.ok("logs", "@").text.split()[1], "-o").stdout
+
+
+def test_a_waiting_job_behind_a_login_node(cluster: Cluster, behind, project) -> None:
+    project.write("held.run.json", json.dumps({"name": "held", "command": ["true"], "resources": {"cpus": 64}}))
+    behind.ok("submit", "held.run.json", "--target", "cluster", "--detach")
+
+    def reason() -> str:
+        behind.ok("ls", "--refresh")
+        return behind.json("show", "@")["message"] or ""
+
+    wait_until(lambda: "will not start as it is" in reason(), "the reason")
+    behind.ok("cancel", "@")
+    assert behind.json("show", "@")["state"] == "canceled"
+    assert set(cluster.jobs().values()) <= {"CANCELLED", "COMPLETED", "FAILED"}

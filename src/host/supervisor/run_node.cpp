@@ -30,7 +30,7 @@ bool RunSupervision::prove_lead(std::uint64_t now) {
       .message = "node " + std::to_string(run_.own_node) + " cannot reach node 0: " + node_->problem(),
       .hint =
           "the machines of a run talk to each other over TCP: open the ports from 20000 to 29999 between them, or "
-          "give the addresses to use in the target"};
+          "name in the target where they reach each other: \"addresses\": [\"10.1.0.1\", \"10.1.0.2\"]"};
   report_opened(&problem);
   phase_ = Phase::done;
   return false;

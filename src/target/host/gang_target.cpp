@@ -10,6 +10,7 @@
 #include <span>
 #include <thread>
 
+#include "base/file.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "target/host/collect.hpp"
@@ -123,7 +124,20 @@ Result<> GangTarget::adopt(const RunRef& ref, const Cancel& cancel) {
   return hosts_.front()->adopt(ref, cancel);
 }
 
+/// About a run that is not there yet: are all hosts within reach?
+Result<> GangTarget::ask_all(const RunRef& ref, const Cancel& cancel) const {
+  return for_hosts(0, hosts_.size(), [&](std::size_t k) -> Result<> {
+    auto found = hosts_[k]->find(ref, cancel);
+    if (!found) return fail(std::move(found).error().with_context("on " + links_[k]->host()));
+    return {};
+  });
+}
+
 Result<std::optional<Handle>> GangTarget::find(const RunRef& ref, const Cancel& cancel) {
+  if (!base::exists(format::RunPaths{ref.folder}.plan())) {
+    TRY(ask_all(ref, cancel));
+    return std::nullopt;
+  }
   TRY_ASSIGN(const std::size_t nodes, nodes_of(ref));
   if (nodes == 1) return hosts_.front()->find(ref, cancel);
   TRY_ASSIGN(const auto lead, links_.front()->client(cancel));

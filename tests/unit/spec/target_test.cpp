@@ -60,6 +60,9 @@ TEST_CASE("a target file becomes the definition that plans keep", "[target]") {
                                              {"launcher", "process"}}));
   places.write("user/pair.json", R"({"hosts": ["a", "b"], "accept_new_host_keys": true})");
   CHECK(defined(places.read("pair"))["hosts"] == Json({"a", "b"}));
+  CHECK_FALSE(defined(places.read("pair")).contains("addresses"));
+  places.write("user/cabled.json", R"({"hosts": ["a", "b"], "addresses": ["10.1.0.1", "fe80::2"]})");
+  CHECK(defined(places.read("cabled"))["addresses"] == Json({"10.1.0.1", "fe80::2"}));
   CHECK(defined(places.read("pair"))["accept_new_host_keys"] == true);
 }
 
@@ -104,6 +107,9 @@ TEST_CASE("what contradicts itself is refused", "[target]") {
       {R"({"host": "me@-x"})", "cannot be a host"},
       {R"({"host": "a b"})", "cannot be a host"},
       {R"({"hosts": ["a", "a"]})", "named twice"},
+      {R"({"hosts": ["a", "b"], "addresses": ["10.1.0.1"]})", "1 addresses for 2"},
+      {R"({"host": "a", "addresses": ["10.1.0.1"]})", "1 addresses for 0"},
+      {R"({"hosts": ["a", "b"], "addresses": ["10.1.0.1", "b.example"]})", "no numeric address"},
       {R"({"hosts": ["a", "b"], "launcher": "slurm"})", "Slurm finds the nodes itself"},
       {R"({"host": "a", "launcher": "process", "slurm": {}})", "Slurm is asked for"},
       {R"({"kind": "local", "host": "a"})", "has no host"},

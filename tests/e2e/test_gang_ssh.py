@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: timeout 300
+"""Runs on several machines as a user starts them: a target file with two hosts behind real sshds, each in a network
+namespace of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness import wait_until
+from netns import Machines
+from sshd import Sshd
+from test_gang import ALLREDUCE
+
+PAIRED = {"distribution": {"type": "processes", "processes_per_node": 2}, "resources": {"nodes": 2},
+          "stop": {"signal": "SIGTERM", "grace": "2s"}}
+
+
+class Pair:
+    """Two hosts that ssh knows as `a` and `b`, and the target `pair`."""
+
+    def __init__(self, trainctl, project, scratch, machines: Machines):
+        self.trainctl, self.project, self.machines = trainctl, project, machines
+        self.servers: list[Sshd] = []
+        for machine, alias in zip(machines.all, "ab"):
+            self.servers.append(Sshd(scratch / alias, address=machine.address, prefix=machine.enter(), alias=alias,
+                                     variables={"HOST": alias}))
+        (scratch / "rt").mkdir(mode=0o700)
+        trainctl.env["XDG_RUNTIME_DIR"] = str(scratch / "rt")
+        ssh_config = scratch / "ssh_config"
+        ssh_config.write_text("".join(server.ssh_config.read_text() for server in self.servers))
+        self.target = trainctl.user_home / ".config" / "trainctl" / "targets" / "pair.json"
+        self.target.parent.mkdir(parents=True)
+        self.describe(ssh_config=str(ssh_config))
+
+    def describe(self, **fields) -> None:
+        known = json.loads(self.target.read_text()) if self.target.exists() else {"type": "target", "hosts": ["root@a", "root@b"]}
+        self.target.write_text(json.dumps({**known, **fields}))
+
+    def write(self, name: str, **fields) -> str:
+        self.project.write(f"{name}.run.json", json.dumps({"name": name, **PAIRED, **fields}))
+        return f"{name}.run.json"
+
+    def wait_nothing_runs(self) -> None:
+        wait_until(lambda: not [line for server in self.servers for line in server.processes().values() if "stdio" not in line],
+                   "no process of a run is left on the hosts")
+
+
+@pytest.fixture
+def pair(trainctl, project, scratch):
+    with Machines(2) as machines:
+        made = Pair(trainctl, project, scratch, machines)
+        yield made
+        for server in made.servers:
+            server.clean_up()
+
+
+def test_two_hosts_train_together(pair, trainctl):
+    pair.project.script(ALLREDUCE)
+    done = trainctl.ok("submit", pair.write("together", script="train.py"), "--target", "pair")
+    assert "rank 0 of 4: 6, local 0 on node 0 a" in done.text
+    everything = trainctl.ok("logs", "@", "--rank", "all").text
+    for rank in range(4):
+        line = f"rank {rank} of 4: 6, local {rank % 2} on node {rank // 2} {'ab'[rank // 2]}"
+        assert line in everything and line in trainctl.ok("logs", "@", "--rank", str(rank)).text
+    shown = trainctl.json("show", "@")
+    assert (shown["state"], shown["target"]) == ("succeeded", "pair")
+    folder = trainctl.home / "runs" / shown["id"]
+    wait_until(lambda: sorted(path.name for path in (folder / "outputs").iterdir()) == ["rank-0.txt", "rank-1.txt"], "outputs")
+    assert sorted(path.name for path in (folder / "outputs.node1").iterdir()) == ["rank-2.txt", "rank-3.txt"]
+    assert [row["state"] for row in trainctl.json("ls")["items"]] == ["succeeded"]
+    pair.wait_nothing_runs()
+
+
+def test_a_failing_rank_on_the_second_host_is_named(pair, trainctl):
+    file = pair.write("broken", command=["sh", "-c", '[ "$RANK" != 3 ] || exit 7; exec sleep 600'])
+    failed = trainctl.run("submit", file, "--target", "pair", code=1)
+    said = f"rank 3 exited with code 7 on node 1 ({pair.machines[1].address})"
+    shown = trainctl.json("show", "@")
+    assert said in failed.error and said in shown["message"] and shown["exit_code"] == 7
+    pair.wait_nothing_runs()
+
+
+def test_cancel_reaches_both_hosts(pair, trainctl):
+    file = pair.write("long", command=["sh", "-c", 'echo "up $RANK"; exec sleep 600'])
+    following = trainctl.start("submit", file, "--target", "pair")
+    wait_until(lambda: "up 3" in trainctl.run("logs", "long-1", "--rank", "3").text, "rank 3 runs")
+    trainctl.ok("cancel", "@")
+    assert following.wait(60) == 130
+    assert trainctl.json("show", "@")["state"] == "canceled"
+    pair.wait_nothing_runs()
+
+
+def test_more_nodes_than_hosts_is_refused_before_anything_starts(pair, trainctl):
+    file = pair.write("wide", command=["true"], resources={"nodes": 3})
+    refused = trainctl.run("submit", file, "--target", "pair", code=3)
+    assert "the run wants 3 nodes, the target pair is 2 machines" in refused.error
+    assert not trainctl.runs()
+
+
+def test_a_host_that_is_down_is_named_and_leaves_nothing(pair, trainctl):
+    pair.servers[1].stop()
+    down = trainctl.run("submit", pair.write("half", command=["true"]), "--target", "pair", code=75)
+    assert "root@b" in down.error and not trainctl.runs()
+    # A run on one machine does not need it.
+    trainctl.ok("submit", pair.write("alone", command=["true"], resources={"nodes": 1}), "--target", "pair")
+
+
+def test_addresses_of_the_target_are_where_ranks_meet(pair, trainctl):
+    pair.describe(addresses=[machine.address for machine in pair.machines.all])
+    file = pair.write("cabled", command=["sh", "-c", 'echo "meet at $MASTER_ADDR"'])
+    trainctl.ok("submit", file, "--target", "pair")
+    assert trainctl.ok("logs", "@", "--rank", "all").text.count(f"meet at {pair.machines[0].address}\n") == 4
