@@ -140,6 +140,8 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("command", command_text(plan));
   const std::string contact = contact_text(run, state.state, base::wall_now());
   sheet.row("target", printable(format::target_name(plan)) + (contact.empty() ? "" : "  (" + contact + ")"));
+  if (plan.estimator.is_object())
+    sheet.row("estimator", plan.estimator.value("framework", "") + " " + plan.estimator.value("version", ""));
   sheet.row("source", source_text(plan));
   sheet.row("environment", plan.environment.is_object()
                                ? printable(plan.who.value("environment", plan.environment.value("kind", "")))

@@ -103,7 +103,11 @@ void explain_command(Report& out, const format::Plan& plan, const std::vector<st
   for (const std::string& secret : plan.secrets) out.row("secret", secret);
   for (const format::PlanInput& input : plan.inputs)
     out.row("input", input.name + " ← " + input.path + (input.mode == "copy" ? " (copied)" : ""));
-  for (const format::PlanOutput& output : plan.outputs) out.row("output", output.name + " → outputs/" + output.path);
+  for (const format::PlanOutput& output : plan.outputs) {
+    const std::string model =
+        output.register_model.empty() ? "" : "  (a version of the model " + output.register_model + "; recorded only)";
+    out.row("output", output.name + " → outputs/" + output.path + model);
+  }
 }
 
 void explain_rules(Report& out, const format::Plan& plan) {

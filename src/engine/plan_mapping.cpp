@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -142,6 +143,20 @@ std::string goal_of(const spec::LoadedRun& run) {
   return metrics.goal == spec::Goal::maximize ? "maximize" : "minimize";
 }
 
+/// The names of the sources that are turned off.
+std::vector<std::string> sources_without(const spec::MetricSources& sources) {
+  std::vector<std::string> names;
+  const std::pair<const char*, bool> all[] = {{"mlflow", sources.mlflow},
+                                              {"azureml", sources.azureml},
+                                              {"tensorboard", sources.tensorboard},
+                                              {"chainer", sources.chainer},
+                                              {"lightning", sources.lightning}};
+  for (const auto& [name, on] : all) {
+    if (!on) names.emplace_back(name);
+  }
+  return names;
+}
+
 void map_rules(const spec::LoadedRun& run, format::Plan& plan) {
   const spec::RunConfiguration& config = run.config;
   plan.resources.nodes = static_cast<int>(config.resources.nodes);
@@ -155,6 +170,7 @@ void map_rules(const spec::LoadedRun& run, format::Plan& plan) {
   plan.metrics.primary = config.metrics.primary.value_or("");
   plan.metrics.goal = goal_of(run);
   plan.metrics.patterns = config.metrics.patterns;
+  plan.metrics.without = sources_without(config.metrics.sources);
   plan.metrics.system = config.metrics.system.enabled;
   plan.metrics.interval = config.metrics.system.interval;
   plan.logs_via = config.logs.via == spec::LogVia::pty    ? "pty"
@@ -201,6 +217,11 @@ ResultAll<format::Plan> map_plan(const spec::LoadedRun& run) {
   plan.variables = std::move(expanded->variables);
   plan.experiment = run.config.experiment.value_or("");
   plan.spec = run.merged;
+  if (const auto& from = run.lowered_from)
+    plan.estimator = {{"framework", from->framework},
+                      {"version", from->version},
+                      {"preset", from->preset},
+                      {"written", from->written}};
   for (const auto& [pointer, origin] : run.origins) plan.origins[pointer] = spec::to_string(origin);
   for (const spec::Parameter& parameter : run.config.parameters)
     plan.parameters[parameter.name] = parameter_json(parameter.value);

@@ -160,6 +160,7 @@ void read_rules(const Json& json, Plan& plan) {
   plan.metrics.primary = metrics.value("primary", "");
   plan.metrics.goal = metrics.value("goal", "");
   plan.metrics.patterns = member(metrics, "patterns", Json::array()).get<std::vector<std::string>>();
+  plan.metrics.without = member(metrics, "without", Json::array()).get<std::vector<std::string>>();
   plan.metrics.system = metrics.value("system", true);
   plan.metrics.interval = read_ms(metrics, "interval_ms").value_or(plan.metrics.interval);
   plan.logs_via = json.value("logs_via", "file");
@@ -176,6 +177,7 @@ Plan read_all(const Json& json) {
   if (json.contains("target") && json["target"].is_object()) plan.target = json["target"];
   plan.who = member(json, "who");
   plan.spec = member(json, "spec");
+  plan.estimator = member(json, "estimator", nullptr);
   plan.origins = member(json, "origins");
   plan.source = member(json, "source");
   plan.parameters = member(json, "parameters");
@@ -210,6 +212,7 @@ Json to_json(const Plan& plan) {
           {"target", plan.target},
           {"who", plan.who},
           {"spec", plan.spec},
+          {"estimator", plan.estimator},
           {"origins", plan.origins},
           {"source", plan.source},
           {"parameters", plan.parameters},
@@ -253,6 +256,7 @@ Json to_json(const Plan& plan) {
            {{"primary", plan.metrics.primary},
             {"goal", plan.metrics.goal},
             {"patterns", plan.metrics.patterns},
+            {"without", plan.metrics.without},
             {"system", plan.metrics.system},
             {"interval_ms", plan.metrics.interval.count()}}},
           {"logs_via", plan.logs_via}};

@@ -3,6 +3,7 @@
 // It holds no secret values.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -124,8 +125,13 @@ struct PlanMetrics {
   std::string primary;
   std::string goal;                   // "" | maximize | minimize
   std::vector<std::string> patterns;  // PCRE2 or the {name} form
+  std::vector<std::string> without;   // sources that are turned off: mlflow, azureml, tensorboard, chainer, lightning
   bool system = true;                 // sample CPU, memory, IO and GPU
   std::chrono::milliseconds interval = std::chrono::seconds(5);
+
+  [[nodiscard]] bool takes(std::string_view source) const {
+    return std::find(without.begin(), without.end(), source) == without.end();
+  }
 };
 
 struct Plan {
@@ -139,6 +145,7 @@ struct Plan {
   Json who = Json::object();                             // user, host, machine, client (version), directory, argv
   Json spec = Json::object();                            // as written, merged, canonical spelling
   Json origins = Json::object();                         // JSON pointer -> where it came from
+  Json estimator = nullptr;  // {framework, version, preset, written}: what `spec` was lowered from; null without one
   Json source = Json::object();      // {kind: snapshot|in_place|none, digest, files, bytes, directory, git{}}
   Json parameters = Json::object();  // recorded, compared, filtered
   Json tags = Json::object();

@@ -173,10 +173,20 @@ struct SystemMetrics {
   Duration interval = std::chrono::seconds(5);
 };
 
+/// What is read beside `patterns` and the script's own calls of trainctl.log.
+struct MetricSources {
+  bool mlflow = true;
+  bool azureml = true;
+  bool tensorboard = true;
+  bool chainer = true;
+  bool lightning = true;
+};
+
 struct Metrics {
   std::optional<std::string> primary;
   Goal goal = Goal::maximize;
   std::vector<std::string> patterns;
+  MetricSources sources;
   SystemMetrics system;
 };
 

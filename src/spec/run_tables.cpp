@@ -93,7 +93,7 @@ const Table& table_of<Output>() {
       .doc = "A file or folder the script writes, seen as TRAINCTL_OUTPUT_<NAME>.",
       .fields = {field("path", &T::path, "Where, relative to outputs/; default: the output's name."),
                  field("register_model", &T::register_model,
-                       "Register it as a version of this model when the run succeeds.")},
+                       "The model it is a version of: recorded with the run, nothing is registered yet.")},
       .shorthand = "path"};
   return table;
 }
@@ -176,6 +176,21 @@ const Table& table_of<SystemMetrics>() {
 }
 
 template <>
+const Table& table_of<MetricSources>() {
+  using T = MetricSources;
+  static const Table table{
+      .name = "metric sources",
+      .doc = "What metrics are taken from by themselves; each is true unless it is turned off.",
+      .fields = {
+          field("mlflow", &T::mlflow, "The tracking endpoint of the run; false: MLflow does what it does without."),
+          field("azureml", &T::azureml, "The stand-in for azureml-core, and what the real one prints."),
+          field("tensorboard", &T::tensorboard, "Event files below the working directory."),
+          field("chainer", &T::chainer, "LogReport's file named log."),
+          field("lightning", &T::lightning, "CSVLogger's metrics.csv.")}};
+  return table;
+}
+
+template <>
 const Table& table_of<Metrics>() {
   using T = Metrics;
   static const Table table{
@@ -188,6 +203,7 @@ const Table& table_of<Metrics>() {
                "Whether more or less of it is better; default by its name (loss, error: minimize), else maximize."),
            field("patterns", &T::patterns,
                  "Metrics in the script's output: \"epoch {step}: loss {loss}\", or a PCRE with named groups."),
+           field("sources", &T::sources, "What else metrics are taken from; all of it unless turned off here."),
            field("system", &T::system, "Sampling of the machine; false turns it off.")},
       .aliases = {{"primary_metric", "primary"}}};
   return table;

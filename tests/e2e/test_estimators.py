@@ -94,6 +94,18 @@ def test_unknown_framework_and_version(trainctl, project):
     assert "there is no TensorFlow 1.16" in failed.error and "near it: 1.15.5" in failed.error, failed
 
 
+@pytest.mark.network
+def test_a_version_that_does_not_exist(trainctl, project):
+    """Newer than what the preset knows is left to the resolver: its own words first, and what there is instead."""
+    write(project, "a.py", "")
+    write(project, "a.json", '{"estimator": "scikit-learn", "entry_script": "a.py", "framework_version": "1.77"}')
+    done = trainctl.run("submit", "a.json", code=3)
+    last = done.error.strip().splitlines()[-1]
+    assert re.search(r"failed: Because only scikit-learn<=\S+ is available and you require scikit-learn==1\.77", last), done
+    assert re.search(r"\(.*\b1\.\d+\.\d+", last), last
+    assert trainctl.json("show", "@")["cause"] == "environment"
+
+
 def test_estimator_ls_and_show(trainctl):
     names = {item["name"] for item in trainctl.json("estimator", "ls")["items"]}
     assert {"scikit-learn", "tensorflow", "keras", "pytorch", "chainer", "generic", "xgboost", "lightgbm", "jax"} <= names
@@ -133,6 +145,9 @@ def test_generic(trainctl, example):
     run = trainctl.json("show", "@")
     assert run["state"] == "succeeded" and run["name"].startswith("monte-carlo-")
     assert abs(run["metrics"]["pi"]["last"] - 3.1416) < 0.02 and run["metrics"]["pi"]["step"] == 200000
+    plan = json.loads((trainctl.last_run() / "plan.json").read_text())
+    assert plan["estimator"]["framework"] == "generic" and "script_params" in plan["estimator"]["written"], plan["estimator"]
+    assert "script_params" not in plan["spec"] and plan["spec"]["parameters"], "beside what it stands for"
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

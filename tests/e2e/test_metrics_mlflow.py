@@ -110,6 +110,15 @@ def test_a_run_with_its_own_server_keeps_it(trainctl, project):
     assert trainctl.ok("submit", "a.run.json").text == "{'MLFLOW_TRACKING_URI': 'file:mlruns'}\n"
 
 
+def test_it_can_be_turned_off(trainctl, project):
+    project.script("import os, sys\nprint([name for name in os.environ if name.startswith('MLFLOW')])\n"
+                   "try: import azureml.core\nexcept ImportError as error: print(error)\n")
+    project.spec(metrics={"sources": {"mlflow": False, "azureml": False}})
+    done = trainctl.ok("submit", "a.run.json")
+    assert done.text == "[]\nNo module named 'azureml'\n"
+    assert json.loads((trainctl.last_run() / "plan.json").read_text())["metrics"]["without"] == ["mlflow", "azureml"]
+
+
 @pytest.mark.parametrize("steps", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_thousand_names(trainctl, script, steps):
     """Of everything that was logged the last value of each name is there at once, also in the lists of runs."""

@@ -91,6 +91,18 @@ def test_event_files_of_the_snapshot_are_not_this_runs(trainctl, project, script
     assert points(trainctl.last_run()) == []
 
 
+def test_each_kind_can_be_turned_off(trainctl, project, script):
+    script("import json\n"
+           "Writer('logs').scalar('loss', 0.5, 1)\n"
+           "json.dump([{'main/loss': 0.5, 'iteration': 1}], open('log', 'w'))\n")
+    project.spec(metrics={"sources": {"tensorboard": False}})
+    trainctl.ok("submit", "a.run.json")
+    assert points(trainctl.last_run()) == [] and points(trainctl.last_run(), "chainer") == [("main/loss", 1, 0.5)]
+    project.spec(metrics={"sources": {"tensorboard": False, "chainer": False, "lightning": False}})
+    trainctl.ok("submit", "a.run.json")
+    assert not list((trainctl.last_run() / "attempts/1/metrics").glob("[ctl]*"))
+
+
 def test_a_killed_reader_and_supervisor_lose_and_double_nothing(trainctl, project, script):
     script("a, b = Writer('logs/train'), Writer('logs/test')\n"
            "def some(first):\n"

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace trainctl::host {
@@ -57,21 +58,18 @@ bool list(const std::filesystem::path& path, const Visit& visit) {
   return true;
 }
 
-}  // namespace
-
-bool is_metric_file(std::string_view base_name, FoundKind& kind) {
-  if (base_name.find("tfevents") != std::string_view::npos)
-    kind = FoundKind::tensorboard;
-  else if (base_name == "log")
-    kind = FoundKind::chainer;
-  else if (base_name == "metrics.csv")
-    kind = FoundKind::lightning;
-  else
-    return false;
-  return true;
+/// What a file's name says; nothing when it is of no wanted kind.
+std::optional<FoundKind> kind_of(std::string_view base_name, WantedKinds wanted) {
+  if (wanted.tensorboard && base_name.find("tfevents") != std::string_view::npos) return FoundKind::tensorboard;
+  if (wanted.chainer && base_name == "log") return FoundKind::chainer;
+  if (wanted.lightning && base_name == "metrics.csv") return FoundKind::lightning;
+  return std::nullopt;
 }
 
-QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, int budget) {
+}  // namespace
+
+QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, WantedKinds wanted,
+                                int budget) {
   std::vector<std::filesystem::path> level;
   for (const FinderRoot& root : roots) level.push_back(root.path);
   const auto is_new = [since](const std::filesystem::path& path) {
@@ -83,9 +81,8 @@ QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::Wall
     std::vector<std::filesystem::path> next;
     for (const auto& path : level) {
       list(path, [&](std::string_view name, EntryType type) {
-        FoundKind kind{};
         if (--budget < 0) result = QuickLook::unknown;
-        if (type == EntryType::file && is_metric_file(name, kind) && is_new(path / name)) result = QuickLook::found;
+        if (type == EntryType::file && kind_of(name, wanted) && is_new(path / name)) result = QuickLook::found;
         if (type == EntryType::folder && !is_skipped_folder(name)) next.push_back(path / name);
         return result == QuickLook::none;
       });
@@ -140,14 +137,14 @@ bool FileFinder::read_folder(const std::filesystem::path& path, const Folder& fo
 
 void FileFinder::consider_file(const std::filesystem::path& path, const std::string& name, std::string_view base_name,
                                std::vector<FoundFile>& found) {
-  FoundKind kind{};
-  if (!is_metric_file(base_name, kind) || known_.contains(path)) return;
+  const auto kind = kind_of(base_name, wanted_);
+  if (!kind || known_.contains(path)) return;
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return;
   // One that is older may be written to yet: it is looked at again when its folder changes.
   if (changed_ns(status) / 1000 < since_.time_since_epoch().count()) return;
   known_.insert(path);
-  found.push_back({name, path, kind});
+  found.push_back({name, path, *kind});
 }
 
 }  // namespace trainctl::host

@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -16,6 +18,15 @@ enum class FoundKind {
   tensorboard,  ///< events.out.tfevents.*
   chainer,      ///< log
   lightning,    ///< metrics.csv
+};
+
+/// Which of them are looked for.
+struct WantedKinds {
+  bool tensorboard = true;
+  bool chainer = true;
+  bool lightning = true;
+
+  [[nodiscard]] bool any() const { return tensorboard || chainer || lightning; }
 };
 
 struct FoundFile {
@@ -35,7 +46,8 @@ struct FinderRoot {
 class FileFinder {
  public:
   /// Files last written before `since` belong to someone else (the snapshot, an earlier attempt).
-  FileFinder(std::vector<FinderRoot> roots, base::WallTime since) : roots_(std::move(roots)), since_(since) {}
+  FileFinder(std::vector<FinderRoot> roots, base::WallTime since, WantedKinds wanted = {})
+      : roots_(std::move(roots)), since_(since), wanted_(wanted) {}
 
   /// The files that are new since the last look.
   std::vector<FoundFile> look();
@@ -55,14 +67,12 @@ class FileFinder {
 
   std::vector<FinderRoot> roots_;
   base::WallTime since_;
+  WantedKinds wanted_;
   std::map<std::filesystem::path, Folder> folders_ = {};
   std::set<std::filesystem::path> known_ = {};
   std::vector<std::pair<std::filesystem::path, Folder>> pending_ = {};
   bool overflown_ = false;
 };
-
-/// What a file's name says; true when `kind` is set.
-bool is_metric_file(std::string_view base_name, FoundKind& kind);
 
 enum class QuickLook {
   none,     ///< no such file
@@ -70,7 +80,8 @@ enum class QuickLook {
   unknown,  ///< too many entries to say
 };
 
-/// Whether a metric file written since then lies below one of the roots, in at most `budget` entries of folders.
-QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, int budget);
+/// Whether a wanted file written since then lies below one of the roots, in at most `budget` entries of folders.
+QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, WantedKinds wanted,
+                                int budget);
 
 }  // namespace trainctl::host

@@ -151,7 +151,7 @@ class FileTailer {
  public:
   explicit FileTailer(const FileTailerOptions& options)
       : options_(options),
-        finder_(options.roots, options.since),
+        finder_(options.roots, options.since, options.wanted),
         tensorboard_(options),
         chainer_(options, "chainer", &parse_chainer_log),
         lightning_(options, "lightning", &parse_metrics_csv) {}

@@ -15,6 +15,7 @@ namespace trainctl::host {
 
 struct FileTailerOptions {
   std::vector<FinderRoot> roots = {};
+  WantedKinds wanted = {};
   base::WallTime since = {};                     ///< of older files nothing is taken
   std::filesystem::path metrics_directory = {};  ///< attempts/<n>/metrics
   /// The read end of a pipe, as in PatternTailerOptions. -1: read what is there and return.

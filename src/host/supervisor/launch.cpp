@@ -231,7 +231,7 @@ Result<ContainerLaunch> in_container(const format::Plan& plan, const format::Run
                 .directory = launch.directory,
                 .log = launch.log,
                 .via = launch.via};
-  if (!is_in_host_network(*plan.container)) {
+  if (plan.metrics.takes("mlflow") && !is_in_host_network(*plan.container)) {
     made.order.mlflow = {.run = plan.id,
                          .name = plan.name,
                          .experiment = plan.experiment,
@@ -339,7 +339,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   // Only Python reads them, and writing the modules once a store is not worth failing a run.
   if (const auto modules = provide_helper_modules(format::StorePaths{run.store()})) {
     variables.prepend_path("PYTHONPATH", modules->own.string());
-    variables.append_path("PYTHONPATH", modules->shared.string());
+    if (plan.metrics.takes("azureml")) variables.append_path("PYTHONPATH", modules->shared.string());
   }
   if (uses_mpi(plan)) {
     if (!prepared.mpi) return fail(Errc::cannot_start, "mpiexec was not looked for");

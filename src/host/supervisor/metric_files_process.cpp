@@ -38,8 +38,11 @@ void MetricFilesProcess::start(const format::Plan& plan, const format::AttemptPa
   } else {
     roots_.push_back({.path = attempt.work(), .name = ""});
   }
+  wanted_ = {.tensorboard = plan.metrics.takes("tensorboard"),
+             .chainer = plan.metrics.takes("chainer"),
+             .lightning = plan.metrics.takes("lightning")};
   started_ = now;
-  start_at_ = now + kDelay;
+  start_at_ = wanted_.any() ? now + kDelay : kNever;
 }
 
 void MetricFilesProcess::launch() {
@@ -48,6 +51,7 @@ void MetricFilesProcess::launch() {
     const RunnerLog log(*attempt_);
     FileTailerOptions options;
     options.roots = roots_;
+    options.wanted = wanted_;
     options.since = start_time(*attempt_);
     options.metrics_directory = attempt_->metrics();
     options.control_fd = control;
@@ -62,7 +66,7 @@ void MetricFilesProcess::finish(std::uint64_t now) {
     start_at_ = kNever;
     const bool very_short = now - started_ < kVeryShort;
     const auto since = base::wall_now() - std::chrono::nanoseconds(now - started_) - std::chrono::seconds(1);
-    const QuickLook look = look_for_metric_files(roots_, std::chrono::floor<std::chrono::microseconds>(since),
+    const QuickLook look = look_for_metric_files(roots_, std::chrono::floor<std::chrono::microseconds>(since), wanted_,
                                                  very_short ? kVeryQuickLook : kQuickLook);
     if (look == QuickLook::found || (look == QuickLook::unknown && !very_short)) launch();
   }

@@ -30,6 +30,7 @@ class MetricFilesProcess {
   ControlledChild child_;
   std::optional<format::AttemptPaths> attempt_ = {};
   std::vector<FinderRoot> roots_ = {};
+  WantedKinds wanted_ = {};
   std::uint64_t started_ = 0;
   std::uint64_t start_at_ = kNever;
 };

@@ -56,7 +56,7 @@ void MlflowEndpoint::describe(const format::Plan& plan, const format::AttemptPat
 
 void MlflowEndpoint::open(const format::Plan& plan, const format::AttemptPaths& attempt, Prepared& prepared) {
   close();
-  if (has_own_server(plan, prepared)) return;
+  if (!plan.metrics.takes("mlflow") || has_own_server(plan, prepared)) return;
   if (plan.container && !is_in_host_network(*plan.container)) return;  // it has its own: inside_endpoint.hpp
   describe(plan, attempt);
   options_.token = new_mlflow_token();

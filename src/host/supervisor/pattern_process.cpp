@@ -18,7 +18,7 @@ int tail(const format::Plan& plan, const format::AttemptPaths& attempt, int cont
   const RunnerLog log(attempt);
   std::vector<std::string> texts = plan.metrics.patterns;
   // The cursor is one for all patterns: what is searched for may not depend on when the file was seen.
-  if (texts.size() < kMaxPatterns) texts.emplace_back("preset:azureml");
+  if (plan.metrics.takes("azureml") && texts.size() < kMaxPatterns) texts.emplace_back("preset:azureml");
   auto patterns = compile_patterns(texts);
   if (!patterns) {
     log.say(patterns.error().message);
