@@ -27,8 +27,10 @@ struct ValidateArguments {
   LaunchArguments launch;
 };
 
-/// A file that names a place instead of describing a run.
+/// A file that names a place instead of describing a run. What comes through a pipe can be read only once: it is a run.
 bool is_target_file(const std::string& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return false;
   const auto text = base::read_file(file, base::kMaxJsonBytes);
   if (!text) return false;
   Errors told_later;

@@ -146,7 +146,7 @@ def test_generic(trainctl, example):
     assert run["state"] == "succeeded" and run["name"].startswith("monte-carlo-")
     assert abs(run["metrics"]["pi"]["last"] - 3.1416) < 0.02 and run["metrics"]["pi"]["step"] == 200000
     plan = json.loads((trainctl.last_run() / "plan.json").read_text())
-    assert plan["estimator"]["framework"] == "generic" and "script_params" in plan["estimator"]["written"], plan["estimator"]
+    assert plan["estimator"]["framework"] == "generic" and plan["estimator"]["written"]["script"] == "pi.py", plan["estimator"]
     assert "script_params" not in plan["spec"] and plan["spec"]["parameters"], "beside what it stands for"
 
 
