@@ -74,9 +74,8 @@ Result<std::optional<target::FileDigest>> compare_with_source(const format::RunP
                                                               const std::filesystem::path& log, const std::string& hash,
                                                               std::uint64_t size) {
   std::string file = log.lexically_relative(run.root).generic_string();
-  if (const auto end = file.find(".log."); end != std::string::npos)
-    return fail(Errc::invalid,
-                log.filename().string() + " was kept although its source lost it: there is nothing to compare");
+  // The newest copy is what the source has under its one name; older ones are kept although the source lost them.
+  if (const auto end = file.find(".log."); end != std::string::npos) file.resize(end + 4);
   TRY_ASSIGN(auto source, engine::source_digest(run, file));
   if (!source || source->size != size || source->sha256 == hash) return source;
   return fail(Errc::store, "the copy differs from the log on its target: " + source->sha256 + " there",

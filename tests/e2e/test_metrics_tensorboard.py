@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import os
+import time
 import pytest
 
 from harness import jsonl, wait_until
@@ -87,6 +89,8 @@ def test_event_files_of_the_snapshot_are_not_this_runs(trainctl, project, script
     project.write("logs/events.out.tfevents.1.host", b"")
     import tfevents
     tfevents.Writer(project / "logs").scalar("old", 1.0, 1)
+    for file in (project / "logs").iterdir():
+        os.utime(file, (time.time() - 60,) * 2)
     trainctl.ok("run", "train.py")
     assert points(trainctl.last_run()) == []
 

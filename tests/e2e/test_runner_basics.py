@@ -152,9 +152,9 @@ def test_times(run):
 
 
 def test_cancel(run):
-    r = run(PYTHON, "-c", "import time\nprint('up',flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('saved')")
+    r = run(PYTHON, "-c", "import time\ntry:\n  print('up', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt: print('saved')")
     p = r.start()
-    r.logged(b"up")
+    r.logged(b"up\n")
     wait_until(lambda: "running" in r.states(), "the start is recorded")
     name = r.request(type="cancel", reason="enough")
     assert p.wait(20) == 0

@@ -136,4 +136,4 @@ def test_an_unknown_target_names_what_there_is(trainctl):
     done = trainctl.run("run", "--target", "gpubox", "--", "true", code=125)
     assert 'there is no target "gpubox"' in done.error and "local" in done.error
     listed = trainctl.json("target", "ls")["items"]
-    assert [one["type"] for one in listed] == ["local", "scripted", "ssh"]
+    assert [one["type"] for one in listed] == ["local", "scripted", "slurm", "ssh"]
