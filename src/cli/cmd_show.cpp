@@ -122,6 +122,20 @@ std::string_view first_line(std::string_view text) {
   return text.substr(0, text.find('\n'));
 }
 
+/// The last value of each metric, and the texts.
+void show_recorded(Sheet& sheet, const MetricReader& recorded) {
+  std::string metrics;
+  for (const auto& [name, value] : recorded.metrics()) {
+    if (!name.starts_with("system/"))
+      metrics += (metrics.empty() ? "" : "  ") + printable(name) + "=" + base::format_number(value.last);
+  }
+  sheet.row("metrics", metrics);
+  for (const format::LoggedText& text : recorded.all().texts) {
+    const std::string where = text.step ? " (step " + std::to_string(*text.step) + ")" : "";
+    sheet.row("text", printable(text.name) + where + ": " + fit(printable(first_line(text.text)), kTextColumns));
+  }
+}
+
 void show_sheet(Context& context, const format::RunPaths& run, const format::Plan& plan, const format::RunLines& lines,
                 const format::RunState& state) {
   Sheet sheet(context);
@@ -150,16 +164,7 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("parameters", pairs_text(format::with_logged(plan.parameters, recorded.all().parameters)));
   sheet.row("tags", pairs_text(format::with_logged(plan.tags, recorded.all().tags)));
   sheet.row("by", printable(plan.who.value("user", "") + "@" + plan.who.value("host", "")));
-  std::string metrics;
-  for (const auto& [name, value] : recorded.metrics()) {
-    if (!name.starts_with("system/"))
-      metrics += (metrics.empty() ? "" : "  ") + printable(name) + "=" + base::format_number(value.last);
-  }
-  sheet.row("metrics", metrics);
-  for (const format::LoggedText& text : recorded.all().texts) {
-    const std::string where = text.step ? " (step " + std::to_string(*text.step) + ")" : "";
-    sheet.row("text", printable(text.name) + where + ": " + fit(printable(first_line(text.text)), kTextColumns));
-  }
+  show_recorded(sheet, recorded);
   for (const std::string& warning : state.warnings) sheet.row("warning", printable(warning));
   if (plan.target.value("type", "local") != "local")
     sheet.row("outputs", printable(outputs_sentence(engine::outputs_record(run, plan, state))));

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import os
 import time
+from pathlib import Path
+
 import pytest
 
 from harness import jsonl, wait_until
