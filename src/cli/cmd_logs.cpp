@@ -76,7 +76,9 @@ Result<std::optional<target::FileDigest>> compare_with_source(const format::RunP
   std::string file = log.lexically_relative(run.root).generic_string();
   // The newest copy is what the source has under its one name; older ones are kept although the source lost them.
   if (const auto end = file.find(".log."); end != std::string::npos) file.resize(end + 4);
-  TRY_ASSIGN(auto source, engine::source_digest(run, file));
+  auto asked = engine::source_digest(run, file);
+  if (!asked && asked.error().code == Errc::invalid) return std::nullopt;  // a target that keeps no files
+  TRY_ASSIGN(auto source, std::move(asked));
   if (!source || source->size != size || source->sha256 == hash) return source;
   return fail(Errc::store, "the copy differs from the log on its target: " + source->sha256 + " there",
               "trainctl attach finds the first byte that differs and copies anew from there");
