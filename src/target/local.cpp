@@ -11,6 +11,8 @@
 #include "base/hash.hpp"
 #include "format/fold.hpp"
 #include "host/adoption.hpp"
+#include "host/container/engine.hpp"
+#include "host/enter.hpp"
 #include "host/stdio/growth.hpp"
 #include "host/stdio/operations.hpp"
 
@@ -120,6 +122,12 @@ Result<> LocalTarget::remove(const RunRef&, const Cancel&) {
 Result<FileDigest> LocalTarget::digest(const RunRef& ref, const std::string& file, const Cancel&) {
   TRY_ASSIGN(std::string hash, base::sha256_file_hex(ref.folder / file));
   return FileDigest{.size = base::file_size(ref.folder / file).value_or(0), .sha256 = std::move(hash)};
+}
+
+Result<std::vector<std::string>> LocalTarget::enter(const RunRef& ref, const Visit& visit, const Cancel&) {
+  TRY_ASSIGN(const auto runner, host::runner_program());
+  return std::vector<std::string>{runner.string(), "enter",
+                                  host::enter_word({.folder = ref.folder, .argv = visit.argv})};
 }
 
 Result<Json> LocalTarget::clean(bool, const Cancel&) {

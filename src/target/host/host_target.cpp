@@ -11,6 +11,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "format/paths.hpp"
+#include "host/enter.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
 #include "target/host/host_watch.hpp"
@@ -124,6 +125,24 @@ Result<> HostTarget::remove(const RunRef& ref, const Cancel& cancel) {
 Result<FileDigest> HostTarget::digest(const RunRef& ref, const std::string& file, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
   return digest_on_host(*client, ref.run, file, cancel);
+}
+
+Result<std::vector<std::string>> HostTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
+  Json reply;
+  {
+    TRY_ASSIGN(const auto client, link_->client(cancel));
+    TRY_ASSIGN(reply, client->request({{"op", "enter"}, {"run", ref.run}}, cancel));
+  }
+  link_->close();  // the program gets the session
+  const std::string word = host::enter_word({.folder = reply.value("folder", ""), .argv = visit.argv, .stays = true});
+  return link_->channel().program({reply.value("program", ""), "enter", word}, visit.terminal);
+}
+
+Result<std::vector<std::string>> HostTarget::forward(const RunRef&, int port, const Cancel& cancel) {
+  TRY_ASSIGN(auto words, link_->channel().forward(port));
+  TRY(link_->client(cancel));
+  link_->close();  // it would lie idle for as long as the tunnel is open
+  return words;
 }
 
 Result<Json> HostTarget::clean(bool all, const Cancel& cancel) {

@@ -26,6 +26,8 @@ Result<Destination> parse_destination(std::string_view text);
 struct SshOptions {
   Destination destination;
   std::optional<std::filesystem::path> config = {};          ///< -F
+  bool terminal = false;                                     ///< one for the program there
+  std::string forward = {};                                  ///< -W: host:port; no program there
   std::optional<std::filesystem::path> control_folder = {};  ///< of shared connections; unset: a connection of its own
 };
 
