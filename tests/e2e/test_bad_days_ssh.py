@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: timeout 900
-"""Bad days between this machine and an ssh host: links that are silent or cut, servers that die, a key that changes, a laptop that
+"""Bad days between this machine and an ssh host: links that are silent, cut, slow or flip bytes, servers that die, a laptop that
 sleeps. After each no run is lost, none started twice, each byte of the log is there once and the end is true.
 
 Real ones: ssh gives up a silent link after 45 s (ServerAliveInterval 15, three times); here after 4 s, by the same options.
@@ -9,15 +9,17 @@ Real ones: ssh gives up a silent link after 45 s (ServerAliveInterval 15, three 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 
 import pytest
-from faultproxy import FaultProxy
+from faultproxy import Fault, FaultProxy, random_fault
 from harness import wait_until
 from remote import Box, nothing_left
 from sshd import Sshd
 
+SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261129"))
 GIVEN_UP = 6.0  # seconds after which ssh has surely given up a silent link
 
 
@@ -66,6 +68,39 @@ def test_the_link_is_down_while_it_runs(box, trainctl, seconds):
     nothing_left(box)
 
 
+@pytest.mark.parametrize("when", ["before", "launch", "cancel"])
+def test_the_link_is_down_for_a_command(box, trainctl, when):
+    """A command that needs the host waits, or gives up with 75; the same command again does what was wanted, once."""
+    work = box.workload(gate=True)
+    if when == "before":
+        box.proxy.pause()
+        client = trainctl.start("submit", work.spec, "--detach")
+        sleep_through(1.0)
+    elif when == "launch":
+        box.workload().box.trainctl.ok("run", "--target", "root@box", "--", "true")  # the runner is there, the connection is warm
+        box.proxy.pause()
+        client = trainctl.start("submit", work.spec, "--detach")
+        sleep_through(GIVEN_UP)
+    else:
+        trainctl.ok("submit", work.spec, "--detach")
+        wait_until(lambda: work.started, "it has started")
+        box.proxy.pause()
+        client = trainctl.start("cancel", work.name)
+        sleep_through(GIVEN_UP)
+    box.proxy.resume()
+    client.communicate(timeout=120)
+    assert client.returncode in (0, 75)
+    if when == "cancel":
+        trainctl.run("cancel", work.name)
+        assert trainctl.run("wait", work.name).code == 130
+        work.check("canceled")
+    else:
+        work.open()
+        assert trainctl.ok("attach", work.name).out == work.log
+        work.check()
+    nothing_left(box)
+
+
 def test_the_server_dies_again_and_again(box, trainctl):
     work = box.workload(gate=True)
     client = trainctl.start("submit", work.spec)
@@ -76,6 +111,19 @@ def test_the_server_dies_again_and_again(box, trainctl):
         wait_until(box.server.sessions, "the client is back")
     work.open()
     out, err = client.communicate(timeout=120)
+    assert client.returncode == 0 and out == work.log, err.decode()
+    work.check()
+    nothing_left(box)
+
+
+def test_the_shared_connection_stops_while_it_is_followed(box, trainctl):
+    work = box.workload(gate=True)
+    client = trainctl.start("submit", work.spec)
+    work.wait_half()
+    for master in box.masters():
+        os.kill(master, signal.SIGSTOP)
+    work.open()
+    out, err = client.communicate(timeout=180)
     assert client.returncode == 0 and out == work.log, err.decode()
     work.check()
     nothing_left(box)
@@ -129,3 +177,58 @@ def test_the_host_key_changes_in_the_middle(box, trainctl):
     assert trainctl.ok("attach", work.name).out == work.log
     work.check()
     nothing_left(box)
+
+
+@pytest.mark.parametrize("kind", ["flip", "half_close", "drip"])
+def test_a_fault_while_the_runner_is_sent(box, trainctl, kind):
+    """The first connection carries megabytes; what arrives wrong or not at all is never used."""
+    work = box.workload()
+    box.proxy.arm(Fault(kind, 300_000, "up", seconds=0.0005, pace=4000))
+    trainctl.run("submit", work.spec)
+    if trainctl.run("attach", work.name).code == 4:  # nothing was recorded: submit again
+        trainctl.ok("submit", work.spec)
+    work.check()
+    assert len(box.runners()) == 1
+    nothing_left(box)
+
+
+def random_day(box: Box, trainctl, source: random.Random) -> str:
+    """One run through connections with faults at random bytes, commands repeated as a person would; what happened."""
+    work = box.workload(seed=source.randrange(1 << 31), lines=source.choice((50, 400, 3000)), code=source.choice((0, 0, 5)))
+    faults = [random_fault(source, 60_000) for _ in range(source.randrange(1, 4))]
+    for master in box.masters():  # the next command opens a connection, and meets the first fault
+        os.kill(master, signal.SIGKILL)
+    box.proxy.arm(*faults)
+    words = "; ".join(f"{fault.kind} at {fault.after} {fault.direction}" for fault in faults)
+    codes = [trainctl.run("submit", work.spec, timeout=180).code]
+    while codes[-1] not in (0, 1) and len(codes) < 8:
+        again = trainctl.run("attach", work.name, timeout=180)
+        codes.append(again.code if again.code != 4 else trainctl.run("submit", work.spec, timeout=180).code)
+    try:
+        assert codes[-1] == (1 if work.code else 0), codes
+        work.check("failed" if work.code else "succeeded")
+    except AssertionError as error:
+        raise AssertionError(f"{words}: {error}") from None
+    box.proxy.disarm()
+    return words
+
+
+def random_days(box: Box, trainctl, count: int) -> None:
+    source = random.Random(SEED)
+    trainctl.ok("run", "--target", "root@box", "--", "true")  # brings the runner
+    for number in range(count):
+        state = source.getstate()
+        try:
+            random_day(box, trainctl, source)
+        except AssertionError as error:
+            raise AssertionError(f"day {number} of seed {SEED}: {error}\n{state[1][-1]}") from None
+    nothing_left(box)
+
+
+def test_random_days(box, trainctl):
+    random_days(box, trainctl, 5)
+
+
+@pytest.mark.slow
+def test_many_random_days(box, trainctl):
+    random_days(box, trainctl, 300)

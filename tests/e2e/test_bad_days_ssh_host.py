@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: timeout 900
-"""Bad days of the host itself: it restarts, its disk is full, its home is read-only, its kernel is old. What cannot work says so before anything was started; what can, does."""
+"""Bad days of the host itself: it restarts, its disk is full, its home is read-only or on a file server, its kernel is old, it has
+nothing but BusyBox. What cannot work says so before anything was started; what can, does."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import wait_until
+from harness import REPOSITORY, wait_until
 from remote import Box, nothing_left
 from sshd import Sshd
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, another root folder")
 NEWER_CALLS = "pidfd_open,close_range,openat2,statx,clone3,copy_file_range,getrandom"
 
 
@@ -105,6 +107,27 @@ def test_a_read_only_home(make_box, trainctl, scratch):
         box.server.clean_up()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs /dev/fuse")
+def test_a_home_on_a_file_server(make_box, trainctl, scratch):
+    """Remote by its statfs; changes of other machines are no events, so growth is found by looking."""
+    backing, home = scratch / "backing", scratch / "box" / "home"
+    backing.mkdir(mode=0o700)
+    home.mkdir(parents=True)
+    server = subprocess.Popen([sys.executable, REPOSITORY / "tests/support/foreign_folder.py", backing, home], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        box = make_box()
+        for code in (0, 5):
+            work = box.workload(code=code)
+            trainctl.run("submit", work.spec, code=1 if code else 0)
+            work.check("failed" if code else "succeeded")
+        box.server.clean_up()
+    finally:
+        subprocess.run(["umount", "-l", home], check=True)
+        server.wait(10)
+        server.stdout.close()
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_a_kernel_without_the_newer_calls(make_box, trainctl):
     inject = f"strace -f -qq -o /dev/null -e trace={NEWER_CALLS} -e inject={NEWER_CALLS}:error=ENOSYS"
@@ -122,4 +145,54 @@ def test_a_kernel_without_the_newer_calls(make_box, trainctl):
     trainctl.run("cancel", canceled.name)
     assert trainctl.run("wait", canceled.name).code == 130
     canceled.check("canceled")
+    nothing_left(box)
+
+
+@pytest.fixture
+def busybox_root(scratch):
+    """A root folder with BusyBox, /proc and /dev, and nothing else; what the test looks at is seen in it."""
+    root = scratch / "root"
+    for name in ("bin", "proc", "dev", "tmp", "etc", "var/tmp", str(scratch).lstrip("/")):
+        (root / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
+    subprocess.run(["chroot", root, "/bin/busybox", "--install", "-s", "/bin"], check=True)
+    (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
+    binds = [("/proc", root / "proc"), ("/dev", root / "dev"), (scratch / "inside", root / str(scratch).lstrip("/"))]
+    (scratch / "inside").mkdir()
+    for source, place in binds:
+        subprocess.run(["mount", "--bind", source, place], check=True)
+    yield root
+    for _, place in reversed(binds):
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_host_with_nothing_but_busybox(make_box, trainctl, scratch, busybox_root):
+    box = make_box(options=[f'ForceCommand exec chroot {busybox_root} /bin/env PATH=/bin /bin/sh -c "$SSH_ORIGINAL_COMMAND"'],
+                   variables={"HOME": "/home"})
+    (busybox_root / "home").mkdir()
+    inside = scratch / "inside" / "starts"
+    inside.mkdir()
+    box.starts.rmdir()
+    box.starts.symlink_to(inside)  # the same path names the same folder on both sides
+    for code in (0, 3):
+        work = box.workload(code=code)
+        trainctl.run("submit", work.spec, code=1 if code else 0)
+        work.check("failed" if code else "succeeded")
+    assert (busybox_root / "home" / ".trainctl" / "store" / "runs").is_dir()
+
+
+def test_fifty_runs_of_one_host_are_followed_at_once(make_box, trainctl):
+    """One connection for all that one command follows."""
+    box = make_box(options=["MaxSessions 4"])
+    works = [box.workload(seed=number, lines=40, gate=True) for number in range(50)]
+    for work in works:
+        trainctl.ok("submit", work.spec, "--detach")
+    waiting = trainctl.start("wait", *[work.name for work in works])
+    wait_until(lambda: all(work.started for work in works), "all have started")
+    for work in works:
+        work.open()
+    _, err = waiting.communicate(timeout=300)
+    assert waiting.returncode == 0, err.decode()
+    for work in works:
+        work.check(outputs=False)
     nothing_left(box)
