@@ -145,6 +145,7 @@ class Cluster:
         nodes = f"n[1-{self.count}]" if self.count > 1 else "n1"
         text += f"PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE\n"
         text += f"PartitionName=cheap Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL\n"
+        text += f"PartitionName=graceful Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=30\n"
         text += f"PartitionName=urgent Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF\n"
         (self.root / "slurm.conf").write_text(text)
         for gpu in range(2):  # any device serves

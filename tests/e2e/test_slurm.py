@@ -226,8 +226,19 @@ def test_preemption_puts_it_back_and_it_goes_on(login: Login) -> None:
     urgent = login.shell("exit 0", slurm={"partition": "urgent", "exclusive": True}).launch()
     assert urgent.watch().end()["state"] == "succeeded"
     login.cluster.skip_requeue_delay(job.job())
-    assert watch.end()["state"] == "succeeded"
+    assert watch.end()["state"] == "succeeded", job.end(1)
     assert job.end(1)["cause"] == "preempted" and job.started_attempts() == ["1", "1", "2", "2"]  # two nodes
+
+
+def test_preemption_with_a_grace_time_that_the_ranks_hear_first(login: Login) -> None:
+    job = resuming(login, resources={"nodes": 2}, slurm={"exclusive": True, "partition": "graceful"}).launch()
+    watch = job.watch()
+    watch.until(lambda: job.started_attempts() == ["1", "1"], "it runs")
+    urgent = login.shell("exit 0", slurm={"partition": "urgent", "exclusive": True}).launch()
+    assert urgent.watch().end()["state"] == "succeeded"
+    assert job.end(1)["cause"] == "preempted", job.end(1)
+    login.cluster.skip_requeue_delay(job.job())
+    assert watch.end()["state"] == "succeeded"
 
 
 @pytest.mark.slow
@@ -479,4 +490,4 @@ def test_a_waiting_job_behind_a_login_node(cluster: Cluster, behind, project) ->
     wait_until(lambda: "will not start as it is" in reason(), "the reason")
     behind.ok("cancel", "@")
     assert behind.json("show", "@")["state"] == "canceled"
-    assert set(cluster.jobs().values()) <= {"CANCELLED", "COMPLETED", "FAILED"}
+    wait_until(lambda: not set(cluster.jobs().values()) & {"PENDING", "RUNNING", "COMPLETING"}, "nothing waits or runs")

@@ -6,3 +6,13 @@
 #else
 #include <catch2/catch.hpp>
 #endif
+
+#include "trainctl/result.hpp"
+
+/// A failed REQUIRE of a result says what went wrong.
+template <typename T>
+struct Catch::StringMaker<trainctl::Result<T>> {
+  static std::string convert(const trainctl::Result<T>& result) {
+    return result ? "a value" : "error: " + result.error().message;
+  }
+};

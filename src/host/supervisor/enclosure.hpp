@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ class Enclosure {
   virtual std::uint64_t ends_at(bool ask) = 0;
   /// Called after SIGTERM.
   virtual Departure departure() = 0;
+  /// Called when a rank has failed: why the batch system is ending the run, if that is what it does.
+  virtual std::optional<Departure> ending() = 0;
   /// An attempt ended so and is to be tried again. True: the next one comes in another enclosure, which was asked for,
   /// and this supervisor has to go. False: try again here.
   virtual bool hand_on(format::Cause cause) = 0;

@@ -15,6 +15,7 @@ using format::Cause;
 
 constexpr std::uint64_t kLastWords = 5000 * kMillisecond;  // to kill what is left, list outputs and write the end
 constexpr std::uint64_t kSecond = 1000 * kMillisecond;
+constexpr std::uint64_t kFirstToHear = 3 * kSecond;
 
 }  // namespace
 
@@ -53,6 +54,20 @@ void RunSupervision::leave_enclosure(std::uint64_t now) {
   const Departure why = options_.enclosure->departure();
   stop_for(why.cause, why.message, now, why.patience);
   if (stop_cause_ == why.cause) stop_since_ = now - std::min(now, kSecond);
+}
+
+/// The batch system tells machines and processes one after the other, and with a grace time some of them alone: a rank
+/// may have heard its SIGTERM, and be gone, before we hear ours.
+void RunSupervision::suspect_enclosure(std::uint64_t now) {
+  if (!options_.enclosure || node_ || stop_cause_ || suspected_) return;
+  const RankExits exits = all_exits();
+  suspected_ = std::any_of(exits.begin(), exits.end(), [](const auto& exit) { return exit && exit->code != 0; });
+  if (!suspected_) return;
+  const auto why = options_.enclosure->ending();
+  if (!why) return;
+  asked_to_go_ = true;
+  stop_for(why->cause, why->message, now, why->patience);
+  if (stop_cause_ == why->cause) stop_since_ = now - std::min(now, kFirstToHear);
 }
 
 std::uint64_t RunSupervision::enclosure_deadline() const {

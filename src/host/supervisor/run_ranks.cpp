@@ -39,6 +39,7 @@ void RunSupervision::note_running() {
 void RunSupervision::follow_ranks(std::uint64_t now) {
   ranks_->poll(now);
   note_running();
+  suspect_enclosure(now);
   follow_group(now);
   for (const Rank& rank : ranks_->ranks()) {
     const bool failed = (rank.record.exit && rank.record.exit->code != 0) || rank.lost;

@@ -100,6 +100,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   attempt_ = number;
   const format::AttemptPaths paths = run_.attempt(number);
   stop_cause_.reset();
+  suspected_ = false;
   stop_since_ = kNever;
   preparing_since_ = kNever;
   warned_ = false;

@@ -165,6 +165,7 @@ class RunSupervision final : public Supervised {
   void enter_enclosure();
   [[nodiscard]] bool is_mine(const format::AttemptPaths& attempt);
   void leave_enclosure(std::uint64_t now);
+  void suspect_enclosure(std::uint64_t now);
   void check_enclosure(std::uint64_t now);
   [[nodiscard]] std::uint64_t enclosure_deadline() const;
 
@@ -208,6 +209,7 @@ class RunSupervision final : public Supervised {
   std::uint64_t next_group_look_ = kNever;  ///< at the records of the ranks below mpiexec
   std::uint64_t kill_preparation_at_ = kNever;
   std::uint64_t enclosure_ends_ = kNever;
+  bool suspected_ = false;                ///< the enclosure, when a rank of this attempt had failed
   bool asked_to_go_ = false;              ///< by the enclosure: nothing is tried again in here
   std::optional<PssWatch> memory_watch_;  ///< where memory_limit_ is not to be had
   std::optional<Membership> membership_;  ///< of a run on several machines

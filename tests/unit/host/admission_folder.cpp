@@ -84,15 +84,13 @@ bool woken(const Admission& admission) {
 
 }  // namespace
 
-TEST_CASE("a run that states nothing touches no disk and costs microseconds") {
+TEST_CASE("a run that states nothing touches no disk") {
   const Bench bench;
   auto admission = Admission::open();
   REQUIRE(admission);
-  const auto begin = std::chrono::steady_clock::now();
   auto ticket = admission->enqueue(request("plain", 1));
   REQUIRE(ticket);
   CHECK(is_admitted(*admission, *ticket));
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(5));
   CHECK(ticket->slot_fd() == -1);
   CHECK_FALSE(stdfs::exists(bench.root() / "slots"));
   CHECK(admission->holders()->empty());

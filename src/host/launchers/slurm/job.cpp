@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -38,6 +39,7 @@ constexpr int kStoreExit = 6;
 constexpr std::uint64_t kSecond = 1000 * kMillisecond;
 constexpr milliseconds kShort = std::chrono::seconds(3);
 constexpr std::int64_t kNearSeconds = 60;  // Slurm looks at limits once in a while: it may end a job a little late
+constexpr const char* kTimeLimit = "the time limit of its job is reached";
 constexpr std::uint64_t kEnoughLeft = 120 * kSecond;
 /// How long a job has left, and how long Slurm waits between SIGTERM and SIGKILL.
 constexpr const char* kTimesScript = "squeue -h -j \"$0\" -o %L; scontrol show config | grep '^KillWait '";
@@ -90,33 +92,28 @@ class SlurmJob final : public Enclosure {
   }
 
   Departure departure() override {
-    Departure why{.cause = Cause::node,
-                  .message = "something ended the job, and Slurm's controller does not say why",
-                  .patience = std::max<milliseconds>(kill_wait_ - std::chrono::seconds(5), std::chrono::seconds(3))};
-    auto answer = run_slurm({"scontrol", "show", "job", me_.job, "-o"}, kShort);
-    if (answer && answer->exit_code != 0) answer = run_slurm({"scontrol", "show", "job", me_.job, "-o"}, kShort);
-    if (!answer || answer->exit_code != 0) return why;
-    const auto job = parse_pairs(answer->out);
-    const auto value = [&](const char* key) {
-      const auto found = job.find(key);
-      return found == job.end() ? std::string() : found->second;
-    };
-    const std::string preempted = value("PreemptTime");
-    const std::string state = value("JobState");
-    if (std::atoi(value("Restarts").c_str()) > me_.restart || stage_of(state) == Stage::waiting) {
-      back_in_queue_ = true;
-      why.cause = Cause::preempted;
-      why.message = "Slurm has put the job back into the queue";
-    } else if (state == "PREEMPTED" || (!preempted.empty() && preempted != "None" && preempted != "N/A")) {
-      why.cause = Cause::preempted;
-      why.message = "a job with precedence takes the nodes";
-    } else if (value("Reason") == "TimeLimit" || ends_ <= base::mono_ns() + kNearSeconds * kSecond) {
-      why.cause = Cause::time_limit;
-      why.message = "the time limit of its job is reached";
-    } else {
-      why.cause = Cause::canceled;
-      why.message = "the job was canceled in Slurm";
+    std::optional<Departure> why;
+    if (const auto job = ask()) {
+      why = judge(*job);
+      if (!why && ends_ <= base::mono_ns() + kNearSeconds * kSecond)
+        why = Departure{.cause = Cause::time_limit, .message = kTimeLimit};
+      if (!why) why = Departure{.cause = Cause::canceled, .message = "the job was canceled in Slurm"};
     }
+    if (!why) {
+      why = Departure{.cause = Cause::node,
+                      .message = "something ended the job, and Slurm's controller does not say why"};
+    }
+    why->patience = patience();
+    return *why;
+  }
+
+  std::optional<Departure> ending() override {
+    const auto job = ask();
+    if (!job) return std::nullopt;
+    auto why = judge(*job);
+    if (!why && stage_of(job->at("JobState")) == Stage::over)
+      why = Departure{.cause = Cause::canceled, .message = "the job was canceled in Slurm"};
+    if (why) why->patience = patience();
     return why;
   }
 
@@ -128,6 +125,40 @@ class SlurmJob final : public Enclosure {
   }
 
  private:
+  /// What the controller says of the job; "JobState" is there.
+  [[nodiscard]] std::optional<std::map<std::string, std::string>> ask() const {
+    for (int i = 0; i < 2; ++i) {
+      const auto answer = run_slurm({"scontrol", "show", "job", me_.job, "-o"}, kShort);
+      if (!answer) return std::nullopt;
+      auto job = parse_pairs(answer->out);
+      if (answer->exit_code == 0 && job.contains("JobState")) return job;
+    }
+    return std::nullopt;
+  }
+
+  /// What the controller has decided about the job, where that can be read from its record.
+  std::optional<Departure> judge(const std::map<std::string, std::string>& job) {
+    const auto value = [&](const char* key) {
+      const auto found = job.find(key);
+      return found == job.end() ? std::string() : found->second;
+    };
+    const std::string preempted = value("PreemptTime");
+    const std::string state = value("JobState");
+    if (std::atoi(value("Restarts").c_str()) > me_.restart || stage_of(state) == Stage::waiting) {
+      back_in_queue_ = true;
+      return Departure{.cause = Cause::preempted, .message = "Slurm has put the job back into the queue"};
+    }
+    if (state == "PREEMPTED" || (!preempted.empty() && preempted != "None" && preempted != "N/A"))
+      return Departure{.cause = Cause::preempted, .message = "a job with precedence takes the nodes"};
+    if (value("Reason") == "TimeLimit") return Departure{.cause = Cause::time_limit, .message = kTimeLimit};
+    return std::nullopt;
+  }
+
+  /// How long until Slurm kills everything, less what our own last words need.
+  [[nodiscard]] milliseconds patience() const {
+    return std::max<milliseconds>(kill_wait_ - std::chrono::seconds(5), std::chrono::seconds(3));
+  }
+
   [[nodiscard]] std::vector<std::string> times_words() const { return {"sh", "-c", kTimesScript, me_.job}; }
 
   void read_times(const std::string& text) {
