@@ -309,7 +309,7 @@ def test_docker_warns_and_samples(trainctl, inside, project, engine):
     spec = inside("trap 'echo warned; exit 0' USR2; echo ready; while true; do sleep 0.1; done", {"image": pods.IMAGE, "engine": "docker"},
                   limits={"timeout": "20s"}, stop={"warn": "18s"}, metrics={"system": {"interval": "1s"}})
     assert trainctl.ok("submit", spec).text == "ready\nwarned\n"
-    assert "SIGUSR2 was sent to" in events(trainctl, "warning")[0]["message"]
+    assert "SIGUSR2 was sent to 1 process " in events(trainctl, "warning")[0]["message"]
 
 
 def test_explain(trainctl, inside):

@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <string>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
@@ -40,6 +42,49 @@ Result<base::UniqueFd> open_own_directory(int at, const char* name, const std::f
   return fd;
 }
 
+bool is_ours(const std::filesystem::path& parent) {
+  return parent.filename() == "trainctl-" + std::to_string(::geteuid());
+}
+
+/// The folder, and the one around it when that is one of ours too.
+Result<base::UniqueFd> open_both(const std::filesystem::path& folder, bool create) {
+  const std::filesystem::path parent = folder.parent_path();
+  base::UniqueFd at;
+  if (is_ours(parent)) {
+    TRY_ASSIGN(at, open_own_directory(AT_FDCWD, parent.c_str(), parent, create));
+  } else {
+    TRY_ASSIGN(at, base::open_file(parent, O_RDONLY | O_DIRECTORY));
+  }
+  return open_own_directory(at.get(), folder.filename().c_str(), folder, create);
+}
+
+bool is_removed(int fd) {
+  struct stat status{};
+  return ::fstat(fd, &status) == 0 && status.st_nlink == 0;
+}
+
+void pause_briefly() {
+  const timespec pause{0, 500'000};  // flock has no deadline of its own
+  ::nanosleep(&pause, nullptr);
+}
+
+/// Whether nobody holds a slot in it. The folder's exclusive lock keeps others from making one.
+bool is_idle(int folder, const std::vector<std::string>& names) {
+  return std::all_of(names.begin(), names.end(), [folder](const std::string& name) {
+    const base::UniqueFd fd(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    return !fd || ::flock(fd.get(), LOCK_SH | LOCK_NB) == 0;
+  });
+}
+
+void remove_if_idle(const std::filesystem::path& folder) {
+  const auto fd = open_both(folder, false);
+  if (!fd || ::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) return;
+  const auto names = base::list_directory(folder);
+  if (!names || !is_idle(fd->get(), *names)) return;
+  for (const std::string& name : *names) ::unlinkat(fd->get(), name.c_str(), 0);
+  ::rmdir(folder.c_str());
+}
+
 }  // namespace
 
 std::filesystem::path slot_folder() {
@@ -48,17 +93,16 @@ std::filesystem::path slot_folder() {
 }
 
 Result<base::UniqueFd> open_slot_folder(const std::filesystem::path& folder, bool create) {
-  const std::filesystem::path parent = folder.parent_path();
-  const bool ours = parent.filename() == "trainctl-" + std::to_string(::geteuid());
-  base::UniqueFd at;
-  if (ours) {
-    TRY_ASSIGN(at, open_own_directory(AT_FDCWD, parent.c_str(), parent, create));
-  } else {
-    TRY_ASSIGN(at, base::open_file(parent, O_RDONLY | O_DIRECTORY));
+  const std::uint64_t begin = base::mono_ns();
+  for (;;) {
+    auto fd = open_both(folder, create);
+    const bool late = base::mono_ns() - begin > kLockPatienceNs;
+    if (!fd && (late || !create || fd.error().code != Errc::not_found)) return fd;
+    // Shared only keeps cleaners away, so a file system without flock still works.
+    if (fd && (::flock(fd->get(), LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK || late) && !is_removed(fd->get()))
+      return fd;
+    pause_briefly();  // remove_slot_folders() is at it
   }
-  TRY_ASSIGN(auto fd, open_own_directory(at.get(), folder.filename().c_str(), folder, create));
-  (void)::flock(fd.get(), LOCK_SH | LOCK_NB);  // only keeps cleaners away: a file system without flock still works
-  return fd;
 }
 
 Result<base::UniqueFd> lock_slot_folder(int folder_fd, const std::filesystem::path& folder) {
@@ -77,10 +121,22 @@ Result<base::UniqueFd> lock_slot_folder(int folder_fd, const std::filesystem::pa
       error.retryable = true;
       return fail(std::move(error));
     }
-    const timespec pause{0, 500'000};  // flock has no deadline of its own
-    ::nanosleep(&pause, nullptr);
+    pause_briefly();
   }
   return fd;
+}
+
+void remove_slot_folders() {
+  const std::filesystem::path own = slot_folder();
+  const std::filesystem::path parent = own.parent_path();
+  remove_if_idle(own);
+  if (!is_ours(parent)) return;
+  if (const auto names = base::list_directory(parent)) {
+    for (const std::string& name : *names) {
+      if (name.starts_with("slots-")) remove_if_idle(parent / name);  // of an earlier boot
+    }
+  }
+  ::rmdir(parent.c_str());  // only when it is empty
 }
 
 }  // namespace trainctl::host

@@ -20,4 +20,8 @@ Result<base::UniqueFd> open_slot_folder(const std::filesystem::path& folder, boo
 /// stopped process keeps it for longer than 200 ms.
 Result<base::UniqueFd> lock_slot_folder(int folder_fd, const std::filesystem::path& folder);
 
+/// Takes away the slots of this boot and of earlier ones, and the folder around them when it is empty then. What a run
+/// of whichever store holds, or waits in, stays.
+void remove_slot_folders();
+
 }  // namespace trainctl::host

@@ -14,6 +14,7 @@
 #include "base/ulid.hpp"
 #include "format/plan.hpp"
 #include "format/removal.hpp"
+#include "host/admission/slot_folder.hpp"
 #include "host/adoption.hpp"
 #include "host/data/input_tree.hpp"
 #include "host/environment/environment.hpp"
@@ -80,18 +81,28 @@ Result<> clean_environments(const format::StorePaths& store) {
   return {};
 }
 
-/// The runner that serves this connection, where it was pushed: <directory>/bin/trainctl-runner-<hash>.
-void remove_runner() {
-  std::error_code problem;
-  const fs::path self = fs::read_symlink("/proc/self/exe", problem);
-  if (problem || !self.filename().string().starts_with("trainctl-runner-")) return;
-  const auto names = base::list_directory(self.parent_path());
+/// A folder that runners are pushed to; not the folder itself while somebody else's file is in it.
+void remove_runners(const fs::path& folder) {
+  const auto names = base::list_directory(folder);
   if (!names) return;
   for (const std::string& name : *names) {
-    if (name.starts_with("trainctl-runner-")) ::unlink((self.parent_path() / name).c_str());
+    if (name.starts_with("trainctl-runner-") || name.starts_with(".trainctl-runner-"))
+      ::unlink((folder / name).c_str());
   }
-  // Empty folders only: somebody else's file keeps its own.
-  if (::rmdir(self.parent_path().c_str()) == 0) ::rmdir(self.parent_path().parent_path().c_str());
+  ::rmdir(folder.c_str());
+}
+
+/// The runners beside the store, and where this one is: another place when programs may not be there (bootstrap.sh).
+void remove_pushed_runners(const fs::path& root) {
+  remove_runners(root / "bin");
+  std::error_code problem;
+  const fs::path self = fs::read_symlink("/proc/self/exe", problem);
+  const fs::path place = self.parent_path();
+  if (problem || !self.filename().string().starts_with("trainctl-runner-")) return;
+  const bool beside_store = place.filename() == "bin";
+  if (beside_store && base::exists(place.parent_path() / "store")) return;  // that one stays
+  remove_runners(place);
+  if (beside_store) ::rmdir(place.parent_path().c_str());
 }
 
 Result<> remove_everything(const format::StorePaths& store, const Cleaned& cleaned) {
@@ -102,8 +113,9 @@ Result<> remove_everything(const format::StorePaths& store, const Cleaned& clean
     return fail(Errc::invalid, "not everything here has ended: " + base::join(names, ", "), "cancel first, or wait");
   }
   TRY(base::remove_tree(store.root));
-  remove_runner();
+  remove_pushed_runners(store.root.parent_path());
   ::rmdir(store.root.parent_path().c_str());
+  remove_slot_folders();
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 
 namespace trainctl::host {
@@ -108,6 +109,14 @@ bool handles_signal(pid_t pid, int number) {
   const std::string text = read_proc(proc_file(pid, "status"));
   const auto mask = number_at<std::uint64_t>(field_of(text, "SigCgt:"), 16);
   return (mask >> static_cast<unsigned>(number - 1) & 1U) != 0;
+}
+
+bool is_fresh_copy(pid_t pid) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  static const auto ticks = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+  const auto status = read_process(pid);
+  if (!status || base::mono_ns() > (status->start_time + ticks) * (kSecond / ticks)) return false;
+  return read_proc(proc_file(pid, "cmdline")) == read_proc(proc_file(status->parent, "cmdline"));
 }
 
 bool has_variable(pid_t pid, std::string_view assignment) {

@@ -31,6 +31,10 @@ std::vector<ProcessStatus> descendants(const std::vector<ProcessStatus>& all, st
 /// Does the process have a handler of its own for this signal (SigCgt of /proc/<pid>/status)?
 bool handles_signal(pid_t pid, int number);
 
+/// Did its parent fork it less than a second ago, and is it still the parent's program? It has the parent's handlers,
+/// but may be about to become a program without them: a signal sent now could be that one's end.
+bool is_fresh_copy(pid_t pid);
+
 /// Was the process started with this "NAME=value" in its environment? False when it cannot be read.
 bool has_variable(pid_t pid, std::string_view assignment);
 

@@ -170,7 +170,8 @@ void RunSupervision::send_warning() {
   const pid_t launcher = uses_mpi(plan_) && !node_ ? ranks_->ranks().front().record.process.pid : 0;
   for (const pid_t pid : stopper_->finder().members(ranks_->ranks())) {
     if (plan_.container && !stopper_->finder().is_marked(pid)) continue;  // the engine's own
-    if (pid == launcher) continue;  // it would pass the signal on to those that do not handle it
+    if (pid == launcher) continue;     // it would pass the signal on to those that do not handle it
+    if (is_fresh_copy(pid)) continue;  // its parent is told
     // To a process without a handler the signal would be the end.
     if (handles_signal(pid, *number) && ::kill(pid, *number) == 0) ++told;
   }

@@ -16,6 +16,7 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/admission/admission.hpp"
+#include "host/admission/slot_folder.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;
@@ -284,4 +285,31 @@ TEST_CASE("CUDA_VISIBLE_DEVICES: indices, UUID prefixes, the first bad one ends 
   CHECK(narrow_gpus(gpus, "0,7,1").size() == 1);
   CHECK(narrow_gpus(gpus, "-1").empty());
   CHECK(narrow_gpus(gpus, "").empty());
+}
+
+TEST_CASE("the folders of slots are removed unless a slot is held") {
+  const Bench bench;
+  const stdfs::path around = bench.root() / ("trainctl-" + std::to_string(::geteuid()));
+  const stdfs::path folder = around / "slots-now";
+  ::setenv("TRAINCTL_SLOTS", folder.c_str(), 1);
+  auto admission = Admission::open();
+  SlotRequest one = request("one", 1);
+  one.cpus = 1;
+  auto ticket = admission->enqueue(one);
+  REQUIRE(ticket);
+  REQUIRE(is_admitted(*admission, *ticket));
+  stdfs::create_directories(around / "slots-before");
+  REQUIRE(base::write_file_atomic(around / "slots-before" / "lock", "", 0600));
+
+  const int waiter = ::dup(ticket->slot_fd());  // as a waiter has it whose supervisor was killed
+  admission = Admission::open();
+  *ticket = Ticket();
+  remove_slot_folders();
+  CHECK(stdfs::exists(folder / "lock"));
+  CHECK_FALSE(stdfs::exists(around / "slots-before"));
+
+  ::close(waiter);
+  remove_slot_folders();
+  CHECK_FALSE(stdfs::exists(around));
+  CHECK(admission->enqueue(one));
 }
