@@ -96,6 +96,7 @@ class Work:
         self.spec.parent.mkdir(parents=True, exist_ok=True)
         self.spec.write_text(json.dumps({"name": f"work{number}", "command": ["sh", "-c", WORKLOAD, "work", str(seed), str(lines), str(code)],
                                          "environment_variables": variables, "target": "root@box", "outputs": {"result": {}},
+                                         "resources": {"cpus": 0.01},  # so that it holds a slot
                                          "stop": {"grace": "500ms"}, **fields}))
         self.name = f"work{number}-1"
 
@@ -136,5 +137,7 @@ class Work:
 
 
 def nothing_left(box: Box) -> None:
-    """I6: no process of an ended run is left on the host."""
+    """I6: no process of an ended run is left on the host, and nothing at all once every trace is to be removed."""
     wait_until(lambda: not [c for c in box.server.processes().values() if "stdio" not in c], f"no process of ours is left: {box.server.processes()}")
+    box.trainctl.ok("target", "clean", "root@box", "--all", "--yes")
+    assert box.server.traces() == []

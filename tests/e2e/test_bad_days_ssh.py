@@ -25,7 +25,7 @@ GIVEN_UP = 6.0  # seconds after which ssh has surely given up a silent link
 
 @pytest.fixture
 def box(trainctl, scratch):
-    server = Sshd(scratch / "box")
+    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
     with FaultProxy((server.address, server.port)) as proxy:
         yield Box(trainctl, server, scratch, proxy)
         proxy.resume()

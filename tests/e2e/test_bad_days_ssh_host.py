@@ -26,7 +26,7 @@ def make_box(trainctl, scratch):
     servers: list[Sshd] = []
 
     def make(**options) -> Box:
-        servers.append(Sshd(scratch / "box", **options))
+        servers.append(Sshd(scratch / "box", **{"own_tmp": True, **options}))
         return Box(trainctl, servers[-1], scratch)
 
     yield make
@@ -57,6 +57,7 @@ def test_the_host_restarts_in_the_middle(make_box, trainctl):
     shown = trainctl.json("show", work.name)
     assert (shown["state"], shown["cause"]) == ("lost", "lost") and work.started == 1
     assert trainctl.ok("logs", work.name).out == work.half
+    assert list(box.server.tmp.glob("trainctl-*/slots-*")), "it held a slot, which nothing_left looks for"
     nothing_left(box)
 
 

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import Trainctl, alive, jsonl, wait_until
+from harness import alive, jsonl, wait_until
+from remote import Box
 from sshd import Sshd
 
 # Lines of known bytes at a known pace; says in a file that it began, so that a second start would be seen.
@@ -30,39 +31,6 @@ for i in range(int(sys.argv[1])):
 
 def seeded(lines: int) -> bytes:
     return b"".join(hashlib.sha256(str(i).encode()).digest() + b"\r\n\x1b[31m\n" for i in range(lines))
-
-
-class Box:
-    """A host, and a trainctl whose ssh knows it as `box`."""
-
-    def __init__(self, trainctl: Trainctl, server: Sshd, scratch: Path):
-        self.server = server
-        wrapper = scratch / "ssh-bin" / "ssh"
-        wrapper.parent.mkdir(exist_ok=True)
-        wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.ssh_config} "$@"\n')
-        wrapper.chmod(0o755)
-        sockets = scratch / "rt"
-        sockets.mkdir(mode=0o700, exist_ok=True)
-        trainctl.env.update(PATH=f"{wrapper.parent}:{trainctl.env['PATH']}", XDG_RUNTIME_DIR=str(sockets))
-        self.sockets = sockets
-
-    @property
-    def store(self) -> Path:
-        return self.server.home / ".trainctl" / "store"
-
-    def runners(self) -> list[Path]:
-        return sorted((self.server.home / ".trainctl" / "bin").glob("trainctl-runner-*"))
-
-    def masters(self) -> list[int]:
-        """The processes that hold our shared connections."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {self.sockets}".encode()):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
 
 
 @pytest.fixture

@@ -22,6 +22,11 @@ from typing import Iterable, Sequence
 from harness import alive, wait_until
 
 SSHD = "/usr/sbin/sshd"
+# A /var/tmp of its own for the server ($1), in which the test's folder ($2) is seen all the same; needs root.
+OWN_TMP = """
+exec 9<"$2" && mkdir -p "$1" && mount --bind "$1" /var/tmp && mkdir -p "$2" && mount --no-canonicalize --rbind /proc/self/fd/9 "$2" || exit 1
+exec 9<&-
+"""
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -52,12 +57,18 @@ def tree(pid: int) -> list[int]:
 
 class Sshd:
     def __init__(self, folder: Path, *, options: Iterable[str] = (), address: str = "127.0.0.1", port: int | None = None,
-                 prefix: Sequence[str] = (), variables: dict[str, str] | None = None, home: Path | None = None, alias: str = "box"):
+                 prefix: Sequence[str] = (), variables: dict[str, str] | None = None, home: Path | None = None, alias: str = "box",
+                 own_tmp: bool = False, mounts: str = ""):
         """`options` are lines of sshd_config that win over ours; `prefix` goes before sshd (nsenter …); `variables` are
-        what sessions find in their environment; `alias` is the name in ssh_config."""
+        what sessions find in their environment; `alias` is the name in ssh_config. With `own_tmp` the host's /var/tmp is
+        the folder `self.tmp`, and `mounts` are shell commands about what else only this host sees mounted."""
         assert shutil.which(SSHD), "apt-get install openssh-server"
         self.folder, self.address, self.prefix, self.alias = folder, address, list(prefix), alias
         self.home = home or folder / "home"
+        self.tmp = folder / "tmp"
+        if own_tmp:
+            script = OWN_TMP + mounts + '\nshift 2; exec "$@"'
+            self.prefix += ["unshare", "--mount", "sh", "-c", script, "mounts", str(self.tmp), str(folder.parent)]
         self.port = port or free_port()
         self.options = list(options)
         self.boot = 1
@@ -65,8 +76,8 @@ class Sshd:
         self.home.mkdir(parents=True, exist_ok=True)
         self.boot_file = folder / "boot_id"
         self.boot_file.write_text("00000000-0000-4000-8000-000000000001\n")
-        self.variables = {"HOME": str(self.home), "TRAINCTL_BOOT_ID_FILE": str(self.boot_file), "TRAINCTL_SLOTS": str(folder / "slots"),
-                          **(variables or {})}
+        self.variables = {"HOME": str(self.home), "TRAINCTL_BOOT_ID_FILE": str(self.boot_file),
+                          **({} if own_tmp else {"TRAINCTL_SLOTS": str(folder / "slots")}), **(variables or {})}
         self.host_key = make_key(folder / "host_key")
         (folder / "authorized_keys").write_text(make_key(folder / "id") + "\n")
         self.known_hosts = folder / "known_hosts"
@@ -188,6 +199,10 @@ class Sshd:
     def files(self) -> list[str]:
         """What lies in its home, folders included."""
         return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*"))
+
+    def traces(self) -> list[str]:
+        """What of trainctl's is in its home and its /var/tmp."""
+        return sorted(str(path) for place in (self.home / ".trainctl", *self.tmp.glob("trainctl-*")) for path in (place, *place.rglob("*")) if path.exists())
 
     def clean_up(self) -> None:
         if self.process.poll() is None:
