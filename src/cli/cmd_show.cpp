@@ -90,13 +90,15 @@ void show_times(Context& context, Sheet& sheet, const format::Plan& plan, const 
   sheet.row("created", time_text(context, plan.created));
   const auto from = base::parse_utc(state.started);
   if (!from) return;
-  const auto to = state.ended.empty() ? std::optional(base::wall_now()) : base::parse_utc(state.ended);
-  std::string text = time_text(context, *from);
-  const auto took = [](std::chrono::microseconds time) {
-    return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(time));
-  };
-  if (state.took || to) text += "  for " + (state.took ? took(*state.took) : span_text(*from, *to));
-  sheet.row("started", text);
+  std::string took;
+  if (state.took) {
+    took = base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(*state.took));
+  } else if (state.ended.empty()) {
+    took = running_text(base::parse_utc(plan.created), *from, base::wall_now());
+  } else if (const auto to = base::parse_utc(state.ended)) {
+    took = span_text(*from, *to);
+  }
+  sheet.row("started", time_text(context, *from) + (took.empty() ? "" : "  for " + took));
   sheet.row("ended", state.ended.empty() ? "" : time_text(context, state.ended));
 }
 

@@ -112,9 +112,8 @@ std::string parameters_brief(const Json& parameters) {
 std::string duration_text(const index::RunRow& row, base::WallTime now) {
   if (row.took) return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(*row.took));
   if (!row.started) return {};
-  const base::WallTime end = row.ended.value_or(now);
-  if (!row.ended && format::is_terminal(row.state)) return {};
-  return span_text(*row.started, end);
+  if (row.ended) return span_text(*row.started, *row.ended);
+  return format::is_terminal(row.state) ? std::string() : running_text(row.created, *row.started, now);
 }
 
 Style state_style(format::State state) {

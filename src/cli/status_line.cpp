@@ -24,6 +24,7 @@ constexpr std::size_t kMostValues = 4;
 StatusLine::StatusLine(Context& context, const format::RunPaths& run) : context_(context), run_(run) {
   const auto plan = format::read_plan(run.plan());
   name_ = plan ? plan->name : run.id();
+  if (plan) created_ = base::parse_utc(plan->created);
   enabled_ = context.err.is_terminal() && context.out.is_terminal() && !context.json && !context.quiet;
   began_ns_ = base::mono_ns();
 }
@@ -39,7 +40,7 @@ void StatusLine::draw() {
   reader_->read_growth();
   std::string text = name_ + " " + std::string(format::to_string(state_.state));
   const auto since = base::parse_utc(state_.started);
-  if (since) text += " " + span_text(*since, base::wall_now());
+  if (since) text += " " + running_text(created_, *since, base::wall_now());
   if (!state_.message.empty() && state_.state != format::State::running) text += ": " + printable(state_.message);
   if (!trouble_.empty()) text += " · " + trouble_;
   // The first by name; there may be thousands, and this is drawn often.

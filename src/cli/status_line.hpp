@@ -33,6 +33,7 @@ class StatusLine {
   Context& context_;
   format::RunPaths run_;
   std::string name_;
+  std::optional<base::WallTime> created_;
   format::RunState state_;
   std::string trouble_;
   bool enabled_ = false;

@@ -65,6 +65,11 @@ std::string span_text(base::WallTime from, base::WallTime to) {
   return base::format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(std::max(to, from) - from));
 }
 
+std::string running_text(std::optional<base::WallTime> created, base::WallTime started, base::WallTime now) {
+  const bool possible = !created || (*created <= started && started <= now);
+  return span_text(possible ? started : *created, now);
+}
+
 Result<base::WallTime> parse_since(std::string_view text) {
   if (const auto duration = base::parse_duration(text)) return base::wall_now() - *duration;
   if (const auto utc = base::parse_utc(text)) return *utc;

@@ -2,6 +2,7 @@
 // Times as people read and type them. Stored UTC, shown local, or UTC with --utc.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,9 @@ std::string time_text(const Context& context, std::string_view utc);
 std::string relative_text(base::WallTime time, base::WallTime now);
 /// How long from one to the other. A wall clock that was set back in between makes it 0, never negative.
 std::string span_text(base::WallTime from, base::WallTime to);
+/// For how long a run goes on that was created here and started where the clock may be another: when that cannot be
+/// true, since it was created.
+std::string running_text(std::optional<base::WallTime> created, base::WallTime started, base::WallTime now);
 /// A duration back from now ("10m", "7d"), a date, a local "2026-11-23 03:28", or RFC 3339.
 Result<base::WallTime> parse_since(std::string_view text);
 

@@ -21,7 +21,9 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 from harness import BIN_DIR, Project, Trainctl  # noqa: E402
+from remote import Box  # noqa: E402
 from runner import Run  # noqa: E402
+from sshd import Sshd  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,6 +83,20 @@ def new_trainctl(scratch: Path, project: Project):
 def trainctl(new_trainctl) -> Trainctl:
     """The built trainctl with a fresh store, home and working directory."""
     return new_trainctl()
+
+
+@pytest.fixture
+def make_box(trainctl: Trainctl, scratch: Path):
+    """Makes hosts behind a real sshd that ssh knows as `box`; the options are those of sshd.Sshd."""
+    servers: list[Sshd] = []
+
+    def make(**options) -> Box:
+        servers.append(Sshd(scratch / "box", **{"own_tmp": os.geteuid() == 0, **options}))
+        return Box(trainctl, servers[-1], scratch)
+
+    yield make
+    for server in servers:
+        server.clean_up()
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from faultproxy import FaultProxy
-from harness import Trainctl, jsonl, wait_until
+from harness import REPOSITORY, Trainctl, jsonl, wait_until
 from sshd import Sshd
 
 # Lines that follow from a seed. Each start is one line in a file that is only appended to. It ends when $GATE is there, so
@@ -141,3 +144,30 @@ def nothing_left(box: Box) -> None:
     wait_until(lambda: not [c for c in box.server.processes().values() if "stdio" not in c], f"no process of ours is left: {box.server.processes()}")
     box.trainctl.ok("target", "clean", "root@box", "--all", "--yes")
     assert box.server.traces() == []
+
+
+@contextmanager
+def mounted(place: Path, *words: str):
+    """A tmpfs there, for the time of the block."""
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", *words, "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@contextmanager
+def file_server(backing: Path, place: Path, *words: str):
+    """A folder as from a file server there (foreign_folder.py), for the time of the block."""
+    backing.mkdir(mode=0o700)
+    place.mkdir(parents=True, exist_ok=True)
+    server = subprocess.Popen([sys.executable, REPOSITORY / "tests/support/foreign_folder.py", backing, place, *words], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+        server.kill()  # a host that still has it mounted gets errors now
+        server.wait()
+        server.stdout.close()

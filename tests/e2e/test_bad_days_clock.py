@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import BIN_DIR, wait_until
+from remote import nothing_left
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 LIBRARY = r"""
@@ -199,3 +200,28 @@ def test_an_abandoned_run_is_not_ended_early_by_a_jump(trainctl, clock):
     trainctl.ok("ls")
     trainctl.ok("cancel", name)
     assert trainctl.json("show", name)["state"] == "canceled"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a host with a /var/tmp of its own")
+@pytest.mark.parametrize("ahead", [DAY, -DAY])
+def test_the_clock_of_a_host_is_a_day_off(make_box, trainctl, clock, ahead):
+    """It is this machine that is moved: the runner of the host is static, and keeps the real time."""
+    box = make_box()
+    clock.jump(-ahead)
+    finding = next(one for one in trainctl.json("target", "test", "root@box")["items"][0]["findings"] if one["what"] == "clock")
+    assert finding["text"] == f"1 d {'ahead of' if ahead > 0 else 'behind'} this machine's" and "NTP" in finding["hint"]
+    work = box.workload(gate=True)
+    client = trainctl.start("submit", work.spec)
+    work.wait_half()
+    assert re.search(r" running  .* \d+(\.\d+)? (ms|s)  ", trainctl.ok("ls").text), trainctl.ok("ls").text
+    assert re.search(r"started .*  for \d+(\.\d+)? (ms|s)\n", trainctl.ok("show", work.name).text)
+    work.open()
+    assert client.communicate(timeout=60)[0] == work.log and client.returncode == 0
+    work.check()
+    events = trainctl.events(work.folder())
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["mono_ns"] for event in events] == sorted(event["mono_ns"] for event in events)
+    assert trainctl.json("show", work.name)["seconds"] < 60
+    trainctl.ok("run", "--", "true")
+    assert [item["name"] for item in trainctl.json("ls")["items"]] == ["true-1", work.name]
+    nothing_left(box)

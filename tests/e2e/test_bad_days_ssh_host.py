@@ -8,41 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import REPOSITORY, wait_until
-from remote import Box, nothing_left
-from sshd import Sshd
+from harness import wait_until
+from remote import file_server, mounted, nothing_left
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, another root folder")
 NEWER_CALLS = "pidfd_open,close_range,openat2,statx,clone3,copy_file_range,getrandom"
-
-
-@pytest.fixture
-def make_box(trainctl, scratch):
-    servers: list[Sshd] = []
-
-    def make(**options) -> Box:
-        servers.append(Sshd(scratch / "box", **{"own_tmp": True, **options}))
-        return Box(trainctl, servers[-1], scratch)
-
-    yield make
-    for server in servers:
-        server.clean_up()
-
-
-@contextmanager
-def mounted(place: Path, *words: str):
-    """A tmpfs there, for the time of the block."""
-    place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", *words, "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_the_host_restarts_in_the_middle(make_box, trainctl):
@@ -110,22 +83,13 @@ def test_a_read_only_home(make_box, trainctl, scratch):
 
 def test_a_home_on_a_file_server(make_box, trainctl, scratch):
     """Remote by its statfs; changes of other machines are no events, so growth is found by looking."""
-    backing, home = scratch / "backing", scratch / "box" / "home"
-    backing.mkdir(mode=0o700)
-    home.mkdir(parents=True)
-    server = subprocess.Popen([sys.executable, REPOSITORY / "tests/support/foreign_folder.py", backing, home], stdout=subprocess.PIPE)
-    try:
-        assert server.stdout.readline() == b"ready\n"
+    with file_server(scratch / "backing", scratch / "box" / "home"):
         box = make_box()
         for code in (0, 5):
             work = box.workload(code=code)
             trainctl.run("submit", work.spec, code=1 if code else 0)
             work.check("failed" if code else "succeeded")
         box.server.clean_up()
-    finally:
-        subprocess.run(["umount", "-l", home], check=True)
-        server.wait(10)
-        server.stdout.close()
 
 
 def test_a_kernel_without_the_newer_calls(make_box, trainctl):

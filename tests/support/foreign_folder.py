@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file system like a home on a file server: BACKING seen at MOUNTPOINT through FUSE. Needs root and /dev/fuse.
 
-    foreign_folder.py BACKING MOUNTPOINT [--no-locks]
+    foreign_folder.py BACKING MOUNTPOINT [--no-locks] [--quota-used-up FILE]
 
 What it has in common with NFS: statfs says that it is remote; a change made in BACKING (another machine) is seen at the next
-look but is no inotify event; --no-locks answers every flock with ENOLCK, as a server without a lock daemon does. Ends when it
-is unmounted. The protocol is that of linux/fuse.h, version 7.31; nodes are O_PATH descriptors, so names may change.
+look but is no inotify event; --no-locks answers every flock with ENOLCK, as a server without a lock daemon does. While
+FILE exists, nothing may grow and nothing new be made (EDQUOT); removing goes. Ends when it is unmounted. The protocol is that of linux/fuse.h, version 7.31; nodes are O_PATH descriptors, so names may change.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MAX_WRITE = 128 << 10
 
 
 class ForeignFolder:
-    def __init__(self, device: int, backing: str, locks: bool):
-        self.device, self.locks = device, locks
+    def __init__(self, device: int, backing: str, locks: bool, quota_used_up: str | None):
+        self.device, self.locks, self.quota_used_up = device, locks, quota_used_up
         root = os.open(backing, os.O_PATH | os.O_DIRECTORY)
         self.nodes = {1: root}  # node -> descriptor
         self.known = {self.key(root): [1, 1]}  # (device, inode) -> [node, how often the kernel looked it up]
@@ -203,6 +203,8 @@ class ForeignFolder:
                 13: link, 14: open, 15: read, 16: write, 17: statfs, 18: release, 20: fsync, 25: nothing, 26: init, 27: opendir,
                 28: readdir, 29: releasedir, 30: fsync, 31: lock, 32: lock, 33: lock, 35: create, 38: nothing, 45: rename2}
 
+    NEEDS_QUOTA = {6, 8, 9, 16, 35}  # symlink, mknod, mkdir, write, create
+
     def answer(self, request: bytes) -> bytes | None:
         _, operation, unique, node, *_ = HEADER.unpack_from(request)
         body = request[HEADER.size:]
@@ -218,6 +220,8 @@ class ForeignFolder:
             handler = self.HANDLERS.get(operation)
             if handler is None:
                 raise OSError(errno.ENOSYS, "not known")
+            if operation in self.NEEDS_QUOTA and self.quota_used_up and os.path.exists(self.quota_used_up):
+                raise OSError(errno.EDQUOT, "no more")
             data = handler(self, node, body)
             return REPLY.pack(REPLY.size + len(data), 0, unique) + data
         except OSError as error:
@@ -243,6 +247,7 @@ class ForeignFolder:
 
 def main() -> None:
     backing, mountpoint = sys.argv[1:3]
+    quota = sys.argv[sys.argv.index("--quota-used-up") + 1] if "--quota-used-up" in sys.argv else None
     os.umask(0)
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
@@ -250,7 +255,7 @@ def main() -> None:
     if libc.mount(b"foreign", os.fsencode(mountpoint), b"fuse", 6, options.encode()) != 0:  # nosuid, nodev
         sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
     print("ready", flush=True)
-    ForeignFolder(device, backing, "--no-locks" not in sys.argv).serve()
+    ForeignFolder(device, backing, "--no-locks" not in sys.argv, quota).serve()
 
 
 if __name__ == "__main__":

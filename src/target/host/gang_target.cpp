@@ -35,7 +35,7 @@ Result<> for_hosts(std::size_t first, std::size_t end, const std::function<Resul
 }
 
 Result<> with_host(Result<> result, const HostLink& link) {
-  if (!result) return fail(std::move(result).error().with_context("on " + link.host()));
+  if (!result) return fail(link.named(std::move(result).error()));
   return result;
 }
 
@@ -74,7 +74,7 @@ Result<Json> GangTarget::probe(const Cancel& cancel) {
   std::vector<Json> found(hosts_.size());
   TRY(for_hosts(0, hosts_.size(), [&](std::size_t k) -> Result<> {
     auto one = hosts_[k]->probe(cancel);
-    if (!one) return fail(std::move(one).error().with_context("on " + links_[k]->host()));
+    if (!one) return fail(links_[k]->named(std::move(one).error()));
     found[k] = std::move(*one);
     return {};
   }));
@@ -101,7 +101,7 @@ Result<> GangTarget::prepare(const RunRef& ref, const Json& request, std::size_t
     own["gang"]["node"] = k;
     TRY_ASSIGN(const auto client, links_[k]->client(cancel));
     auto prepared = client->request(own, cancel);
-    if (!prepared) return fail(std::move(prepared).error().with_context("on " + links_[k]->host()));
+    if (!prepared) return fail(links_[k]->named(std::move(prepared).error()));
     return {};
   });
 }
@@ -128,7 +128,7 @@ Result<> GangTarget::adopt(const RunRef& ref, const Cancel& cancel) {
 Result<> GangTarget::ask_all(const RunRef& ref, const Cancel& cancel) const {
   return for_hosts(0, hosts_.size(), [&](std::size_t k) -> Result<> {
     auto found = hosts_[k]->find(ref, cancel);
-    if (!found) return fail(std::move(found).error().with_context("on " + links_[k]->host()));
+    if (!found) return fail(links_[k]->named(std::move(found).error()));
     return {};
   });
 }
@@ -202,7 +202,7 @@ Result<Json> GangTarget::clean(bool all, const Cancel& cancel) {
   Json sum = {{"runs", 0}, {"kept", Json::array()}, {"bytes", 0}};
   for (std::size_t k = 0; k < hosts_.size(); ++k) {
     auto cleaned = hosts_[k]->clean(all, cancel);
-    if (!cleaned) return fail(std::move(cleaned).error().with_context("on " + links_[k]->host()));
+    if (!cleaned) return fail(links_[k]->named(std::move(cleaned).error()));
     sum["runs"] = std::max(sum.value("runs", std::uint64_t{0}), cleaned->value("runs", std::uint64_t{0}));
     sum["bytes"] = sum.value("bytes", std::uint64_t{0}) + cleaned->value("bytes", std::uint64_t{0});
     for (const Json& kept : cleaned->value("kept", Json::array())) {

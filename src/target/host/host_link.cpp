@@ -16,6 +16,12 @@ std::shared_ptr<HostLink> HostLink::shared(const std::string& key,
   return link;
 }
 
+Error HostLink::named(Error error) const {
+  std::string where = "on " + host();
+  if (!error.context.empty() && error.context.back() == where) return error;  // the runner's own, see RunnerClient
+  return std::move(error).with_context(std::move(where));
+}
+
 Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
   const std::scoped_lock lock(mutex_);
   if (client_ && !client_->broken()) return client_;

@@ -27,6 +27,8 @@ class HostLink {
   /// The connection, or a new one; errors as Channel::connect.
   Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
   [[nodiscard]] std::string host() const { return channel_->host(); }
+  /// The error, saying once which host it is about.
+  [[nodiscard]] Error named(Error error) const;
 
  private:
   std::shared_ptr<Channel> channel_;

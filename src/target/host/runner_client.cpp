@@ -180,7 +180,7 @@ Result<Frame> RunnerClient::take(Lock& lock, std::uint32_t id, const Cancel& can
   stream->frames.pop_front();
   if (frame.type != FrameType::error) return frame;
   TRY_ASSIGN(const Json json, base::parse_json(frame.payload));
-  return fail(error_from_json(json));
+  return fail(error_from_json(json).with_context("on " + channel_->host()));
 }
 
 /// Until `ready`, which is asked under the lock. Whoever finds nobody reading reads for all.

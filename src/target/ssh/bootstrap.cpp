@@ -69,8 +69,10 @@ Error script_error(std::string_view rest, const std::string& host, std::string_v
     error.message = "there is no home folder" + where + " for " + std::string(directory) + " (" + detail + ")";
     error.hint = "set \"directory\" of the target to an absolute path";
   } else if (kind == "directory") {
+    const bool full = detail.find("quota") != std::string::npos || detail.find("No space") != std::string::npos;
     error.message = "the folder for runs" + where + " cannot be used: " + detail;
-    error.hint = "set \"directory\" of the target to a folder there that you may write to and that lasts";
+    error.hint = full ? "free some disk space (or quota) there"
+                      : "set \"directory\" of the target to a folder there that you may write to and that lasts";
   } else if (kind == "system") {
     error.message = host + " is not a Linux machine of a known kind (" + detail + ")";
     error.hint = "runs need Linux on x86_64 or aarch64";

@@ -3,10 +3,10 @@
 # for each architecture name_…= hash_…= size_…= of its runner. POSIX only; few processes, as each start waits for it.
 
 # Nothing before such a line is ours: login scripts may print what they like.
-say() { printf '\n%s-%s %s\n' TRAINCTL "$nonce" "$*"; }
+say() { printf '\n%s-%s %s\n' TRAINCTL "$nonce" "$1"; }
 
 stop() {
-  say "error $*"
+  say "error $1 $2"  # not $*: main() joins by line ends
   exit 3
 }
 
