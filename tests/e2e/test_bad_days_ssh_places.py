@@ -79,3 +79,30 @@ def test_the_quota_of_the_host_is_used_up(make_box, trainctl, scratch):
         again.check()
         nothing_left(box)
         box.server.clean_up()
+
+
+def test_outputs_cannot_be_written(make_box, trainctl):
+    """On the host the script sees it and its log says so; here the run's end is true, its outputs are partial, and come later."""
+    box = make_box(own_tmp=False)  # so that what is mounted now is seen by what runs there
+    there, here = box.workload(gate=True), box.workload(gate=True)
+    client = trainctl.start("submit", there.spec)
+    run = there.wait_half()
+    with mounted(box.store / "runs" / run.name / "attempts/1/work/outputs", "-o", "ro"):
+        there.open()
+        out, err = client.communicate(timeout=60)
+    assert client.returncode == 0 and out.startswith(there.log) and b"Read-only file system" in out, err.decode()
+    assert trainctl.json("show", there.name)["state"] == "succeeded" and not trainctl.json("outputs", there.name)["items"]
+    client = trainctl.start("submit", here.spec)
+    run = here.wait_half()
+    with mounted(run / "attempts/1/work", "-o", "ro"):
+        here.open()
+        out, err = client.communicate(timeout=60)
+        assert client.returncode == 0 and out == here.log
+        for words in ("outputs are partial", "Read-only file system", f"trainctl outputs {here.name} --pull"):
+            assert words in err.decode(), err.decode()
+        assert trainctl.json("show", here.name)["outputs"] == "partial"
+        again = trainctl.run("outputs", here.name, "--pull")
+        assert "Read-only file system" in again.error, again
+    trainctl.ok("outputs", here.name, "--pull")
+    here.check()
+    assert trainctl.json("show", here.name)["outputs"] == "here"
