@@ -115,7 +115,8 @@ int unknown_command(const Context& context, const std::string& word) {
 
 /// Is there a --help that is ours? Not behind "--", and for commands that pass words on not behind the first of those.
 bool asks_for_help(const Command& command, std::span<const std::string> words) {
-  const bool passes_on = std::string_view(command.name) == "run";
+  const std::string_view name = command.name;
+  const bool passes_on = name == "run" || name == "exec";
   for (const std::string& word : words) {
     if (word == "--" || (passes_on && !word.starts_with('-'))) return false;
     if (word == "--help" || word == "-h") return true;

@@ -11,11 +11,12 @@ namespace trainctl::cli {
 namespace {
 
 const std::array kCommands = {
-    run_command(),    submit_command(),    attach_command(),   ls_command(),         show_command(),
-    logs_command(),   metrics_command(),   cancel_command(),   outputs_command(),    init_command(),
-    wait_command(),   rm_command(),        validate_command(), explain_command(),    schema_command(),
-    import_command(), estimator_command(), trust_command(),    env_command(),        target_command(),
-    sync_command(),   selftest_command(),  store_command(),    completion_command(), help_command(),
+    run_command(),    submit_command(),     attach_command(),   ls_command(),      show_command(),
+    logs_command(),   metrics_command(),    cancel_command(),   outputs_command(), init_command(),
+    wait_command(),   rm_command(),         validate_command(), explain_command(), schema_command(),
+    import_command(), estimator_command(),  trust_command(),    env_command(),     target_command(),
+    sync_command(),   exec_command(),       shell_command(),    tunnel_command(),  selftest_command(),
+    store_command(),  completion_command(), help_command(),
 };
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "base/hash.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/enter/enter.hpp"
 #include "host/launchers/launcher.hpp"
 #include "host/launchers/slurm/job.hpp"
 #include "host/launchers/slurm/poller.hpp"
@@ -29,11 +30,13 @@ constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach | --foreground] [--node K] RUN\n"
     "       trainctl-runner stdio [--begin NONCE] STORE\n"
     "       trainctl-runner sweep FOLDER STORE\n"
+    "       trainctl-runner enter WORD\n"
     "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
     "several; --foreground: as the batch process of a Slurm job.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
-    "stdout. sweep removes runners in FOLDER that nothing uses. --sha256 tells the hash of this program.\n";
+    "stdout. sweep removes runners in FOLDER that nothing uses. enter becomes a program beside a run (trainctl exec). "
+    "--sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
 constexpr int kStoreExit = 6;
 
@@ -130,6 +133,7 @@ int main(int argc, char** argv) {
   if (arguments[0] == "--version") return say(1, "trainctl-runner " + std::string(trainctl::version()) + "\n", 0);
   if (arguments[0] == "--sha256") return tell_hash();
   if (arguments[0] == "sweep") return sweep({arguments.begin() + 1, arguments.end()});
+  if (arguments[0] == "enter" && arguments.size() == 2) return trainctl::host::enter_main(arguments[1]);
   if (arguments[0] == "supervise") return supervise({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "exec-rank") return trainctl::host::mpi_rank_main({arguments.begin() + 1, arguments.end()});
   if (arguments[0] == "inside") return trainctl::host::inside_main();

@@ -10,7 +10,11 @@
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "format/fold.hpp"
+#include "format/plan.hpp"
 #include "host/adoption.hpp"
+#include "host/container/engine.hpp"
+#include "host/enter/enter.hpp"
+#include "host/enter/order.hpp"
 #include "host/stdio/growth.hpp"
 #include "host/stdio/operations.hpp"
 
@@ -120,6 +124,20 @@ Result<> LocalTarget::remove(const RunRef&, const Cancel&) {
 Result<FileDigest> LocalTarget::digest(const RunRef& ref, const std::string& file, const Cancel&) {
   TRY_ASSIGN(std::string hash, base::sha256_file_hex(ref.folder / file));
   return FileDigest{.size = base::file_size(ref.folder / file).value_or(0), .sha256 = std::move(hash)};
+}
+
+Result<std::vector<std::string>> LocalTarget::enter(const RunRef& ref, const Visit& visit, const Cancel&) {
+  TRY_ASSIGN(const auto runner, host::runner_program());
+  const std::string word = host::enter_word({.folder = ref.folder, .argv = visit.argv});
+  return std::vector<std::string>{runner.string(), "enter", word};
+}
+
+Result<std::vector<std::string>> LocalTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
+  TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
+  if (!host::has_own_loopback(plan)) return Target::forward(ref, port, cancel);
+  TRY_ASSIGN(const auto runner, host::runner_program());
+  const std::string word = host::enter_word({.folder = ref.folder, .port = port});
+  return std::vector<std::string>{runner.string(), "enter", word};
 }
 
 Result<Json> LocalTarget::clean(bool, const Cancel&) {

@@ -61,6 +61,12 @@ struct RunRef {
   TransferProgress progress = {};  ///< told while launch and collect transfer files
 };
 
+/// A program that a person wants to start beside a run.
+struct Visit {
+  std::vector<std::string> argv = {};  ///< empty: a shell
+  bool terminal = false;               ///< its stdin and stdout are one
+};
+
 /// Which outputs of an attempt are wanted here.
 struct CollectPlan {
   int attempt = 1;
@@ -182,6 +188,21 @@ class Target {
   /// Size and hash of a file of the run, as the target has it now. Errc::not_found; Errc::invalid where a target keeps
   /// no files.
   virtual Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) = 0;
+
+  /// The command line, to be executed here, that becomes a program on the run's machine: in the run's folder, with its
+  /// variables. Its exit code is the program's; streams are those of whoever executes it. Errc::not_found when the run
+  /// is not there, Errc::invalid where no programs can be started beside runs.
+  virtual Result<std::vector<std::string>> enter(const RunRef& /*ref*/, const Visit& /*visit*/,
+                                                 const Cancel& /*cancel*/) {
+    return fail(Errc::invalid, "no program can be started beside runs on this target");
+  }
+
+  /// The command line, to be executed here once for a connection, whose stdin and stdout are a connection to `port` of
+  /// the loopback that the run sees. Its machine was reached when this returns. Errc::invalid where that is not
+  /// possible, or that loopback is this machine's.
+  virtual Result<std::vector<std::string>> forward(const RunRef& /*ref*/, int /*port*/, const Cancel& /*cancel*/) {
+    return fail(Errc::invalid, "no tunnel is needed: what the run listens on is on this machine");
+  }
 
   /// Removes what the target keeps for ended runs, and nothing else needs; with `all` every trace of trainctl, unless a
   /// run goes on (Errc::invalid). Returns {"runs", "kept": [{"run","name"}], "bytes"}.

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,32 @@ call("POST", "/api/2.0/mlflow/runs/log-metric", json.dumps(
         assert note.read_text() == f"hello from {rank}" and note.stat().st_uid == os.geteuid()
     assert trainctl.json("show", "@")["metrics"]["last"]["last"] == 7
     assert not (attempt(trainctl) / "mlflow.json").exists()
+
+
+def test_exec_shell_and_tunnel_go_into_the_container(trainctl, inside, engine):
+    spec = inside("echo -n hello > index.html; httpd -f -p 127.0.0.1:8123 & echo ready; while [ ! -e stop ]; do sleep 0.05; done; kill $!",
+                  {"image": pods.IMAGE, "engine": "podman", "arguments": ["--network=none"]}, environment_variables={"COLOUR": "blue"})
+    trainctl.ok("submit", "--detach", spec)
+    trainctl.wait_log(trainctl.last_run(), "ready")
+    folder = str(attempt(trainctl) / "work")
+    assert trainctl.ok("exec", "@", "--", "sh", "-c", 'echo "$COLOUR $FROM_IMAGE $PWD"').text == f"blue yes {folder}\n"
+    blob = bytes(range(256)) * 500
+    assert trainctl.ok("exec", "@", "--", "cat", input=blob).out == blob
+    trainctl.run("exec", "@", "--", "sh", "-c", "exit 7", code=7)
+    trainctl.run("exec", "@", "--", "no-such-program", code=127)
+    shell = trainctl.pty("shell", "@")
+    shell.send("echo in:$PWD; tty; exit 5\n")
+    shell.expect(f"in:{folder}\r?\n/dev/pts/")
+    assert shell.wait() == 5
+    tunnel = trainctl.pty("tunnel", "@", "0:8123")
+    here = tunnel.expect(r"http://127.0.0.1:(\d+) ").group(1)
+    assert wait_until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{here}/index.html", timeout=30).read(), "an answer") == b"hello"
+    tunnel.interrupt()
+    tunnel.wait()
+    trainctl.ok("exec", "@", "--", "touch", "stop")
+    trainctl.ok("wait", "@")
+    gone = trainctl.run("exec", "@", "--", "true", code=75)
+    assert "the run is succeeded, and its container is gone" in gone.error
 
 
 def test_secrets_stay_secret(trainctl, inside, engine):

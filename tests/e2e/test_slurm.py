@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -442,6 +443,50 @@ def test_as_a_user_does(cluster: Cluster, shell, project) -> None:
     assert len(phases) == 1 and phases[0].startswith("preparing the environment on ")
 
 
+# Beside its own run it shows what a job has, and a server of its node that nobody else could reach.
+SERVES = """
+import http.server, os, threading
+class Big(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header('Content-Length', '300000'); self.end_headers(); self.wfile.write(b'x' * 300000)
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Big)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_port, flush=True)
+import time
+while not os.path.exists('stop'): time.sleep(0.05)
+"""
+
+
+def enter_and_tunnel(trainctl, spec: Path) -> None:
+    trainctl.ok("submit", spec, "--detach")
+    port = wait_until(lambda: trainctl.run("sync", "@") and trainctl.run("logs", "@").text.strip(), "the server listens", 60)
+    seen = trainctl.ok("exec", "@", "--", "sh", "-c", 'echo "$COLOUR $SLURM_JOB_ID $(hostname) $(pwd)"').text.split()
+    assert seen[0] == "blue" and seen[1].isdigit() and seen[2] in ("n1", "n2") and seen[3].endswith("/attempts/1/work")
+    blob = bytes(range(256)) * 500
+    assert trainctl.ok("exec", "@", "--", "cat", input=blob, timeout=60).out == blob
+    trainctl.run("exec", "@", "--", "sh", "-c", "exit 7", code=7)
+    shell = trainctl.pty("shell", "@")
+    shell.send("echo in:$PWD; tty; exit 5\n")
+    shell.expect("in:.*/attempts/1/work\r?\n/dev/pts/", timeout=30)
+    assert shell.wait() == 5
+    tunnel = trainctl.pty("tunnel", "@", f"0:{port}")
+    here = tunnel.expect(r"http://127.0.0.1:(\d+) ").group(1)
+    for _ in range(3):
+        assert len(urllib.request.urlopen(f"http://127.0.0.1:{here}/", timeout=60).read()) == 300000
+    tunnel.interrupt()
+    assert tunnel.wait() == 130
+    trainctl.ok("exec", "@", "--", "touch", "stop")
+    trainctl.ok("wait", "@", timeout=60)
+    ended = trainctl.ok("exec", "@", "--", "printenv", "COLOUR")
+    assert ended.out == b"blue\n" and "the run is succeeded: this is what it left" in ended.error
+
+
+def test_exec_shell_and_tunnel_are_in_the_job(cluster: Cluster, shell, project) -> None:
+    project.script(SERVES)
+    enter_and_tunnel(shell, project.spec(target="slurm", environment={"python": {"interpreter": sys.executable}},
+                                         environment_variables={"COLOUR": "blue"}))
+
+
 def test_show_says_why_it_waits(cluster: Cluster, shell, project) -> None:
     project.script("pass")
     project.write("run.json", json.dumps({"name": "big", "script": "train.py", "target": "slurm", "resources": {"cpus": 64}}))
@@ -477,6 +522,12 @@ def test_behind_a_login_node(cluster: Cluster, behind, project) -> None:
     outputs = behind.home / "runs" / shown["id"] / "outputs" / "m"
     assert wait_until(outputs.read_text, "outputs") == "model"
     assert "Requeue=0" in cluster.run("scontrol", "show", "job", behind.ok("logs", "@").text.split()[1], "-o").stdout
+
+
+def test_exec_shell_and_tunnel_behind_a_login_node(cluster: Cluster, behind, project) -> None:
+    project.script(SERVES)
+    enter_and_tunnel(behind, project.spec(target="cluster", environment={"python": {"interpreter": sys.executable}},
+                                          environment_variables={"COLOUR": "blue"}))
 
 
 def test_a_waiting_job_behind_a_login_node(cluster: Cluster, behind, project) -> None:

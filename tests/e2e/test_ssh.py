@@ -212,6 +212,8 @@ def test_every_login_shell_will_do(trainctl, project, make_box, make_user, scrat
             (home / ".tcshrc").write_text("echo 'Welcome to tcsh'\n")
             done = trainctl.ok("submit", spec, "--target", f"{home.name}@box")
             assert done.out.decode() == f"hello from hello.sh in {home}\n"
+            beside = trainctl.ok("exec", "@", "--", "printf", "%s|", "it's $HOME", "a\nb!", "*")
+            assert beside.out.endswith(b"it's $HOME|a\nb!|*|")  # behind what .bashrc prints
         nobody = make_user(f"tct{os.getpid()}-nologin", "/usr/sbin/nologin")
         done = trainctl.run("submit", spec, "--target", f"{nobody.name}@box", code=5)
         assert f"your account on {nobody.name}@box has no login shell" in done.error and not (nobody / ".trainctl").exists()

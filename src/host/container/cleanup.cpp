@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <csignal>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/process.hpp"
-#include "format/event.hpp"
 #include "host/container/image.hpp"
 #include "host/linux/process.hpp"
 
@@ -17,17 +15,6 @@ namespace trainctl::host {
 namespace {
 
 constexpr std::chrono::seconds kPatience{60};
-
-/// The engine of the attempt, from its record: this supervisor may not be the one that started it.
-std::optional<ContainerEngine> engine_of(const format::AttemptPaths& attempt) {
-  const auto events = format::read_lines(attempt.events());
-  if (!events) return std::nullopt;
-  for (const Json& line : *events) {
-    if (line.value("type", "") != "container") continue;
-    if (const auto image = container_image_from_json(line)) return image->engine;
-  }
-  return std::nullopt;
-}
 
 bool ended_by_itself(const Rank& rank) {
   return rank.record.exit && rank.record.exit->signal == 0 && rank.record.exit->cause.empty() && !rank.orphaned;
@@ -47,15 +34,16 @@ bool ContainerCleanup::done(const format::RunPaths& run, int attempt, const std:
     if (rank.record.started && (stopped || !ended_by_itself(rank)))
       names.push_back(container_name(run.id(), attempt, rank.number));
   }
-  const auto engine = names.empty() ? std::nullopt : engine_of(run.attempt(attempt));
-  if (!engine) return finished_ = true;
+  // From the record: this supervisor may not be the one that started them.
+  const auto image = names.empty() ? std::nullopt : recorded_image(run.attempt(attempt));
+  if (!image) return finished_ = true;
   const pid_t pid = ::fork();
   if (pid < 0) return finished_ = true;
   if (pid == 0) {
     close_descriptors_except({});
     reset_signals();
     set_process_name("trainctl-cleanu");
-    (void)base::run_command({.argv = remove_command(*engine, names), .deadline = kPatience});
+    (void)base::run_command({.argv = remove_command(image->engine, names), .deadline = kPatience});
     ::_exit(0);
   }
   child_ = pid;

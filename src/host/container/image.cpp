@@ -13,6 +13,7 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "format/event.hpp"
 #include "host/environment/step.hpp"
 
 namespace trainctl::host {
@@ -162,6 +163,16 @@ Result<ContainerImage> container_image_from_json(const Json& json) {
       .name = text("image"),
       .id = text("id"),
       .digest = text("digest")};
+}
+
+std::optional<ContainerImage> recorded_image(const format::AttemptPaths& attempt) {
+  const auto events = format::read_lines(attempt.events());
+  if (!events) return std::nullopt;
+  for (const Json& line : *events) {
+    if (line.value("type", "") != "container") continue;
+    if (auto image = container_image_from_json(line)) return *image;
+  }
+  return std::nullopt;
 }
 
 }  // namespace trainctl::host

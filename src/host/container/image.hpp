@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/json.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/container/engine.hpp"
 #include "trainctl/result.hpp"
@@ -30,5 +32,8 @@ Result<ContainerImage> ensure_image(const format::PlanContainer& container, cons
 
 Json to_json(const ContainerImage& image);
 Result<ContainerImage> container_image_from_json(const Json& json);
+
+/// What the attempt's ranks were started from, as its events tell; empty when they do not.
+std::optional<ContainerImage> recorded_image(const format::AttemptPaths& attempt);
 
 }  // namespace trainctl::host

@@ -84,7 +84,8 @@ Result<std::string> run_member(const Json& request) {
 }
 
 Json offered_operations(const StdioContext& context) {
-  Json operations = {"ping", "probe", "find", "watch", "request", "fetch", "put", "missing", "runs", "remove", "clean"};
+  Json operations = {"ping", "probe",   "find", "watch",  "request", "fetch",
+                     "put",  "missing", "runs", "remove", "clean",   "enter"};
   if (context.start) operations.push_back("launch");
   if (context.adopt) operations.push_back("adopt");
   if (context.start_node) operations.insert(operations.end(), {"prepare", "go"});
@@ -97,6 +98,16 @@ Result<Json> operate_find(const StdioContext& context, const Json& request) {
   if (!base::exists(run.plan()) && !base::exists(run.attempts())) return Json{{"run", id}, {"found", false}};
   TRY_ASSIGN(const auto state, format::fold_run(run));
   return state_json(id, state);
+}
+
+Result<Json> operate_enter(const StdioContext& context, const Json& request) {
+  TRY_ASSIGN(const std::string id, run_member(request));
+  const format::RunPaths run = run_paths(context, id);
+  if (!base::exists(run.plan())) return fail(Errc::not_found, "no run " + id + " on this host");
+  std::error_code problem;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
+  if (problem) return fail(Errc::io, "cannot tell where the runner lies: " + problem.message());
+  return Json{{"run", id}, {"folder", run.root.string()}, {"program", program.string()}};
 }
 
 /// What of the request's "needs" is not here, as a reply; empty when the launch may go on.

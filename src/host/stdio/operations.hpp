@@ -70,6 +70,7 @@ Result<Json> operate_adopt(const StdioContext& context, const Json& request);
 Result<Json> operate_runs(const StdioContext& context, const Json& request);
 Result<Json> operate_remove(const StdioContext& context, const Json& request);
 Result<Json> operate_clean(const StdioContext& context, const Json& request);
+Result<Json> operate_enter(const StdioContext& context, const Json& request);
 Result<Json> operate_ping(const StdioContext& context, const Json& request);
 Result<Json> operate_request(const StdioContext& context, const Json& request);
 Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const Json& request);

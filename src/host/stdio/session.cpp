@@ -30,6 +30,7 @@ constexpr std::array kOperations = {
     Operation{"request", operate_request}, Operation{"missing", operate_missing}, Operation{"launch", operate_launch},
     Operation{"adopt", operate_adopt},     Operation{"runs", operate_runs},       Operation{"remove", operate_remove},
     Operation{"clean", operate_clean},     Operation{"prepare", operate_prepare}, Operation{"go", operate_go},
+    Operation{"enter", operate_enter},
 };
 
 Result<Json> operate(const StdioContext& context, std::string_view name, const Json& request) {

@@ -46,6 +46,11 @@ struct Marks {
   }
 };
 
+Marks marks_of(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  return {paths.outputs(), paths.inputs(), resume_path(plan, run, attempt)};
+}
+
 std::vector<std::string> command_line(const format::Plan& plan, const std::string& python) {
   std::vector<std::string> argv;
   switch (plan.command.kind) {
@@ -318,6 +323,23 @@ Result<MpiLauncher> find_mpi(const format::Plan& plan, const Prepared& prepared)
   return find_mpi(search_path(variables), variables.assignments());
 }
 
+Result<Variables> rank_environment(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
+                                   const Prepared& prepared) {
+  const Marks marks = marks_of(plan, run, attempt);
+  Variables variables = base_variables(plan, prepared, marks);
+  TRY(set_secrets(plan, run, variables));
+  set_run_variables(plan, run, attempt, variables);
+  if (!marks.resume.empty()) variables.set("TRAINCTL_RESUME_FROM", marks.resume);
+  set_rank_variables(plan, rank, prepared, variables);
+  variables.set("PWD", rank_directory(plan, run.attempt(attempt)));
+  // Only Python reads them, and writing the modules once a store is not worth failing a run.
+  if (const auto modules = provide_helper_modules(format::StorePaths{run.store()})) {
+    variables.prepend_path("PYTHONPATH", modules->own.string());
+    if (plan.metrics.takes("azureml")) variables.append_path("PYTHONPATH", modules->shared.string());
+  }
+  return variables;
+}
+
 Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
                                const Prepared& prepared) {
   const format::AttemptPaths paths = run.attempt(attempt);
@@ -329,18 +351,8 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   launch.directory = rank_directory(plan, paths);
   TRY(check_script(plan, launch.directory));
   TRY(check_inputs(plan));
-  const Marks marks{paths.outputs(), paths.inputs(), resume_path(plan, run, attempt)};
-  Variables variables = base_variables(plan, prepared, marks);
-  TRY(set_secrets(plan, run, variables));
-  set_run_variables(plan, run, attempt, variables);
-  if (!marks.resume.empty()) variables.set("TRAINCTL_RESUME_FROM", marks.resume);
-  set_rank_variables(plan, rank, prepared, variables);
-  variables.set("PWD", launch.directory);
-  // Only Python reads them, and writing the modules once a store is not worth failing a run.
-  if (const auto modules = provide_helper_modules(format::StorePaths{run.store()})) {
-    variables.prepend_path("PYTHONPATH", modules->own.string());
-    if (plan.metrics.takes("azureml")) variables.append_path("PYTHONPATH", modules->shared.string());
-  }
+  const Marks marks = marks_of(plan, run, attempt);
+  TRY_ASSIGN(Variables variables, rank_environment(plan, run, attempt, rank, prepared));
   if (uses_mpi(plan)) {
     if (!prepared.mpi) return fail(Errc::cannot_start, "mpiexec was not looked for");
     launch.argv = mpi_command(*prepared.mpi, plan, {});

@@ -61,6 +61,10 @@ std::string resume_path(const format::Plan& plan, const format::RunPaths& run, i
 /// mpiexec on the PATH the ranks will have.
 Result<MpiLauncher> find_mpi(const format::Plan& plan, const Prepared& prepared);
 
+/// The variables of `rank`. Errors: unreadable secrets.
+Result<Variables> rank_environment(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
+                                   const Prepared& prepared);
+
 /// All that the waiter of `rank` needs but its descriptors. Errors: unreadable secrets, a script that is missing.
 Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths& run, int attempt, int rank,
                                const Prepared& prepared);

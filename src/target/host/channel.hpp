@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/child_process.hpp"
 #include "target/cancel.hpp"
@@ -32,6 +33,19 @@ class Channel {
   /// Why a connection ended that was not closed by us. `exit_code` is unset while the carrying program still runs,
   /// `errors` what it wrote to stderr.
   [[nodiscard]] virtual Error explain(std::optional<int> exit_code, const std::string& errors) const = 0;
+
+  /// The command line, to be executed here, that becomes the program `words` on the host, with a terminal there or
+  /// without; its exit code and streams are the program's. Errc::invalid where that is not possible.
+  [[nodiscard]] virtual Result<std::vector<std::string>> program(const std::vector<std::string>& /*words*/,
+                                                                 bool /*terminal*/) const {
+    return fail(Errc::invalid, host() + " takes no other programs");
+  }
+
+  /// The command line whose stdin and stdout are a connection to `port` of the host's loopback. Errc::invalid where
+  /// that is not possible or not needed.
+  [[nodiscard]] virtual Result<std::vector<std::string>> forward(int /*port*/) const {
+    return fail(Errc::invalid, "no tunnel is needed: " + host() + " is the run's");
+  }
 
   /// The host as a person calls it.
   [[nodiscard]] virtual std::string host() const = 0;

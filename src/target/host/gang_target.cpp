@@ -198,6 +198,14 @@ Result<FileDigest> GangTarget::digest(const RunRef& ref, const std::string& file
   return hosts_[std::min(node, hosts_.size() - 1)]->digest(ref, file, cancel);
 }
 
+Result<std::vector<std::string>> GangTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
+  return hosts_.front()->enter(ref, visit, cancel);
+}
+
+Result<std::vector<std::string>> GangTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
+  return hosts_.front()->forward(ref, port, cancel);
+}
+
 Result<Json> GangTarget::clean(bool all, const Cancel& cancel) {
   Json sum = {{"runs", 0}, {"kept", Json::array()}, {"bytes", 0}};
   for (std::size_t k = 0; k < hosts_.size(); ++k) {

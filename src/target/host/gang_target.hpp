@@ -36,6 +36,9 @@ class GangTarget final : public Target {
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
   /// On the host that writes the file.
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;
+  /// On the first host, which has rank 0.
+  Result<std::vector<std::string>> enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) override;
+  Result<std::vector<std::string>> forward(const RunRef& ref, int port, const Cancel& cancel) override;
   /// On all hosts; "bytes" is their sum, a run that several keep is told once.
   Result<Json> clean(bool all, const Cancel& cancel) override;
 

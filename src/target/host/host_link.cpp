@@ -31,4 +31,9 @@ Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
   return client_;
 }
 
+void HostLink::close() {
+  const std::scoped_lock lock(mutex_);
+  client_.reset();
+}
+
 }  // namespace trainctl::target

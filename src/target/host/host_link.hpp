@@ -26,6 +26,9 @@ class HostLink {
 
   /// The connection, or a new one; errors as Channel::connect.
   Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
+  /// Ends the connection; the next client() makes one again. For hosts that allow one session only.
+  void close();
+  [[nodiscard]] const Channel& channel() const { return *channel_; }
   [[nodiscard]] std::string host() const { return channel_->host(); }
   /// The error, saying once which host it is about.
   [[nodiscard]] Error named(Error error) const;

@@ -11,6 +11,9 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/enter/enter.hpp"
+#include "host/enter/order.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
 #include "target/host/host_watch.hpp"
@@ -124,6 +127,32 @@ Result<> HostTarget::remove(const RunRef& ref, const Cancel& cancel) {
 Result<FileDigest> HostTarget::digest(const RunRef& ref, const std::string& file, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
   return digest_on_host(*client, ref.run, file, cancel);
+}
+
+Result<std::vector<std::string>> HostTarget::send_order(const RunRef& ref, host::EnterOrder order, bool terminal,
+                                                        const Cancel& cancel) {
+  Json reply;
+  {
+    TRY_ASSIGN(const auto client, link_->client(cancel));
+    TRY_ASSIGN(reply, client->request({{"op", "enter"}, {"run", ref.run}}, cancel));
+  }
+  link_->close();  // the program gets the session
+  order.folder = reply.value("folder", "");
+  order.stays = true;
+  return link_->channel().program({reply.value("program", ""), "enter", host::enter_word(order)}, terminal);
+}
+
+Result<std::vector<std::string>> HostTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
+  return send_order(ref, {.folder = {}, .argv = visit.argv}, visit.terminal, cancel);
+}
+
+Result<std::vector<std::string>> HostTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
+  TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
+  if (host::has_own_loopback(plan)) return send_order(ref, {.folder = {}, .port = port}, false, cancel);
+  TRY_ASSIGN(auto words, link_->channel().forward(port));
+  TRY(link_->client(cancel));
+  link_->close();  // it would lie idle for as long as the tunnel is open
+  return words;
 }
 
 Result<Json> HostTarget::clean(bool all, const Cancel& cancel) {

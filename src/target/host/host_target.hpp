@@ -6,7 +6,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "host/enter/order.hpp"
 #include "target/host/host_link.hpp"
 #include "target/target.hpp"
 
@@ -29,10 +31,15 @@ class HostTarget final : public Target {
   Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;
+  Result<std::vector<std::string>> enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) override;
+  Result<std::vector<std::string>> forward(const RunRef& ref, int port, const Cancel& cancel) override;
   Result<Json> clean(bool all, const Cancel& cancel) override;
 
  private:
   [[nodiscard]] Handle handle() const;
+  /// The command line that has the order carried out by the runner on the host.
+  Result<std::vector<std::string>> send_order(const RunRef& ref, host::EnterOrder order, bool terminal,
+                                              const Cancel& cancel);
 
   std::string name_;
   std::shared_ptr<HostLink> link_;

@@ -16,6 +16,10 @@ Result<Connection> LocalChannel::connect(const Cancel&) {
   return Connection{.process = std::move(process)};
 }
 
+Result<std::vector<std::string>> LocalChannel::program(const std::vector<std::string>& words, bool) const {
+  return words;
+}
+
 Error LocalChannel::explain(std::optional<int> exit_code, const std::string& errors) const {
   Error error{.code = Errc::unavailable, .message = "the runner on this machine ended"};
   if (exit_code) error.message += " with exit code " + std::to_string(*exit_code);

@@ -14,6 +14,8 @@ class LocalChannel final : public Channel {
   explicit LocalChannel(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
   Result<Connection> connect(const Cancel& cancel) override;
+  [[nodiscard]] Result<std::vector<std::string>> program(const std::vector<std::string>& words,
+                                                         bool terminal) const override;
   [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
   [[nodiscard]] std::string host() const override { return "this machine"; }
 

@@ -62,13 +62,15 @@ Result<Destination> parse_destination(std::string_view text) {
 }
 
 std::vector<std::string> ssh_command(const SshOptions& options) {
-  std::vector<std::string> argv = {"ssh", "-T"};
+  std::vector<std::string> argv = {"ssh", options.terminal ? "-t" : "-T"};
   if (options.config) argv.insert(argv.end(), {"-F", options.config->string()});
-  for (const char* option :
-       {"BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3",
-        "ClearAllForwardings=yes", "PermitLocalCommand=no", "RemoteCommand=none", "LogLevel=INFO"}) {
+  for (const char* option : {"BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3",
+                             "ClearAllForwardings=yes", "PermitLocalCommand=no", "RemoteCommand=none"}) {
     argv.insert(argv.end(), {"-o", option});
   }
+  // Whoever started a program is not told of banners, nor that "Shared connection to HOST closed".
+  argv.insert(argv.end(), {"-o", options.program ? "LogLevel=ERROR" : "LogLevel=INFO"});
+  if (!options.forward.empty()) argv.insert(argv.end(), {"-W", options.forward});
   if (options.control_folder) {
     argv.insert(argv.end(), {"-o", "ControlMaster=auto", "-o", "ControlPersist=300", "-o",
                              "ControlPath=" + (*options.control_folder / "%C").string()});

@@ -26,6 +26,9 @@ Result<Destination> parse_destination(std::string_view text);
 struct SshOptions {
   Destination destination;
   std::optional<std::filesystem::path> config = {};          ///< -F
+  bool program = false;                                      ///< a person's: nothing but its own words on stderr
+  bool terminal = false;                                     ///< … with a terminal there
+  std::string forward = {};                                  ///< -W: host:port; no program there
   std::optional<std::filesystem::path> control_folder = {};  ///< of shared connections; unset: a connection of its own
 };
 

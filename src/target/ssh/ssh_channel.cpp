@@ -35,6 +35,13 @@ constexpr std::size_t kReadAtOnce = 64U << 10U;
 constexpr std::size_t kKeptNoise = 4096;
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
+constexpr std::size_t kLongestWord = 120U << 10U;  ///< Linux takes 128 KiB for one argument; here it is hex
+
+bool is_same_in_all_shells(std::string_view word) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-";
+  return !word.empty() && word.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
 /// The talk with the script on the other side of a fresh ssh.
 class Handshake {
  public:
@@ -145,9 +152,13 @@ Result<std::shared_ptr<SshChannel>> SshChannel::from_definition(const Json& defi
       new SshChannel(std::move(host), std::move(destination), std::move(config), std::move(directory), timing));
 }
 
-Result<Connection> SshChannel::connect(const Cancel& cancel) {
+std::optional<fs::path> SshChannel::shared_folder() const {
   // The configuration is a part of who is at the other end.
-  const auto control = control_folder(host_ + "\n" + (config_ ? config_->string() : ""));
+  return control_folder(host_ + "\n" + (config_ ? config_->string() : ""));
+}
+
+Result<Connection> SshChannel::connect(const Cancel& cancel) {
+  const auto control = shared_folder();
   const bool shared = control && has_master(*control);
   auto connection = connect_once(control, shared ? timing_.begin_shared : timing_.begin, cancel);
   if (connection || connection.error().code != Errc::timeout) return connection;
@@ -173,6 +184,31 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
   if (!ssh) return fail(std::move(ssh).error());
   TRY_ASSIGN(std::string early, Handshake(host_, directory_, *ssh, cancel).run(patience, timing_.stall));
   return Connection{.process = std::move(*ssh), .early = std::move(early)};
+}
+
+Result<std::vector<std::string>> SshChannel::program(const std::vector<std::string>& words, bool terminal) const {
+  auto argv = ssh_command({.destination = destination_,
+                           .config = config_,
+                           .program = true,
+                           .terminal = terminal,
+                           .control_folder = shared_folder()});
+  std::string command = "exec";
+  for (const std::string& word : words) {
+    if (!is_same_in_all_shells(word))
+      return fail(Errc::invalid, "on " + host_ + " \"" + word + "\" cannot be given to every login shell as it is",
+                  "give the target a \"directory\" of letters, digits and . _ / -");
+    if (word.size() > kLongestWord) return fail(Errc::invalid, "the command is longer than 64 KB");
+    command += " " + word;
+  }
+  argv.push_back(std::move(command));
+  return argv;
+}
+
+Result<std::vector<std::string>> SshChannel::forward(int port) const {
+  return ssh_command({.destination = destination_,
+                      .config = config_,
+                      .forward = "127.0.0.1:" + std::to_string(port),
+                      .control_folder = shared_folder()});
 }
 
 Error SshChannel::explain(std::optional<int> exit_code, const std::string& errors) const {

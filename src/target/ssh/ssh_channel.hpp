@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/json.hpp"
 #include "target/host/channel.hpp"
@@ -31,6 +32,10 @@ class SshChannel final : public Channel {
   /// shared connection that does not answer is ended, and the host asked once more without one.
   Result<Connection> connect(const Cancel& cancel) override;
   [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
+  /// In a session of its own, through the shared connection where there is one.
+  [[nodiscard]] Result<std::vector<std::string>> program(const std::vector<std::string>& words,
+                                                         bool terminal) const override;
+  [[nodiscard]] Result<std::vector<std::string>> forward(int port) const override;
   [[nodiscard]] std::string host() const override { return host_; }
 
  private:
@@ -41,6 +46,7 @@ class SshChannel final : public Channel {
         config_(std::move(config)),
         directory_(std::move(directory)),
         timing_(timing) {}
+  [[nodiscard]] std::optional<std::filesystem::path> shared_folder() const;
   Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
                                   std::chrono::milliseconds patience, const Cancel& cancel) const;
 

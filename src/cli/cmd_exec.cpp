@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/store.hpp"
+#include "cli/commands.hpp"
+#include "engine/visit.hpp"
+
+namespace trainctl::cli {
+namespace {
+
+Result<std::vector<std::string>> way_to(const std::string& name, const target::Visit& visit) {
+  TRY_ASSIGN(const auto store, archive::Store::open());
+  TRY_ASSIGN(const std::string id, store.resolve(name));
+  return engine::way_to_program(store.run(id), visit);
+}
+
+/// This process becomes the program, so that terminal, signals and exit code are the program's without our doing.
+int enter(Context& context, const std::string& name, std::vector<std::string> argv) {
+  const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+  auto words = way_to(name, {.argv = std::move(argv), .terminal = terminal});
+  if (!words) return report(context, words.error());
+  context.out.flush();
+  context.err.flush();
+  std::vector<char*> pointers;
+  for (std::string& word : *words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  (void)std::signal(SIGPIPE, SIG_DFL);
+  ::execvp(pointers[0], pointers.data());
+  return report(context, system_error("start " + words->front(), errno));
+}
+
+int exec_action(Context& context, const Options& app) {
+  std::vector<std::string> words = app.remaining();
+  std::string run = "@";
+  if (!words.empty() && words.front() != "--") {
+    run = words.front();
+    words.erase(words.begin());
+  }
+  if (!words.empty() && words.front() == "--") words.erase(words.begin());
+  if (words.empty() || run.starts_with('-')) {
+    const std::string message = run.starts_with('-') ? "unknown option " + run : "no command to start";
+    return report(
+        context,
+        Error{.code = Errc::invalid, .message = message, .hint = "trainctl exec RUN -- CMD; trainctl shell RUN"});
+  }
+  return enter(context, run, std::move(words));
+}
+
+Action configure_exec(Options& app) {
+  app.take_rest();  // everything from the run on is the command's
+  return [app](Context& context) { return exec_action(context, app); };
+}
+
+Action configure_shell(Options& app) {
+  const auto run = std::make_shared<std::string>("@");
+  app.add_option("run", *run, "The run; your last one when left out")->type_name("RUN");
+  return [run](Context& context) { return enter(context, *run, {}); };
+}
+
+}  // namespace
+
+Command exec_command() {
+  return {
+      "exec",
+      "Running",
+      "Start a command where a run is: on its machine, in its folder, with its variables",
+      false,
+      configure_exec,
+      Completes::run,
+      "  trainctl exec digits-7 -- nvidia-smi\n  trainctl exec @ -- python -c 'import torch; "
+      "print(torch.__version__)'\n"
+      "The exit code is the command's (128 + n for a signal, 126 and 127 when it could not be started). While the run\n"
+      "goes on the variables are those of its first process, and the command is in its Slurm job or its container;\n"
+      "afterwards they are what is recorded, without secrets."};
+}
+
+Command shell_command() {
+  return {"shell",
+          "Running",
+          "Open a shell where a run is: on its machine, in its folder, with its variables",
+          false,
+          configure_shell,
+          Completes::run,
+          "It is the shell of your account there. trainctl exec starts a single command instead."};
+}
+
+}  // namespace trainctl::cli

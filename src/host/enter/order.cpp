@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/enter/order.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/hash.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::size_t kFixed = 4;  ///< folder, stays, stand, port; then the words of the program
+constexpr int kHighestPort = 65535;
+
+int digit_of(char character) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto at = kDigits.find(character);
+  return at == std::string_view::npos ? -1 : static_cast<int>(at);
+}
+
+/// Texts, each ended by a zero byte, in hexadecimal digits.
+std::optional<std::vector<std::string>> read_texts(std::string_view word) {
+  std::vector<std::string> texts(1);
+  if (word.size() % 2 != 0) return std::nullopt;
+  for (std::size_t i = 0; i < word.size(); i += 2) {
+    const int high = digit_of(word[i]);
+    const int low = digit_of(word[i + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    const char byte = static_cast<char>(high * 16 + low);
+    if (byte == '\0') {
+      texts.emplace_back();
+    } else {
+      texts.back() += byte;
+    }
+  }
+  if (!texts.back().empty()) return std::nullopt;
+  texts.pop_back();
+  return texts;
+}
+
+std::optional<int> read_number(const std::string& text, int highest) {
+  int number = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (problem != std::errc() || end != text.data() + text.size() || number < 0 || number > highest) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+std::string enter_word(const EnterOrder& order) {
+  std::string bytes = order.folder.string() + '\0' + (order.stays ? '1' : '0') + '\0' +
+                      std::to_string(static_cast<int>(order.stand)) + '\0' + std::to_string(order.port) + '\0';
+  for (const std::string& word : order.argv) bytes += word + '\0';
+  return base::to_hex(bytes);
+}
+
+std::optional<EnterOrder> read_enter_word(std::string_view word) {
+  const auto texts = read_texts(word);
+  if (!texts || texts->size() < kFixed) return std::nullopt;
+  const auto stays = read_number((*texts)[1], 1);
+  const auto stand = read_number((*texts)[2], static_cast<int>(Stand::container));
+  const auto port = read_number((*texts)[3], kHighestPort);
+  if (!stays || !stand || !port) return std::nullopt;
+  return EnterOrder{.folder = texts->front(),
+                    .argv = {texts->begin() + kFixed, texts->end()},
+                    .port = *port,
+                    .stays = *stays == 1,
+                    .stand = static_cast<Stand>(*stand)};
+}
+
+}  // namespace trainctl::host

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/enter/place.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "format/fold.hpp"
+#include "host/environment/environment.hpp"
+#include "host/linux/process.hpp"
+#include "host/supervisor/launch.hpp"
+
+namespace trainctl::host {
+namespace {
+
+constexpr std::uint64_t kMaxEnvironment = 16U << 20U;
+
+bool has(const std::vector<std::string>& variables, const std::string& assignment) {
+  return std::find(variables.begin(), variables.end(), assignment) != variables.end();
+}
+
+/// Empty when it has none of the run's: somebody else's process, or one that is about to become the script.
+std::optional<std::vector<std::string>> environment_of(pid_t pid, const std::string& run) {
+  const auto text = base::read_file("/proc/" + std::to_string(pid) + "/environ", kMaxEnvironment);
+  if (!text) return std::nullopt;
+  auto variables = base::split(*text, '\0');
+  std::erase(variables, "");
+  if (!has(variables, "TRAINCTL_RUN_ID=" + run)) return std::nullopt;
+  return variables;
+}
+
+std::optional<std::vector<std::string>> living_environment(const Visited& visited) {
+  if (!visited.lives_here()) return std::nullopt;
+  auto variables = environment_of(visited.rank.process.pid, visited.run.id());
+  // The pid may have been given to somebody else meanwhile.
+  if (!visited.lives_here()) return std::nullopt;
+  return variables;
+}
+
+/// In a container the records' pids mean nothing. The script is the oldest process with the run's variables.
+std::optional<std::vector<std::string>> environment_inside(const std::string& run) {
+  const auto names = base::list_directory("/proc");
+  if (!names) return std::nullopt;
+  std::vector<pid_t> pids;
+  for (const std::string& name : *names) {
+    pid_t pid = 0;
+    const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (problem == std::errc() && end == name.data() + name.size()) pids.push_back(pid);
+  }
+  std::sort(pids.begin(), pids.end());
+  for (const pid_t pid : pids) {
+    auto variables = environment_of(pid, run);
+    if (variables && has(*variables, "TRAINCTL_RANK=0")) return variables;
+  }
+  return std::nullopt;
+}
+
+/// The environment that the run was given, where it is still here. Nothing is built.
+Prepared prepared_again(const format::Plan& plan, const format::RunPaths& run, std::vector<std::string>& notes) {
+  Prepared prepared;
+  if (plan.environment.is_null()) return prepared;
+  const auto request = environment_request_from_json(plan.environment);
+  const auto root = format::StorePaths{run.store()}.environments();
+  if (request && cached(*request, root).built) {
+    EnsureOptions options;
+    options.root = root;
+    if (auto built = ensure(*request, options)) {
+      prepared.python = built->python;
+      prepared.variables = std::move(built->variables);
+      return prepared;
+    }
+  }
+  notes.emplace_back("the run's environment is not here any more");
+  return prepared;
+}
+
+Result<std::vector<std::string>> recorded_environment(const Visited& visited, std::vector<std::string>& notes) {
+  format::Plan plan = visited.plan;
+  if (!plan.secrets.empty()) notes.push_back("without the run's secrets, " + base::join(plan.secrets, ", "));
+  plan.secrets.clear();
+  const Prepared prepared = prepared_again(plan, visited.run, notes);
+  TRY_ASSIGN(const auto variables, rank_environment(plan, visited.run, visited.attempt, 0, prepared));
+  return variables.assignments();
+}
+
+}  // namespace
+
+bool Visited::lives_here() const {
+  return goes_on() && rank.machine == base::machine_id() && rank.boot == base::boot_id() &&
+         rank.pidns == base::pid_namespace() && is_alive(rank.process);
+}
+
+Result<Visited> visit_run(const std::filesystem::path& folder) {
+  Visited visited{.run = format::RunPaths{folder}, .plan = {}};
+  const format::RunPaths& run = visited.run;
+  if (!base::exists(run.plan())) return fail(Errc::not_found, "there is no run in " + run.root.string());
+  TRY_ASSIGN(visited.plan, format::read_plan(run.plan()));
+  format::resolve_store_mark(visited.plan, run.store());
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  visited.state = state.state;
+  visited.attempt = format::last_attempt(run);
+  if (visited.attempt > 0) {
+    TRY_ASSIGN(visited.rank, read_rank(run.attempt(visited.attempt).rank(0, 0)));
+  }
+  if (visited.rank.started || format::is_terminal(visited.state)) return visited;
+  return fail(Errc::unavailable,
+              "the run has not begun: it is " + std::string(format::to_string(visited.state)) +
+                  ", and there is nothing to stand beside",
+              "try again when it runs");
+}
+
+Result<Place> find_place(const Visited& visited, Stand stand, std::vector<std::string>& notes) {
+  Place place{.directory = rank_directory(visited.plan, visited.run.attempt(std::max(1, visited.attempt))),
+              .variables = {}};
+  auto living = stand == Stand::container ? environment_inside(visited.run.id()) : living_environment(visited);
+  if (living) {
+    place.variables = std::move(*living);
+    return place;
+  }
+  if (stand == Stand::container) return fail(Errc::unavailable, "the script in the container is not at work");
+  if (visited.goes_on() && visited.rank.machine != base::machine_id())
+    notes.push_back("the script is on another machine; this is " + base::host_name() + ", which has the same folder");
+  TRY_ASSIGN(place.variables, recorded_environment(visited, notes));
+  return place;
+}
+
+}  // namespace trainctl::host
