@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/json.hpp"
+#include "base/sbatch_option.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::spec {
@@ -58,17 +59,29 @@ class Check {
     kind();
     launcher();
     directory();
-    for (const std::string& option : read_slurm(target_.slurm).options) {
-      if (!option.starts_with('-') || option.find('\n') != std::string::npos)
-        add("slurm/options", "\"" + option + "\" is no option of sbatch", "one option a text: \"--mail-type=END\"");
-    }
+    sbatch_options();
   }
 
  private:
-  void add(const std::string& at, std::string message, std::string hint = {}) {
+  [[nodiscard]] std::string field_at(const std::string& at) const {
     std::string field = (pointer_.empty() ? "" : pointer_.substr(1) + "/") + at;
     std::replace(field.begin(), field.end(), '/', '.');
-    out_.add(pointer_ + "/" + at, std::move(field), std::move(message), std::move(hint));
+    return field;
+  }
+  void add(const std::string& at, std::string message, std::string hint = {}) {
+    out_.add(pointer_ + "/" + at, field_at(at), std::move(message), std::move(hint));
+  }
+
+  void sbatch_options() {
+    const std::string list = "slurm/options";
+    const auto options = read_slurm(target_.slurm).options;
+    for (std::size_t i = 0; i < options.size(); ++i) {
+      auto refusal = base::refuse_sbatch_option(options[i]);
+      if (!refusal) continue;
+      const std::string number = std::to_string(i);
+      out_.add(pointer_ + "/" + list + "/" + number, field_at(list) + "[" + number + "]", std::move(refusal->message),
+               std::move(refusal->hint));
+    }
   }
 
   void hosts() {

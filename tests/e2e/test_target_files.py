@@ -45,6 +45,22 @@ def test_a_run_may_describe_its_target(trainctl, stage):
     assert trainctl.ok("ls").text.count("scripted") == 1
 
 
+def test_words_of_sbatch_that_are_ours_are_refused_with_their_place(trainctl, project, user_targets):
+    spec = project.write("a.run.json", """{
+  "command": ["true"],
+  "target": {"kind": "slurm", "slurm": {"options": ["--mail-type=END",
+    "--output=/x", "-a1-3", "END"]}}
+}""")
+    refused = trainctl.run("validate", spec, code=2).error
+    for words in ("error: --output is set by trainctl itself", "a.run.json:4:5", "trainctl logs RUN",
+                  "error: -a1-3 is set by trainctl itself", "a.run.json:4:20",
+                  'error: target.slurm.options[3]: "END" is no option of sbatch', "a.run.json:4:29", "3 errors"):
+        assert words in refused, refused
+    (user_targets / "cluster.json").write_text('{"type": "target", "kind": "slurm",\n "slurm": {"options": ["--wrap=ls"]}}')
+    named = trainctl.run("validate", project.spec(command=["true"], target="cluster"), code=2).error
+    assert "--wrap is set by trainctl itself" in named and "cluster.json:2:24" in named
+
+
 def test_add_show_ls_rm(trainctl, project):
     done = trainctl.ok("target", "add", "here", "--set", "kind=local", "--set", "defaults.resources.cpus=1")
     assert "targets/here.json" in done.error

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
-#include <string_view>
+#include <utility>
 
+#include "base/sbatch_option.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::host::slurm {
@@ -15,12 +16,6 @@ namespace {
 constexpr std::array<const char*, 10> kTexts = {"partition", "account",  "qos",         "constraint", "gres",
                                                 "licenses",  "nodelist", "reservation", "exclude",    "dependency"};
 
-/// What the launcher itself says to sbatch. A run is one job, its log is ours, and it is found by its comment.
-constexpr std::array<std::string_view, 20> kOurs = {
-    "--array",   "-a",          "--wrap",  "--output", "-o",          "--error",   "-e",
-    "--comment", "--open-mode", "--wait",  "-W",       "--parsable",  "--export",  "--export-file",
-    "--chdir",   "-D",          "--input", "-i",       "--test-only", "--clusters"};
-
 Result<> check_text(const char* key, const std::string& value) {
   const bool control = std::any_of(value.begin(), value.end(), [](char c) { return c >= 0 && c < ' '; });
   if (!value.empty() && !control) return {};
@@ -29,14 +24,9 @@ Result<> check_text(const char* key, const std::string& value) {
 
 Result<> read_words(const Json& list, Options& options) {
   for (const Json& item : list) {
-    if (!item.is_string() || !item.get_ref<const std::string&>().starts_with('-'))
-      return fail(Errc::invalid, "slurm.options: " + item.dump() + " is no option of sbatch",
-                  "one option a text: \"--mail-type=END\"");
-    const auto word = item.get<std::string>();
-    TRY(check_text("options", word));
-    const std::string name = word.substr(0, word.find('='));
-    if (std::find(kOurs.begin(), kOurs.end(), name) != kOurs.end())
-      return fail(Errc::invalid, "slurm.options: " + name + " is set by trainctl itself");
+    const std::string word = item.is_string() ? item.get<std::string>() : item.dump();
+    if (auto refusal = base::refuse_sbatch_option(word))
+      return fail(Errc::invalid, "slurm.options: " + refusal->message, std::move(refusal->hint));
     options.more.push_back(word);
   }
   return {};
