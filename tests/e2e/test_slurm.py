@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import alive, jsonl, wait_until
+from harness import REPOSITORY, alive, jsonl, wait_until
 from runner import Run, ulid
 from slurm import Cluster
 from sshd import Sshd
@@ -542,3 +543,43 @@ def test_a_waiting_job_behind_a_login_node(cluster: Cluster, behind, project) ->
     behind.ok("cancel", "@")
     assert behind.json("show", "@")["state"] == "canceled"
     wait_until(lambda: not set(cluster.jobs().values()) & {"PENDING", "RUNNING", "COMPLETING"}, "nothing waits or runs")
+
+
+def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:
+    """The example of the documentation through the estimator: two processes on each of two nodes, gradients averaged by gloo."""
+    shutil.copy(REPOSITORY / "examples/pytorch-ddp/train.py", project / "train.py")
+    project.write("ddp.json", json.dumps({
+        "type": "estimator", "framework": "pytorch", "name": "ddp", "entry_script": "train.py", "script_params": {"--epochs": 20},
+        "compute_target": "slurm", "node_count": 2, "process_count_per_node": 2, "distributed_training": {"type": "gloo"},
+        "environment": {"python": {"interpreter": "/usr/bin/python3"}},
+        "environment_variables": {"GLOO_SOCKET_IFNAME": "eth0"},  # these nodes do not know their own names
+        "metrics": {"patterns": ["epoch {step}: loss {loss}"]}}))
+    shell.ok("submit", "ddp.json", timeout=180)
+    shown = shell.json("show", "@")
+    assert shown["state"] == "succeeded" and shown["metrics"]["loss"]["step"] == 20 and shown["metrics"]["loss"]["last"] < 0.05, shown
+    print(shell.run("show", "@"), shell.run("outputs", "@"), cluster.run("find", shell.last_run(), shell.user_home).stdout, shell.json("show", "@"))
+    assert (shell.last_run() / "outputs" / "checkpoint.pt").stat().st_size > 100
+    starts = [line for path in shell.last_run().glob("attempts/1/nodes/*/rank-*.jsonl") for line in jsonl(path) if line["type"] == "start"]
+    assert len(starts) == 4, starts
+
+
+SUMMING = """
+from mpi4py import MPI
+import os, socket
+world = MPI.COMM_WORLD
+total = world.allreduce(world.rank + 1)
+print(f"rank {world.rank} of {world.size} on {socket.gethostname()}: {total}, {os.environ['RANK']} of {os.environ['WORLD_SIZE']}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("mpi", ["openmpi"])
+def test_mpi_over_two_nodes(cluster: Cluster, shell, project, mpi: str) -> None:
+    project.script(SUMMING)
+    project.write("sum.run.json", json.dumps({
+        "name": "sum", "script": "train.py", "target": "slurm", "resources": {"nodes": 2}, "environment": {"python": {"interpreter": "/usr/bin/python3"}},
+        "distribution": {"type": "mpi", "processes_per_node": 2}}))
+    shell.ok("submit", "sum.run.json", timeout=120)
+    lines = sorted(line for line in shell.ok("logs", "@", "--rank", "all").text.splitlines() if "rank" in line)
+    for rank in range(4):
+        assert any(f"rank {rank} of 4 on n{rank // 2 + 1}: 10, {rank} of 4" in line for line in lines), lines
+    assert shell.json("show", "@")["state"] == "succeeded"

@@ -55,14 +55,15 @@ bool is_needed(const format::StorePaths& store, const std::string& id) {
 
 }  // namespace
 
-void remove_drafts(const format::RunPaths& run, int attempt) {
+void remove_drafts(const format::RunPaths& run, int attempt, bool guest) {
   const format::AttemptPaths paths = run.attempt(attempt);
   constexpr std::array<std::string_view, 1> kOfRun = {".outputs-"};
   constexpr std::array<std::string_view, 4> kOfAttempt = {".draft-", ".keep-", ".outputs-", ".mlflow.json.tmp-"};
-  constexpr std::array<std::string_view, 2> kOfNode = {".fence-", ".rank-"};
+  constexpr std::array<std::string_view, 3> kOfNode = {".fence-", ".rank-", ".outputs-"};
+  remove_named(paths.own_folder(), kOfNode);
+  if (guest) return;
   remove_named(run.root, kOfRun);
   remove_named(paths.root, kOfAttempt);
-  remove_named(paths.own_folder(), kOfNode);
 }
 
 void sweep_secrets(const format::StorePaths& store) {

@@ -51,7 +51,7 @@ void RunSupervision::watch_control() {
 }
 
 void RunSupervision::read_requests(std::uint64_t now) {
-  const bool others = node_ && membership_->shared;  // they are node 0's requests
+  const bool others = is_guest();  // they are node 0's requests
   if (!journal_ || others || (!inbox_dirty_ && now < next_inbox_)) return;
   inbox_dirty_ = false;
   // A job's clients are on other machines: what they write wakes nobody here.

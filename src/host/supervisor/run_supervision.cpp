@@ -130,9 +130,9 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   const int count = waiter_count(plan_, run_.own_node);
   ranks_ = std::make_unique<RankSet>(reactor_, paths, first, count);
   logs_ = std::make_unique<LogWatch>(reactor_, paths, first, uses_mpi(plan_) ? world_size(plan_) : count);
-  if (!node_ || !membership_->shared) watch_control();
+  if (!is_guest()) watch_control();
   if (adopt) {
-    remove_drafts(run_, attempt_);
+    remove_drafts(run_, attempt_, is_guest());
     if (auto adopted = ranks_->adopt(); !adopted) return give_up(adopted.error());
     resume_attempt();
   } else {
@@ -179,7 +179,7 @@ void RunSupervision::prepare() {
   link_outputs();
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
-  const bool shared = node_ && membership_->shared;  // node 0 has made it
+  const bool shared = is_guest();  // node 0 has made it
   const PreparationOptions options{
       .attempt = attempt_, .work = !shared && !journal_->prepared(), .afresh = journal_->rebooted()};
   if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
@@ -257,7 +257,7 @@ void RunSupervision::conclude(AttemptEnd end) {
 
 void RunSupervision::collect(AttemptEnd end) {
   const format::AttemptPaths paths = run_.attempt(attempt_);
-  const bool own = !node_ || !membership_->shared;
+  const bool own = !is_guest();
   const bool list = own && !end.retry && (!plan_.keep.empty() || has_outputs(paths.outputs()));
   if (!own || (!list && plan_.keep.empty())) return finish(std::move(end));
   end.memory_peak = memory_peak();
@@ -322,7 +322,7 @@ void RunSupervision::finish(AttemptEnd end) {
   end.memory_peak = std::max(end.memory_peak, memory_peak());
   const std::map<std::string, std::uint64_t> sizes = log_sizes();
   if (!end.retry) remove_secrets();
-  remove_drafts(run_, attempt_);
+  remove_drafts(run_, attempt_, is_guest());
   if (auto written = journal_->end(end, sizes); !written) return give_up(written.error());
   sync_logs(sizes);
   if (node_) {
@@ -374,7 +374,7 @@ void RunSupervision::give_up(const Error& error) {
 }
 
 void RunSupervision::link_outputs() const {
-  if (node_ && membership_->shared) return;
+  if (is_guest()) return;
   const std::string target = std::string("attempts/") + std::to_string(attempt_) + "/work/outputs";
   if (attempt_ == 1 && ::symlink(target.c_str(), run_.outputs_link().c_str()) == 0) return;
   const auto draft = run_.root / (".outputs-" + base::new_ulid());
@@ -384,7 +384,7 @@ void RunSupervision::link_outputs() const {
 }
 
 void RunSupervision::remove_secrets() const {
-  const bool others = node_ && membership_->shared;  // the store is node 0's, too
+  const bool others = is_guest();  // the store is node 0's, too
   if (!plan_.secrets.empty() && !others) ::unlink(format::StorePaths{run_.store()}.secrets(run_.id()).c_str());
 }
 
@@ -427,7 +427,7 @@ std::uint64_t RunSupervision::next_deadline() const {
   if (moved_on_) return 0;  // the other machines want to know at once
   const std::uint64_t gang = membership_ ? gang_deadline() : kNever;
   if (phase_ == Phase::backoff) return std::min({backoff_until_, gang, base::mono_ns() + kLookBetweenAttempts});
-  std::uint64_t next = std::min(gang, node_ && membership_->shared ? kNever : next_inbox_);
+  std::uint64_t next = std::min(gang, is_guest() ? kNever : next_inbox_);
   if (inbox_dirty_) next = 0;
   if (phase_ >= Phase::collecting) return next;
   if (phase_ == Phase::queued) return std::min({next, limit_deadline(), next_admission_});

@@ -66,6 +66,9 @@ class RunSupervision final : public Supervised {
   /// when a node waits to be let go.
   enum class Phase { backoff, queued, preparing, gathering, active, draining, collecting, closing, leaving, done };
 
+  /// Here is a node that works in the folder of node 0, which makes and removes what all share.
+  [[nodiscard]] bool is_guest() const { return node_ && membership_->shared; }
+
   // The life of the run (run_supervision.cpp)
   void do_what_is_due(std::uint64_t now);
   void tick_ranks(std::uint64_t now);

@@ -38,11 +38,24 @@ TEST_CASE("drafts of a run are removed, everything else stays") {
                                          attempt.work() / ".outputs-1",
                                          attempt.output_list()};
   for (const auto& path : kept) write(path, "x");
-  remove_drafts(run, 1);
+  remove_drafts(run, 1, false);
   std::size_t files = 0;
   for (const auto& entry : stdfs::recursive_directory_iterator(run.root)) files += entry.is_regular_file() ? 1 : 0;
   CHECK(files == kept.size());
   for (const auto& path : kept) CHECK(base::exists(path));
+}
+
+TEST_CASE("a node in node 0's folder removes only its own drafts") {
+  const test::TempDir folder;
+  const format::RunPaths run{folder.path() / "runs" / base::new_ulid(), 1};
+  const auto attempt = run.attempt(1);
+  const auto others = {run.root / ".outputs-1", attempt.root / ".draft-1/work/file", attempt.root / ".outputs-2",
+                       attempt.node(0) / ".rank-0-1"};
+  for (const auto& path : others) write(path, "x");
+  write(attempt.node(1) / ".rank-1-1", "x");
+  remove_drafts(run, 1, true);
+  for (const auto& path : others) CHECK(base::exists(path));
+  CHECK_FALSE(base::exists(attempt.node(1) / ".rank-1-1"));
 }
 
 TEST_CASE("secrets of ended and of missing runs are swept, those of others stay") {
