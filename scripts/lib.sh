@@ -15,7 +15,7 @@ BUILD_PACKAGES="g++ cmake ninja-build ccache mold git ca-certificates pkg-config
 # brings gigabytes of CUDA) and images to train Chainer with (31 MB).
 TEST_PACKAGES="clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev strace procps util-linux groff-base
   g++-aarch64-linux-gnu qemu-user-static openssh-server openssh-client iproute2 openmpi-bin mpich
-  podman runc busybox-static fish csh tcsh catatonit conmon netavark python3-torch dataset-fashion-mnist
+  podman runc busybox-static fish csh tcsh catatonit conmon netavark python3-torch dataset-fashion-mnist python3-mpi4py
   slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 
 # Prints those of the given packages that are not installed.

@@ -70,23 +70,17 @@ Result<MpiLauncher> find_mpi(const std::string& search_path, const std::vector<s
   return read_mpi_version(*found, output->out + output->err);
 }
 
-std::vector<std::string> mpi_command(const MpiLauncher& launcher, const format::Plan& plan,
-                                     const std::vector<std::string>& hosts) {
-  const std::string slots = std::to_string(plan.processes_per_node);
-  std::string list;
-  for (const std::string& host : hosts) list += (list.empty() ? "" : ",") + host + ":" + slots;
+std::vector<std::string> mpi_command(const MpiLauncher& launcher, const format::Plan& plan) {
+  const bool alone = plan.resources.nodes <= 1;
   std::vector<std::string> argv = {launcher.path};
   switch (launcher.kind) {
     case MpiKind::open_mpi:
+      if (alone) argv.insert(argv.end(), {"--host", "localhost:" + std::to_string(plan.processes_per_node)});
       // Open MPI pins a process to one core by default, which ruins programs that have threads.
-      argv.insert(argv.end(), {"--host", list.empty() ? "localhost:" + slots : list, "--bind-to", "none"});
+      argv.insert(argv.end(), {"--bind-to", "none"});
       break;
     case MpiKind::hydra:
-      if (list.empty()) {
-        argv.insert(argv.end(), {"-launcher", "fork"});
-      } else {
-        argv.insert(argv.end(), {"-hosts", list});
-      }
+      if (alone) argv.insert(argv.end(), {"-launcher", "fork"});
       break;
     case MpiKind::other:
       break;

@@ -28,10 +28,9 @@ MpiLauncher read_mpi_version(std::string path, std::string_view text);
 /// Errc::cannot_start with the package to install.
 Result<MpiLauncher> find_mpi(const std::string& search_path, const std::vector<std::string>& environment);
 
-/// mpiexec with the hosts, their slots and the number of processes; the program follows. `hosts` are the nodes'
-/// addresses; empty: this machine alone.
-std::vector<std::string> mpi_command(const MpiLauncher& launcher, const format::Plan& plan,
-                                     const std::vector<std::string>& hosts);
+/// mpiexec with the number of processes; the program follows. On one machine it starts them itself; on several it asks
+/// the scheduler whose job this is for the nodes and their slots, and to start its helpers there.
+std::vector<std::string> mpi_command(const MpiLauncher& launcher, const format::Plan& plan);
 
 /// What mpiexec needs in its environment: as root, and without a remote shell when it is alone.
 std::vector<std::pair<std::string, std::string>> mpi_variables(const MpiLauncher& launcher, bool root, bool one_host);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -93,7 +94,8 @@ Result<> open_log(const std::filesystem::path& log) {
 std::vector<std::string> rank_environment(const RankPlace& place, int world) {
   format::Plan plan;
   plan.distribution = format::PlanDistribution{.type = "mpi"};
-  plan.processes_per_node = world;
+  plan.processes_per_node = std::clamp(place.local_size, 1, world);
+  plan.resources.nodes = world / plan.processes_per_node;
   const RankVariables own = own_variables(plan, place);
   std::vector<std::string> made;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -154,6 +156,8 @@ std::optional<RankPlace> mpi_place(int node) {
       first_number({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"}).value_or(*rank);
   place.local_size = first_number({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"})
                          .value_or(std::max(1, mpi_world_size()));
+  // mpiexec fills one node after the other; `node` is its own.
+  if (place.local_size > 0) place.node += *rank / place.local_size;
   return place;
 }
 

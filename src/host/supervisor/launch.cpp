@@ -355,7 +355,7 @@ Result<RankLaunch> make_launch(const format::Plan& plan, const format::RunPaths&
   TRY_ASSIGN(Variables variables, rank_environment(plan, run, attempt, rank, prepared));
   if (uses_mpi(plan)) {
     if (!prepared.mpi) return fail(Errc::cannot_start, "mpiexec was not looked for");
-    launch.argv = mpi_command(*prepared.mpi, plan, {});
+    launch.argv = mpi_command(*prepared.mpi, plan);
     for (std::string& word : mpi_rank_command(paths, launch.node)) launch.argv.push_back(std::move(word));
   }
   for (std::string& word : command_line(plan, prepared.python)) launch.argv.push_back(marks.fill(std::move(word)));

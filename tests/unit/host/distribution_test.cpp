@@ -239,11 +239,13 @@ TEST_CASE("each mpiexec is known by what it says", "[distribution]") {
   CHECK(read_mpi_version("m", "Intel(R) MPI Library for Linux* OS, Version 2021.9").kind == MpiKind::hydra);
   CHECK(read_mpi_version("m", "something else").kind == MpiKind::other);
   const format::Plan plan = plan_of("mpi", 2);
-  CHECK(mpi_command({"m", MpiKind::open_mpi}, plan, {}) ==
+  CHECK(mpi_command({"m", MpiKind::open_mpi}, plan) ==
         std::vector<std::string>{"m", "--host", "localhost:2", "--bind-to", "none", "-n", "2"});
-  CHECK(mpi_command({"m", MpiKind::hydra}, plan, {}) == std::vector<std::string>{"m", "-launcher", "fork", "-n", "2"});
-  CHECK(mpi_command({"m", MpiKind::hydra}, plan_of("mpi", 2, 2), {"a", "b"}) ==
-        std::vector<std::string>{"m", "-hosts", "a:2,b:2", "-n", "4"});
+  CHECK(mpi_command({"m", MpiKind::hydra}, plan) == std::vector<std::string>{"m", "-launcher", "fork", "-n", "2"});
+  const format::Plan several = plan_of("mpi", 2, 2);
+  CHECK(mpi_command({"m", MpiKind::hydra}, several) == std::vector<std::string>{"m", "-n", "4"});
+  CHECK(mpi_command({"m", MpiKind::open_mpi}, several) ==
+        std::vector<std::string>{"m", "--bind-to", "none", "-n", "4"});
   CHECK(mpi_variables({"m", MpiKind::open_mpi, "5.0"}, true, true).front().first == "OMPI_ALLOW_RUN_AS_ROOT");
   CHECK(mpi_variables({"m", MpiKind::open_mpi, "5.0"}, false, true).empty());
 }
