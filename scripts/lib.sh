@@ -18,6 +18,9 @@ TEST_PACKAGES="clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev strace 
   podman runc busybox-static fish csh tcsh catatonit conmon netavark python3-torch dataset-fashion-mnist python3-mpi4py
   slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 
+# What only scripts/test --nightly needs: Slurm's accounting with its database.
+NIGHTLY_PACKAGES="mariadb-server slurmdbd slurm-wlm-mysql-plugin"
+
 # Prints those of the given packages that are not installed.
 missing_packages() {
   local package

@@ -142,7 +142,7 @@ class Work:
 def nothing_left(box: Box) -> None:
     """I6: no process of an ended run is left on the host, and nothing at all once every trace is to be removed."""
     wait_until(lambda: not [c for c in box.server.processes().values() if "stdio" not in c], f"no process of ours is left: {box.server.processes()}")
-    box.trainctl.ok("target", "clean", "root@box", "--all", "--yes")
+    box.trainctl.ok("target", "clean", "root@box", "--all", "--yes", timeout=300)
     assert box.server.traces() == []
 
 

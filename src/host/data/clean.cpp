@@ -9,6 +9,7 @@
 #include <set>
 #include <system_error>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
@@ -28,6 +29,7 @@ namespace fs = std::filesystem;
 
 /// A snapshot that was sent and whose run has not come yet.
 constexpr auto kGrace = std::chrono::hours(1);
+constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 std::string name_of(const format::RunPaths& run) {
   const auto plan = format::read_plan(run.plan());
@@ -105,13 +107,15 @@ void remove_pushed_runners(const fs::path& root) {
   if (beside_store) ::rmdir(place.parent_path().c_str());
 }
 
-Result<> remove_everything(const format::StorePaths& store, const Cleaned& cleaned) {
-  if (!cleaned.kept.empty()) {
-    std::vector<std::string> names;
-    names.reserve(cleaned.kept.size());
-    for (const auto& [id, name] : cleaned.kept) names.push_back(name);
-    return fail(Errc::invalid, "not everything here has ended: " + base::join(names, ", "), "cancel first, or wait");
-  }
+Result<> refuse_kept(const Cleaned& cleaned) {
+  if (cleaned.kept.empty()) return {};
+  std::vector<std::string> names;
+  names.reserve(cleaned.kept.size());
+  for (const auto& [id, name] : cleaned.kept) names.push_back(name);
+  return fail(Errc::invalid, "not everything here has ended: " + base::join(names, ", "), "cancel first, or wait");
+}
+
+Result<> remove_everything(const format::StorePaths& store) {
   TRY(base::remove_tree(store.root));
   remove_pushed_runners(store.root.parent_path());
   ::rmdir(store.root.parent_path().c_str());
@@ -119,28 +123,38 @@ Result<> remove_everything(const format::StorePaths& store, const Cleaned& clean
   return {};
 }
 
-}  // namespace
-
-Result<Cleaned> clean(const format::StorePaths& store, bool everything) {
-  Cleaned cleaned;
-  const std::uint64_t before = base::free_bytes(store.root);
-  std::vector<std::string> ended;
-  TRY_ASSIGN(const auto locks, lock_all(store, ended, cleaned));
-  if (everything) {
-    const fs::path disk = store.root.parent_path().parent_path();
-    TRY(remove_everything(store, cleaned));
-    cleaned.runs = ended.size();
-    cleaned.bytes = base::free_bytes(disk) - std::min(before, base::free_bytes(disk));
-    return cleaned;
-  }
+/// Whether all are gone before the time is up.
+Result<bool> remove_runs(const format::StorePaths& store, const std::vector<std::string>& ended,
+                         std::uint64_t deadline_ns, Cleaned& cleaned) {
   for (const std::string& id : ended) {
+    if (base::mono_ns() >= deadline_ns) return false;
     TRY_ASSIGN(const bool removed, format::remove_run(store, id));
     cleaned.runs += removed ? 1U : 0U;
   }
-  TRY(format::sweep_removed(store));
-  TRY(clean_data(store));
-  TRY(clean_environments(store));
-  const std::uint64_t after = base::free_bytes(store.root);
+  return true;
+}
+
+}  // namespace
+
+Result<Cleaned> clean(const format::StorePaths& store, bool everything,
+                      std::optional<std::chrono::milliseconds> patience) {
+  const auto given = static_cast<std::uint64_t>(patience.value_or(std::chrono::milliseconds(0)).count()) * kNsPerMs;
+  const std::uint64_t deadline_ns = patience ? base::mono_ns() + given : UINT64_MAX;
+  const fs::path disk = store.root.parent_path().parent_path();
+  const std::uint64_t before = base::free_bytes(store.root);
+  Cleaned cleaned;
+  std::vector<std::string> ended;
+  TRY_ASSIGN(const auto locks, lock_all(store, ended, cleaned));
+  if (everything) TRY(refuse_kept(cleaned));
+  TRY_ASSIGN(const bool all_gone, remove_runs(store, ended, deadline_ns, cleaned));
+  cleaned.more = !all_gone;
+  if (all_gone && everything) TRY(remove_everything(store));
+  if (all_gone && !everything) {
+    TRY(format::sweep_removed(store));
+    TRY(clean_data(store));
+    TRY(clean_environments(store));
+  }
+  const std::uint64_t after = base::free_bytes(base::exists(store.root) ? store.root : disk);
   cleaned.bytes = after - std::min(before, after);
   return cleaned;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations about the runs of a host as a whole: adopt, runs, remove, clean, ping.
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -89,10 +91,15 @@ Result<Json> operate_clean(const StdioContext& context, const Json& request) {
   const auto all = request.find("all");
   if (all != request.end() && !all->is_boolean()) return fail(Errc::invalid, "\"all\" is true or false");
   const bool everything = all != request.end() && all->get<bool>();
-  TRY_ASSIGN(const Cleaned cleaned, clean(format::StorePaths{context.store}, everything));
+  std::optional<std::chrono::milliseconds> patience;
+  if (const auto ms = request.find("within_ms"); ms != request.end()) {
+    if (!ms->is_number_unsigned()) return fail(Errc::invalid, "\"within_ms\" is a number of milliseconds");
+    patience = std::chrono::milliseconds(ms->get<std::uint32_t>());
+  }
+  TRY_ASSIGN(const Cleaned cleaned, clean(format::StorePaths{context.store}, everything, patience));
   Json kept = Json::array();
   for (const auto& [id, name] : cleaned.kept) kept.push_back({{"run", id}, {"name", name}});
-  return Json{{"runs", cleaned.runs}, {"kept", std::move(kept)}, {"bytes", cleaned.bytes}};
+  return Json{{"runs", cleaned.runs}, {"kept", std::move(kept)}, {"bytes", cleaned.bytes}, {"more", cleaned.more}};
 }
 
 Result<Json> operate_ping(const StdioContext&, const Json&) {

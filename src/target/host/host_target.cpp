@@ -20,6 +20,11 @@
 #include "target/host/upload.hpp"
 
 namespace trainctl::target {
+namespace {
+
+constexpr std::chrono::milliseconds kCleanAtOnce{10'000};  ///< well below the silence that counts as broken
+
+}  // namespace
 
 Result<Json> launch_request(const RunRef& ref) {
   const format::RunPaths run{ref.folder};
@@ -157,7 +162,17 @@ Result<std::vector<std::string>> HostTarget::forward(const RunRef& ref, int port
 
 Result<Json> HostTarget::clean(bool all, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  return client->request({{"op", "clean"}, {"all", all}}, cancel);
+  std::uint64_t runs = 0;
+  std::uint64_t bytes = 0;
+  for (;;) {
+    const Json request = {{"op", "clean"}, {"all", all}, {"within_ms", kCleanAtOnce.count()}};
+    TRY_ASSIGN(Json reply, client->request(request, cancel));
+    reply["runs"] = runs += reply.value("runs", std::uint64_t{0});
+    reply["bytes"] = bytes += reply.value("bytes", std::uint64_t{0});
+    const bool more = reply.value("more", false);
+    reply.erase("more");
+    if (!more) return reply;
+  }
 }
 
 }  // namespace trainctl::target

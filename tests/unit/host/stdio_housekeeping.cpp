@@ -108,6 +108,12 @@ TEST_CASE("clean keeps what goes on, and leaves no trace when nothing does and a
   CHECK(refused["message"].get<std::string>().find("digits-1") != std::string::npos);
   CHECK(base::exists(going.plan()));
   end_run(going);
-  CHECK(client.reply(3, {{"op", "clean"}, {"all", true}})["runs"] == 1);
+  const Json begun = client.reply(3, {{"op", "clean"}, {"all", true}, {"within_ms", 0}});
+  CHECK(begun["more"] == true);
+  CHECK(begun["runs"] == 0);
+  CHECK(base::exists(going.plan()));
+  const Json done = client.reply(4, {{"op", "clean"}, {"all", true}, {"within_ms", 60000}});
+  CHECK(done["more"] == false);
+  CHECK(done["runs"] == 1);
   CHECK_FALSE(base::exists(client.store()));
 }
