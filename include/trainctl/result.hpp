@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <tl/expected.hpp>
+#include <tl/expected.hpp>  // IWYU pragma: export
 
 #include "trainctl/error.hpp"
 
@@ -46,7 +46,10 @@ inline tl::unexpected<Error> fail_errno(std::string what, int number) {
 /// `TRY_ASSIGN(auto x, f());`: the value, or the error to the caller.
 #define TRY_ASSIGN(declaration, expression) \
   TRY_ASSIGN_(TRAINCTL_CONCAT(trainctl_result_, __LINE__), declaration, expression)
+// A declaration and a name cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define TRY_ASSIGN_(result, declaration, expression)                    \
   auto result = (expression);                                           \
   if (!(result)) return tl::make_unexpected(std::move(result).error()); \
   declaration = std::move(*(result))
+// NOLINTEND(bugprone-macro-parentheses)

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "archive/contact.hpp"
 
+#include <cstddef>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::archive {
 namespace {

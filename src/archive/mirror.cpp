@@ -6,13 +6,28 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::archive {
 namespace {

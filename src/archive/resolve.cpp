@@ -2,12 +2,23 @@
 // From what a person types to a ULID.
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
+#include <filesystem>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "archive/store.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::archive {
 namespace {

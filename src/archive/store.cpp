@@ -8,8 +8,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
@@ -18,7 +25,11 @@
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/removal.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::archive {

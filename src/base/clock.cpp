@@ -2,7 +2,11 @@
 #include "base/clock.hpp"
 
 #include <array>
+#include <chrono>
 #include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
 
 namespace trainctl::base {
 

@@ -2,6 +2,7 @@
 #include "trainctl/error.hpp"
 
 #include <cerrno>
+#include <string>
 #include <system_error>
 
 #include "trainctl/result.hpp"

@@ -5,12 +5,19 @@
 #include <openssl/sha.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <type_traits>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::base {
 

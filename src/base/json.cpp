@@ -2,9 +2,17 @@
 #include "base/json.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <exception>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::base {
 

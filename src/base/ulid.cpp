@@ -6,7 +6,12 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "base/hash.hpp"
 #include "base/random.hpp"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainctl/version.hpp"
 
+#include <string_view>
+
 namespace trainctl {
 
 std::string_view version() {

@@ -6,13 +6,21 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "cli/output.hpp"
 #include "engine/follow.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/distribution/layout.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

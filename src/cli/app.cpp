@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From argv to a command. Only the App of the command that is called is built: building all of them costs more than the
 // rest of a start together.
+#include <signal.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -8,15 +11,20 @@
 #include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "base/text.hpp"
 #include "cli/command.hpp"
+#include "cli/options.hpp"
 #include "cli/output.hpp"
 #include "host/distribution/mpi_rank.hpp"
 #include "host/linux/process.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::cli {

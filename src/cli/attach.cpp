@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -11,14 +12,21 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
-#include <vector>
 
+#include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/signals.hpp"
 #include "cli/status_line.hpp"
@@ -26,7 +34,12 @@
 #include "engine/follow.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 #include "host/linux/process.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,6 +2,8 @@
 #include "cli/away.hpp"
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -11,12 +13,15 @@
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
 #include "engine/sync.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "archive/store.hpp"
 #include "cli/attach.hpp"
 #include "cli/away.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "engine/supervision.hpp"
 
 namespace trainctl::cli {

@@ -8,12 +8,20 @@
 
 #include "archive/store.hpp"
 #include "base/file.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/wait.hpp"
 #include "engine/supervision.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

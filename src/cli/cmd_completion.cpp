@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completion scripts ask trainctl itself (`trainctl completion --words …`), so they never lag behind the commands.
-#include <algorithm>
-#include <array>
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "archive/store.hpp"
 #include "base/file.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "format/state.hpp"
 
 namespace trainctl::cli {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -7,13 +10,21 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/launch.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/time_text.hpp"
 #include "engine/plan_mapping.hpp"
 #include "host/environment/environment.hpp"
+#include "host/environment/interpreter.hpp"
+#include "host/environment/request.hpp"
 #include "spec/load.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

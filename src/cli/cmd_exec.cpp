@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,8 +10,12 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "engine/visit.hpp"
+#include "target/target.hpp"
 
 namespace trainctl::cli {
 namespace {

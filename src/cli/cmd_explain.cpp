@@ -3,9 +3,12 @@
 #include <string>
 
 #include "archive/store.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/explain.hpp"
 #include "cli/launch.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::cli {

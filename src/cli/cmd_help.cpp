@@ -2,8 +2,11 @@
 #include <memory>
 #include <string>
 
-#include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

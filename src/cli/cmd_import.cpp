@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
+#include <cstddef>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
+#include "base/json_locate.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "spec/import/import.hpp"
+#include "spec/import/report.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "yaml/yaml.hpp"
 
 namespace trainctl::cli {

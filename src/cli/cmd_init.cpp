@@ -7,7 +7,13 @@
 
 #include "archive/store.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

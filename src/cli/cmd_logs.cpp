@@ -1,26 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <charconv>
-#include <limits>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
-#include "base/text.hpp"
+#include "base/json.hpp"
 #include "cli/all_ranks.hpp"
 #include "cli/attach.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/index_view.hpp"
 #include "cli/log_times.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/time_text.hpp"
 #include "engine/source_digest.hpp"
 #include "engine/supervision.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

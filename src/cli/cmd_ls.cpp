@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
-#include <limits>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/index_view.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/remote_runs.hpp"
 #include "cli/run_table.hpp"
 #include "cli/signals.hpp"
 #include "cli/time_text.hpp"
 #include "engine/supervision.hpp"
+#include "format/state.hpp"
 #include "index/index.hpp"
+#include "index/query.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

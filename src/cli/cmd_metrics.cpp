@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/metric_table.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/plot.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/run_table.hpp"
 #include "format/fold.hpp"
 #include "format/goal.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "index/series.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

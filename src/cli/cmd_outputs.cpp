@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/transfer.hpp"
 #include "engine/collect.hpp"
 #include "format/fold.hpp"
 #include "format/output_list.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "snapshot/glob.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,13 +2,18 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
 #include "base/file.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "engine/supervision.hpp"
 #include "format/plan.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -10,7 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 
 namespace trainctl::cli {
 namespace {

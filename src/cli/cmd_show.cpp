@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/contact_view.hpp"
 #include "cli/index_view.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/time_text.hpp"
 #include "cli/transfer.hpp"
+#include "engine/collect.hpp"
 #include "engine/supervision.hpp"
+#include "format/fold.hpp"
 #include "format/metric_summary.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/index_view.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/store_check.hpp"
 #include "format/plan.hpp"
 #include "index/index.hpp"
 #include "snapshot/maintenance.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,8 +2,11 @@
 #include <memory>
 #include <string>
 
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/launch.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::cli {

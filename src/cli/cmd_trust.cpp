@@ -4,12 +4,19 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "spec/load.hpp"
 #include "spec/trust.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+
 #include <charconv>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/signals.hpp"
 #include "engine/tunnel.hpp"
 #include "engine/visit.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
 

@@ -3,19 +3,26 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/launch.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "engine/plan_mapping.hpp"
 #include "spec/kinds.hpp"
+#include "spec/layer.hpp"
 #include "spec/load.hpp"
 #include "spec/target_file.hpp"
 #include "spec/validate.hpp"
 #include "target/registry.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {
@@ -71,10 +78,8 @@ Errors mistakes(const std::string& file, const LaunchArguments& arguments) {
 
 int validate_action(Context& context, const ValidateArguments& arguments) {
   Errors all;
-  std::size_t bad = 0;
   for (const std::string& file : arguments.files) {
     const Errors errors = mistakes(file, arguments.launch);
-    if (!errors.empty()) ++bad;
     all.insert(all.end(), errors.begin(), errors.end());
     if (errors.empty() && !context.json)
       context.out.line(context.out.paint(Style::green, context.out.utf8() ? "✓" : "ok") + " " + printable(file));

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/command.hpp"
 #include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/transfer.hpp"
 #include "cli/wait.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

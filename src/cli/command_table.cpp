@@ -2,6 +2,7 @@
 // The commands. A new one is its file and one line here.
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 
 #include "cli/command.hpp"

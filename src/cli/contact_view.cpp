@@ -3,9 +3,14 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "archive/contact.hpp"
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "cli/time_text.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,14 +2,26 @@
 #include "cli/explain.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "archive/store.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/explain_container.hpp"
 #include "cli/explain_distribution.hpp"
 #include "cli/explain_script.hpp"
+#include "cli/output.hpp"
 #include "engine/prepare.hpp"
-#include "host/environment/environment.hpp"
+#include "format/plan.hpp"
+#include "snapshot/scan.hpp"
+#include "spec/load.hpp"
 
 namespace trainctl::cli {
 namespace {

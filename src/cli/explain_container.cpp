@@ -3,7 +3,11 @@
 
 #include <unistd.h>
 
+#include <string>
+#include <vector>
+
 #include "base/process.hpp"
+#include "format/plan.hpp"
 #include "host/container/engine.hpp"
 
 namespace trainctl::cli {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/explain_distribution.hpp"
 
+#include <string>
+
 #include "base/text.hpp"
+#include "format/plan.hpp"
 #include "host/distribution/layout.hpp"
 #include "host/distribution/rank_variables.hpp"
 

@@ -2,12 +2,20 @@
 #include "cli/explain_script.hpp"
 
 #include <array>
+#include <cstddef>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "archive/store.hpp"
 #include "base/text.hpp"
 #include "cli/explain_distribution.hpp"
+#include "engine/prepare.hpp"
+#include "format/plan.hpp"
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
+#include "snapshot/scan.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,11 +2,13 @@
 // Help texts, made from the command records and their CLI11 apps.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/options.hpp"
 #include "cli/output.hpp"
 
 namespace trainctl::cli {

@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/index_view.hpp"
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
 
+#include "archive/store.hpp"
 #include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/contact_view.hpp"
+#include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
 #include "engine/collect.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
+#include "index/index.hpp"
+#include "index/query.hpp"
 
 namespace trainctl::cli {
 namespace {

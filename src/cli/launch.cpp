@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/launch.hpp"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <system_error>
+#include <vector>
 
 #include "archive/store.hpp"
 #include "base/text.hpp"
 #include "cli/attach.hpp"
 #include "cli/explain.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/transfer.hpp"
 #include "engine/prepare.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/plan_target.hpp"
 #include "host/metrics/patterns.hpp"
+#include "spec/load.hpp"
 #include "spec/trust.hpp"
 #include "target/registry.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

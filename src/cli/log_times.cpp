@@ -3,10 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <string>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,6 +2,10 @@
 #include "cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace trainctl::cli {
 namespace {

@@ -7,10 +7,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <utility>
+#include <string>
+#include <string_view>
 
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

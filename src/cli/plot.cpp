@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/output.hpp"
 #include "cli/plot_axis.hpp"

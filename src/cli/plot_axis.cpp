@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "base/text.hpp"
 #include "cli/plot.hpp"

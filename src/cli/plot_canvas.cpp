@@ -2,7 +2,10 @@
 #include "cli/plot_canvas.hpp"
 
 #include <array>
+#include <cstdint>
 #include <cstdlib>
+#include <string>
+#include <string_view>
 
 namespace trainctl::cli {
 namespace {

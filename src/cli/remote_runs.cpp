@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/remote_runs.hpp"
 
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "archive/store.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
+#include "engine/sync.hpp"
+#include "format/paths.hpp"
 
 namespace trainctl::cli {
 

@@ -2,12 +2,22 @@
 #include "cli/run_metrics.hpp"
 
 #include <cmath>
+#include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "cli/plot.hpp"
 #include "format/goal.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::cli {
 namespace {

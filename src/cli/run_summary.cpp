@@ -2,21 +2,32 @@
 #include "cli/run_summary.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/contact_view.hpp"
+#include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
 #include "engine/collect.hpp"
+#include "format/fold.hpp"
 #include "format/goal.hpp"
 #include "format/metric_summary.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -4,15 +4,32 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
-#include <map>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
 
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/contact_view.hpp"
-#include "cli/run_summary.hpp"
+#include "cli/output.hpp"
 #include "cli/time_text.hpp"
+#include "format/state.hpp"
+#include "index/field.hpp"
+#include "index/query.hpp"
+#include "index/sqlite.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,11 +2,14 @@
 #include "cli/signals.hpp"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
+#include <cstdint>
 #include <cstring>
 
 #include "base/clock.hpp"

@@ -2,16 +2,22 @@
 #include "cli/status_line.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "cli/run_metrics.hpp"
 #include "cli/time_text.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,18 +2,28 @@
 #include "cli/store_check.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "archive/store.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
 #include "format/output_list.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "index/index.hpp"
 #include "snapshot/maintenance.hpp"
 #include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -3,14 +3,20 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <system_error>
 #include <utility>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "cli/output.hpp"
+#include "spec/layer.hpp"
 #include "spec/overrides.hpp"
+#include "spec/target.hpp"
 #include "spec/target_file.hpp"
 #include "spec/trust.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

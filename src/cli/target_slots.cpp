@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/target_slots.hpp"
 
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "host/admission/admission.hpp"
+#include "host/resources/gpu.hpp"
 
 namespace trainctl::cli {
 namespace {

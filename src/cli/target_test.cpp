@@ -4,16 +4,26 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "archive/store.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
 #include "engine/target_findings.hpp"
+#include "target/cancel.hpp"
 #include "target/registry.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a script printed is not trusted by the terminal it is shown on: titles, clipboard writes, device queries and
 // cursor games are dropped, colours stay (see CVE-2021-25743 for what happens otherwise).
-#include <cstdint>
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <string_view>
 
 #include "cli/output.hpp"
 

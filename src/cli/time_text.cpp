@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/time_text.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <string>
+#include <string_view>
 
+#include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

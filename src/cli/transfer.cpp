@@ -2,10 +2,18 @@
 #include "cli/transfer.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "cli/output.hpp"
+#include "engine/collect.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/target.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -2,15 +2,23 @@
 #include "cli/wait.hpp"
 
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
 
 #include "base/clock.hpp"
 #include "cli/signals.hpp"
 #include "engine/follow.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 

@@ -6,15 +6,28 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
 #include <nlohmann/json.hpp>
-#include <system_error>
-#include <utility>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "engine/supervision.hpp"
 #include "format/event.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
 #include "snapshot/scan.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -2,12 +2,22 @@
 #include "engine/elsewhere.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 
+#include "archive/store.hpp"
+#include "base/json.hpp"
+#include "format/input_list.hpp"
 #include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "snapshot/hash_tree.hpp"
+#include "snapshot/store.hpp"
 #include "target/registry.hpp"
+#include "target/target.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -3,19 +3,29 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "archive/store.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "engine/elsewhere.hpp"
 #include "engine/plan_mapping.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+#include "spec/run_configuration.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

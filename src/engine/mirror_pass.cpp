@@ -2,11 +2,22 @@
 #include "engine/mirror_pass.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "archive/contact.hpp"
+#include "archive/mirror.hpp"
+#include "base/json.hpp"
 #include "engine/supervision.hpp"
+#include "format/paths.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 

@@ -2,12 +2,23 @@
 #include "engine/mirroring.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
 #include "engine/mirror_pass.hpp"
+#include "engine/supervision.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

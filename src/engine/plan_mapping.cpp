@@ -4,17 +4,30 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "engine/inputs.hpp"
 #include "format/goal.hpp"
+#include "format/plan.hpp"
+#include "host/environment/request.hpp"
 #include "spec/expand.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+#include "spec/references.hpp"
+#include "spec/run_configuration.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/prepare.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 
+#include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
@@ -21,10 +26,22 @@
 #include "engine/resume.hpp"
 #include "engine/secrets.hpp"
 #include "engine/supervision.hpp"
+#include "format/input_list.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/environment/interpreter.hpp"
+#include "host/environment/request.hpp"
 #include "host/resources/capacity.hpp"
 #include "snapshot/git_state.hpp"
+#include "snapshot/scan.hpp"
+#include "snapshot/snapshot.hpp"
+#include "spec/load.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/validate.hpp"
+#include "target/cancel.hpp"
 #include "target/registry.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::engine {

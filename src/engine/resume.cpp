@@ -2,13 +2,26 @@
 #include "engine/resume.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 
+#include "archive/store.hpp"
 #include "base/file.hpp"
+#include "engine/elsewhere.hpp"
 #include "engine/plan_mapping.hpp"
+#include "engine/prepare.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

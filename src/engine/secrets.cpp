@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/secrets.hpp"
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "spec/load.hpp"
+#include "spec/run_configuration.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

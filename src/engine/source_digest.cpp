@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/source_digest.hpp"
 
+#include <optional>
+#include <string>
+#include <utility>
+
 #include "engine/supervision.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 

@@ -5,16 +5,27 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/adoption.hpp"
+#include "target/cancel.hpp"
 #include "target/registry.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/sync.hpp"
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
@@ -13,9 +17,14 @@
 #include "base/text.hpp"
 #include "engine/mirror_pass.hpp"
 #include "engine/supervision.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "target/cancel.hpp"
 #include "target/registry.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/target_findings.hpp"
 
+#include <stdint.h>
+
 #include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::engine {

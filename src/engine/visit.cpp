@@ -2,9 +2,15 @@
 #include "engine/visit.hpp"
 
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/supervision.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
 
 namespace trainctl::engine {
 namespace {

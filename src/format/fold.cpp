@@ -4,12 +4,22 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <set>
+#include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::format {
 namespace {

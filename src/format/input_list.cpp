@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/input_list.hpp"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::format {
 

@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/metric.hpp"
 
+#include <stdint.h>
+
 #include <charconv>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::format {

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/output_list.hpp"
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "format/event.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::format {
 namespace {

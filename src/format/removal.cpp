@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/removal.hpp"
 
+#include <cstddef>
+#include <filesystem>
+#include <string>
 #include <string_view>
 #include <system_error>
 
 #include "base/file.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::format {
 namespace {

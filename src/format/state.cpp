@@ -2,8 +2,11 @@
 #include "format/state.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <initializer_list>
+#include <optional>
+#include <string_view>
 
 namespace trainctl::format {
 namespace {

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/adoption.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/ulid.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/supervise.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,6 +2,7 @@
 #include "host/detach.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,9 +10,13 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <functional>
+#include <string>
 
 #include "base/fd.hpp"
 #include "host/linux/process.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,14 +4,17 @@
 
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "format/paths.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
 #include "host/enter/enter.hpp"
@@ -20,8 +23,10 @@
 #include "host/launchers/slurm/poller.hpp"
 #include "host/linux/process.hpp"
 #include "host/old_runners.hpp"
+#include "host/stdio/operations.hpp"
 #include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace {

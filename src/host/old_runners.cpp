@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +13,9 @@
 
 #include "base/file.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

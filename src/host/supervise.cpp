@@ -2,19 +2,24 @@
 #include "host/supervise.hpp"
 
 #include <malloc.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/clock.hpp"
-#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/detach.hpp"
 #include "host/gang/membership.hpp"
@@ -22,6 +27,8 @@
 #include "host/supervisor/garbage.hpp"
 #include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

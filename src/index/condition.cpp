@@ -4,11 +4,26 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/text.hpp"
 #include "format/metric.hpp"
+#include "format/state.hpp"
+#include "index/field.hpp"
+#include "index/query.hpp"
 #include "index/run_record.hpp"
+#include "index/sqlite.hpp"
+#include "index/where.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -3,9 +3,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "base/text.hpp"
+#include "index/sqlite.hpp"
+#include "index/where.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -5,11 +5,27 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <filesystem>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/file.hpp"
+#include "index/query.hpp"
 #include "index/refresh.hpp"
+#include "index/run_writer.hpp"
 #include "index/schema.hpp"
 #include "index/sqlite.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -2,10 +2,21 @@
 #include "index/page_token.hpp"
 
 #include <bit>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 
 #include "base/hash.hpp"
-#include "base/text.hpp"
+#include "base/json.hpp"
+#include "format/state.hpp"
+#include "index/query.hpp"
+#include "index/sqlite.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/query.hpp"
 
-#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "index/condition.hpp"
+#include "index/field.hpp"
 #include "index/page_token.hpp"
 #include "index/row_reader.hpp"
+#include "index/sqlite.hpp"
 #include "index/where.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -2,17 +2,31 @@
 #include "index/refresh.hpp"
 
 #include <dirent.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
+#include "index/index.hpp"
+#include "index/run_record.hpp"
 #include "index/schema.hpp"
+#include "index/sqlite.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -1,8 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/row_reader.hpp"
 
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/json.hpp"
+#include "format/state.hpp"
+#include "index/field.hpp"
+#include "index/query.hpp"
+#include "index/sqlite.hpp"
+#include "index/where.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

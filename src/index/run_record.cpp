@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/run_record.hpp"
 
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
-#include "format/metric.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -2,8 +2,21 @@
 #include "index/run_writer.hpp"
 
 #include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
+#include "base/json.hpp"
 #include "format/goal.hpp"
+#include "format/metric_summary.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "index/run_record.hpp"
+#include "index/sqlite.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

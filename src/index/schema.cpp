@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/schema.hpp"
 
+#include <cstdint>
 #include <string>
+
+#include "index/sqlite.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -3,12 +3,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "format/metric.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

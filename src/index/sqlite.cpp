@@ -4,8 +4,20 @@
 #include <sqlite3.h>
 
 #include <array>
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
+#include <functional>
 #include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::index {
 namespace {

@@ -3,13 +3,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/ulid.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
 #include "snapshot/store.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/clone.hpp"
 
+#include <stdint.h>
 #include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
 
 #ifdef __linux__
 #include <linux/fs.h>

@@ -5,9 +5,14 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/fd.hpp"
 #include "base/text.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 

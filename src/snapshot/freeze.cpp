@@ -6,12 +6,24 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <filesystem>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "snapshot/clone.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
+#include "snapshot/scan.hpp"
 #include "snapshot/stat_cache.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -3,12 +3,21 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

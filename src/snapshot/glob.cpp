@@ -2,7 +2,12 @@
 #include "snapshot/glob.hpp"
 
 #include <array>
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace trainctl::snapshot {
 namespace {

@@ -7,14 +7,25 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "snapshot/manifest.hpp"
 #include "snapshot/scan.hpp"
 #include "snapshot/stat_cache.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

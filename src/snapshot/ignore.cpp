@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/ignore.hpp"
 
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+
+#include "snapshot/glob.hpp"
 
 namespace trainctl::snapshot {
 namespace {

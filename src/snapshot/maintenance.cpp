@@ -5,11 +5,26 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <map>
+#include <set>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/hash.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

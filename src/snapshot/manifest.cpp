@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/manifest.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/hash.hpp"
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

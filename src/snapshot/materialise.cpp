@@ -6,14 +6,25 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/text.hpp"
 #include "snapshot/clone.hpp"
 #include "snapshot/folder_cursor.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -2,17 +2,26 @@
 #include "snapshot/pack.hpp"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <unistd.h>
 #include <zstd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
-#include <memory>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "snapshot/bytes.hpp"
+#include "snapshot/manifest.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

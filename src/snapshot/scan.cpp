@@ -4,19 +4,29 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <map>
-#include <memory>
 #include <set>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/text.hpp"
+#include "snapshot/ignore.hpp"
+#include "snapshot/manifest.hpp"
 #include "snapshot/stat_ahead.hpp"
 #include "snapshot/tree_rules.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -1,13 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/snapshot.hpp"
 
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/text.hpp"
 #include "snapshot/freeze.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
+#include "snapshot/scan.hpp"
 #include "snapshot/stat_cache.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/stat_ahead.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
 #include <iterator>
+#include <mutex>
+#include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace trainctl::snapshot {
 namespace {

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot/stat_cache.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/file.hpp"
 #include "snapshot/bytes.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/scan.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -7,10 +7,17 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/fd.hpp"
 #include "base/file.hpp"
+#include "snapshot/ignore.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/bind.hpp"
 
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "spec/run_configuration.hpp"
 
 namespace trainctl::spec {
 namespace {

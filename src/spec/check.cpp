@@ -2,11 +2,22 @@
 #include "spec/check.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <set>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "spec/layer.hpp"
+#include "spec/schema.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/text.hpp"
 #include "spec/complaints.hpp"
+#include "spec/layer.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/validate.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

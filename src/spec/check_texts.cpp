@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What checks say of a value, and the rules for paths and names in it.
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
+#include <string>
+#include <string_view>
 
+#include "base/json.hpp"
 #include "spec/check.hpp"
 
 namespace trainctl::spec {

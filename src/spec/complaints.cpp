@@ -2,9 +2,14 @@
 #include "spec/complaints.hpp"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/text.hpp"
+#include "spec/layer.hpp"
 #include "spec/literal_secrets.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 

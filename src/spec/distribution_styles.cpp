@@ -3,9 +3,13 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::spec {

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the processes of a run find each other: the launch styles and the words other tools have for them.
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "spec/bind.hpp"
-#include "spec/run_tables.hpp"
+#include "spec/run_configuration.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 namespace {

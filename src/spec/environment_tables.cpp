@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an environment may contain.
 #include "spec/bind.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/estimator_preset.hpp"
 
-#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
 #include <set>
+#include <string>
+#include <string_view>
 #include <trainctl_embedded/estimator_presets.hpp>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
 #include "spec/bind.hpp"
 #include "spec/check.hpp"
 #include "spec/complaints.hpp"
 #include "spec/distribution_styles.hpp"
+#include "spec/layer.hpp"
 #include "spec/release.hpp"
+#include "spec/schema.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 

@@ -2,9 +2,13 @@
 // The tables of estimators: a run configuration's fields and the words of the SDK's estimators.
 #include <algorithm>
 #include <array>
+#include <string_view>
+#include <vector>
 
+#include "base/json.hpp"
 #include "spec/bind.hpp"
 #include "spec/estimator.hpp"
+#include "spec/schema.hpp"
 #include "spec/table_parts.hpp"
 
 namespace trainctl::spec {

@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/expand.hpp"
 
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "base/json.hpp"
+#include "spec/layer.hpp"
+#include "spec/references.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/shell_text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

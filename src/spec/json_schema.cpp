@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/json_schema.hpp"
 
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/json.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 namespace {

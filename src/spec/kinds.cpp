@@ -2,8 +2,12 @@
 #include "spec/kinds.hpp"
 
 #include <array>
+#include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "spec/estimator.hpp"
 #include "spec/lower.hpp"

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/layer.hpp"
 
+#include <cstddef>
+#include <optional>
+#include <string>
 #include <utility>
+
+#include "base/json.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/literal_secrets.hpp"
 
-#include <algorithm>
-#include <array>
+#include <cstddef>
+#include <optional>
+#include <string_view>
 
 namespace trainctl::spec {
 namespace {

@@ -2,20 +2,30 @@
 #include "spec/load.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "spec/estimator_preset.hpp"
 #include "spec/kinds.hpp"
+#include "spec/layer.hpp"
 #include "spec/overrides.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/run_tables.hpp"
 #include "spec/sources.hpp"
 #include "spec/target.hpp"
 #include "spec/validate.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

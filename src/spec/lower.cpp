@@ -3,12 +3,28 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "spec/complaints.hpp"
+#include "spec/estimator_preset.hpp"
+#include "spec/kinds.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
 #include "spec/lower_parts.hpp"
 #include "spec/release.hpp"
+#include "spec/run_configuration.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

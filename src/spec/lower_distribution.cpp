@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // distributed_training, use_gpu and the counts as distribution and resources of a run configuration.
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "spec/distribution_styles.hpp"
+#include "spec/estimator.hpp"
+#include "spec/estimator_preset.hpp"
 #include "spec/lower_parts.hpp"
 
 namespace trainctl::spec {

@@ -2,11 +2,19 @@
 // An estimator's packages, files and image as the environment of a run configuration.
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
-#include "base/text.hpp"
+#include "spec/estimator.hpp"
+#include "spec/estimator_preset.hpp"
+#include "spec/layer.hpp"
+#include "spec/lower.hpp"
 #include "spec/lower_parts.hpp"
 #include "spec/release.hpp"
 

@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "spec/estimator.hpp"
+#include "spec/estimator_preset.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+#include "spec/lower.hpp"
 #include "spec/lower_parts.hpp"
 #include "spec/release.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 

@@ -2,10 +2,18 @@
 #include "spec/overrides.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "spec/check.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
+#include "spec/schema.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

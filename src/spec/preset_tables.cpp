@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an estimator preset may contain.
+#include <string_view>
+
 #include "spec/bind.hpp"
 #include "spec/estimator_preset.hpp"
+#include "spec/schema.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/references.hpp"
 
-#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

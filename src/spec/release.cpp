@@ -5,7 +5,11 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdlib>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/text.hpp"
 

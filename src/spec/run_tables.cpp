@@ -2,7 +2,16 @@
 // The tables of the run configuration: the one place that knows its fields.
 #include "spec/run_tables.hpp"
 
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/json.hpp"
 #include "spec/bind.hpp"
+#include "spec/run_configuration.hpp"
+#include "spec/schema.hpp"
 #include "spec/table_parts.hpp"
 #include "spec/target.hpp"
 

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/schema.hpp"
 
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 

@@ -2,7 +2,15 @@
 #include "spec/shell_text.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
+
+#include "spec/references.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

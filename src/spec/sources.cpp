@@ -2,15 +2,26 @@
 #include "spec/sources.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
 #include <iterator>
+#include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "spec/check.hpp"
+#include "spec/kinds.hpp"
+#include "spec/layer.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/schema.hpp"
 #include "spec/trust.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

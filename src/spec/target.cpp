@@ -4,11 +4,17 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/json.hpp"
 #include "base/sbatch_option.hpp"
+#include "spec/complaints.hpp"
 #include "spec/load.hpp"
 
 namespace trainctl::spec {

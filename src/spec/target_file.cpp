@@ -2,13 +2,26 @@
 #include "spec/target_file.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "spec/check.hpp"
+#include "spec/complaints.hpp"
+#include "spec/layer.hpp"
 #include "spec/load.hpp"
+#include "spec/target.hpp"
 #include "spec/trust.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

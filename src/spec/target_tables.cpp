@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables of targets: what a target file and a run's "target" object may say.
+#include <utility>
+#include <vector>
+
+#include "base/json.hpp"
 #include "spec/bind.hpp"
 #include "spec/run_tables.hpp"
+#include "spec/schema.hpp"
 #include "spec/table_parts.hpp"
 #include "spec/target.hpp"
 

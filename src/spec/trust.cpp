@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/trust.hpp"
 
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/json.hpp"
 #include "spec/load.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -3,19 +3,26 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "base/json.hpp"
 #include "base/text.hpp"
-#include "spec/check.hpp"
 #include "spec/complaints.hpp"
 #include "spec/expand.hpp"
+#include "spec/layer.hpp"
 #include "spec/literal_secrets.hpp"
 #include "spec/load.hpp"
+#include "spec/references.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/target.hpp"
 #include "spec/validate_parts.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::spec {
 namespace {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "spec/complaints.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/validate_parts.hpp"
 
 namespace trainctl::spec {

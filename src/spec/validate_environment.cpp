@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.hpp"
+#include "spec/complaints.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/validate_parts.hpp"
 
 namespace trainctl::spec {

@@ -2,9 +2,16 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 #include "base/text.hpp"
+#include "spec/complaints.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/validate_parts.hpp"
 
 namespace trainctl::spec {

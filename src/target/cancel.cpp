@@ -7,6 +7,10 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <utility>
+
+#include "base/fd.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 

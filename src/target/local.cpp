@@ -4,19 +4,29 @@
 #include <poll.h>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/adoption.hpp"
 #include "host/container/engine.hpp"
 #include "host/enter/enter.hpp"
 #include "host/enter/order.hpp"
 #include "host/stdio/growth.hpp"
 #include "host/stdio/operations.hpp"
+#include "target/cancel.hpp"
+#include "target/target.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -3,22 +3,36 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "spec/layer.hpp"
+#include "spec/run_configuration.hpp"
+#include "spec/target.hpp"
 #include "spec/target_file.hpp"
 #include "target/host/gang_target.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_target.hpp"
 #include "target/host/local_channel.hpp"
 #include "target/local.hpp"
+#include "target/scripted/scenario.hpp"
 #include "target/scripted/scripted.hpp"
 #include "target/ssh/destination.hpp"
 #include "target/ssh/ssh_channel.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

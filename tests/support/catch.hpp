@@ -2,9 +2,9 @@
 // Catch2 v3 where it is installed, else v2 (Debian 12).
 #pragma once
 #if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_all.hpp>  // IWYU pragma: export
 #else
-#include <catch2/catch.hpp>
+#include <catch2/catch.hpp>  // IWYU pragma: export
 #endif
 
 #include "trainctl/result.hpp"

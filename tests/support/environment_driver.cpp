@@ -5,15 +5,21 @@
 //   lock ROOT REQUEST.json | hold ROOT KEY | ls ROOT | rm ROOT KEY | time ROOT REQUEST.json
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "host/environment/environment.hpp"
+#include "host/environment/interpreter.hpp"
+#include "host/environment/request.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace {
 

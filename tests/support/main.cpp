@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
 #define CATCH_CONFIG_RUNNER
 #include <cstdlib>
 

@@ -3,11 +3,22 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
-#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
+#include "cli/selftest/clients.hpp"
 #include "cli/selftest/proof.hpp"
+#include "cli/selftest/workload.hpp"
+#include "format/paths.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli::selftest {
 namespace {

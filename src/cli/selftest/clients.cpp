@@ -2,19 +2,36 @@
 #include "cli/selftest/clients.hpp"
 
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
+#include <vector>
 
+#include "base/child_process.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "cli/selftest/workload.hpp"
+#include "cli/signals.hpp"
 #include "host/linux/process_tree.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 extern char** environ;
 

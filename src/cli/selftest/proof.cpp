@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/selftest/proof.hpp"
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/selftest/checks.hpp"
+#include "cli/selftest/clients.hpp"
+#include "cli/selftest/workload.hpp"
+#include "format/paths.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli::selftest {
 namespace {

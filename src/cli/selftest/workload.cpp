@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/selftest/workload.hpp"
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "base/json.hpp"
 
 namespace trainctl::cli::selftest {
 namespace {

@@ -10,16 +10,27 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "host/admission/slot_entry.hpp"
 #include "host/admission/slot_folder.hpp"
+#include "host/resources/capacity.hpp"
+#include "host/resources/gpu.hpp"
 #include "host/resources/proc.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

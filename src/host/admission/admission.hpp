@@ -126,10 +126,10 @@ class Admission {
  private:
   Admission() = default;
   Result<> open_folder(bool create);
-  Result<base::UniqueFd> lock() const;
+  [[nodiscard]] Result<base::UniqueFd> lock() const;
   bool watch_folder();
   Result<std::vector<SlotEntry>> scan(const Ticket* mine) const;
-  Result<> save(const Ticket& ticket) const;
+  [[nodiscard]] Result<> save(const Ticket& ticket) const;
   Result<> check_host(Ticket& ticket);
   Result<> refresh_gpus();
   Result<> refresh_strangers(const std::vector<int>& assigned);

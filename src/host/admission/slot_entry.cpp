@@ -4,11 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "host/admission/admission.hpp"
+#include "host/resources/gpu.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/container/cleanup.hpp"
 
+#include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/process.hpp"
+#include "format/paths.hpp"
+#include "host/container/engine.hpp"
 #include "host/container/image.hpp"
 #include "host/linux/process.hpp"
+#include "host/supervisor/rank_set.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/container/engine.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "format/plan.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

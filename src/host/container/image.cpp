@@ -3,17 +3,25 @@
 
 #include <sys/utsname.h>
 
+#include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/container/engine.hpp"
 #include "host/environment/step.hpp"
 
 namespace trainctl::host {

@@ -8,8 +8,12 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/fd.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
 #include "host/linux/process.hpp"
 #include "host/mlflow/address.hpp"

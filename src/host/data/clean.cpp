@@ -5,14 +5,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <set>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/removal.hpp"
 #include "host/admission/slot_folder.hpp"
@@ -21,6 +26,9 @@
 #include "host/environment/environment.hpp"
 #include "host/gang/membership.hpp"
 #include "snapshot/maintenance.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -6,13 +6,22 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
+#include <set>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
 #include "snapshot/materialise.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,15 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/distribution/group.hpp"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <optional>
 #include <utility>
+#include <vector>
 
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "host/admission/slot_folder.hpp"
 #include "host/distribution/layout.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/distribution/ports.hpp"
+#include "host/distribution/rank_variables.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/stopper.hpp"
+#include "host/waiter/rank_record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

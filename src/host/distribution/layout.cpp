@@ -4,6 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "format/plan.hpp"
+#include "host/waiter/rank_record.hpp"
 
 namespace trainctl::host {
 namespace {

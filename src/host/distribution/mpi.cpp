@@ -4,10 +4,18 @@
 #include <array>
 #include <cctype>
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
-#include "base/text.hpp"
+#include "format/plan.hpp"
+#include "host/distribution/layout.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,6 +2,8 @@
 #include "host/distribution/mpi_rank.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,16 +14,29 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/distribution/layout.hpp"
 #include "host/distribution/rank_variables.hpp"
 #include "host/linux/process_tree.hpp"
 #include "host/waiter/exec_rank.hpp"
+#include "host/waiter/rank_record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -5,9 +5,15 @@
 #include <array>
 #include <cstddef>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "format/plan.hpp"
+#include "host/distribution/layout.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/enter/enter.hpp"
 
+#include <stdlib.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/container/engine.hpp"
 #include "host/container/image.hpp"
 #include "host/enter/order.hpp"
 #include "host/enter/place.hpp"

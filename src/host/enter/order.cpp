@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/enter/order.hpp"
 
-#include <algorithm>
 #include <charconv>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/hash.hpp"
 

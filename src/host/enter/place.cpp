@@ -4,16 +4,26 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/enter/order.hpp"
 #include "host/environment/environment.hpp"
+#include "host/environment/request.hpp"
 #include "host/linux/process.hpp"
 #include "host/supervisor/launch.hpp"
+#include "host/waiter/rank_record.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,6 +2,8 @@
 #include "host/enter/program.hpp"
 
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,7 +12,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "base/file.hpp"

@@ -6,11 +6,21 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "host/environment/environment.hpp"
 #include "host/linux/process_tree.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

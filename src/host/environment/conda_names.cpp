@@ -2,7 +2,10 @@
 // Names that differ between conda, the Python package index and `import`, and those that are the same in both.
 #include <algorithm>
 #include <array>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "host/environment/conda.hpp"
 

@@ -4,20 +4,35 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "host/environment/build_lock.hpp"
 #include "host/environment/environment.hpp"
+#include "host/environment/interpreter.hpp"
 #include "host/environment/places.hpp"
-#include "host/environment/requirements.hpp"
+#include "host/environment/request.hpp"
 #include "host/environment/setup_lines.hpp"
 #include "host/environment/tools.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

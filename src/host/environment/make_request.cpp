@@ -2,12 +2,23 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "host/environment/conda.hpp"
+#include "host/environment/interpreter.hpp"
+#include "host/environment/python_version.hpp"
 #include "host/environment/request.hpp"
 #include "host/environment/requirements.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

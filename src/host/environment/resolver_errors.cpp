@@ -4,11 +4,17 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/text.hpp"
 #include "host/environment/conda.hpp"
 #include "host/environment/python_version.hpp"
 #include "host/environment/requirements.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::host {
 

@@ -2,12 +2,25 @@
 #include "host/environment/tools.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "host/environment/environment.hpp"
+#include "host/environment/interpreter.hpp"
+#include "host/environment/request.hpp"
 #include "host/environment/requirements.hpp"
 #include "host/environment/resolver_errors.hpp"
+#include "host/environment/step.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fallback where uv is missing: python -m venv and the pip it brings.
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "host/environment/python_version.hpp"
 #include "host/environment/requirements.hpp"
 #include "host/environment/resolver_errors.hpp"
+#include "host/environment/step.hpp"
 #include "host/environment/tools.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

@@ -2,11 +2,28 @@
 #include "host/gang/lead.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "format/paths.hpp"
 #include "host/admission/slot_folder.hpp"
+#include "host/distribution/ports.hpp"
+#include "host/distribution/rank_variables.hpp"
 #include "host/gang/address.hpp"
+#include "host/gang/codec.hpp"
+#include "host/gang/link.hpp"
+#include "host/gang/membership.hpp"
+#include "host/gang/messages.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

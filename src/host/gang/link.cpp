@@ -9,10 +9,16 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "base/fd.hpp"
 #include "base/random.hpp"
 #include "host/gang/address.hpp"
+#include "host/gang/codec.hpp"
+#include "host/supervisor/reactor.hpp"
 
 namespace trainctl::host {
 namespace {

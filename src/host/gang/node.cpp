@@ -2,10 +2,21 @@
 #include "host/gang/node.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "format/paths.hpp"
 #include "host/gang/address.hpp"
+#include "host/gang/codec.hpp"
+#include "host/gang/link.hpp"
+#include "host/gang/membership.hpp"
+#include "host/gang/messages.hpp"
+#include "host/supervisor/reactor.hpp"
 
 namespace trainctl::host {
 namespace {

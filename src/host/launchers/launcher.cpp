@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/launchers/launcher.hpp"
 
+#include <stdint.h>
+
 #include <algorithm>
-#include <map>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/json.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/adoption.hpp"
 #include "host/launchers/slurm/cancel.hpp"
 #include "host/launchers/slurm/observer.hpp"
@@ -15,6 +25,7 @@
 #include "host/launchers/slurm/poller.hpp"
 #include "host/launchers/slurm/submit.hpp"
 #include "host/supervise.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

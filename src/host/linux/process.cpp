@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,8 +13,15 @@
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "host/linux/process_tree.hpp"
 
 namespace trainctl::host {

@@ -6,10 +6,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "format/metric.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

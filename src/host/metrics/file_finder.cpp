@@ -7,9 +7,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
 
 namespace trainctl::host {
 namespace {

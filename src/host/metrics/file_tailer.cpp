@@ -4,17 +4,25 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "host/metrics/file_finder.hpp"
 #include "host/metrics/source_points.hpp"
 #include "host/metrics/table_files.hpp"
 #include "host/tensorboard/event_file.hpp"
 #include "host/tensorboard/naming.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

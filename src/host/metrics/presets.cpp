@@ -4,9 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <optional>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/text.hpp"
+#include "host/metrics/patterns.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -3,9 +3,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/text.hpp"
+#include "format/metric.hpp"
+#include "host/metrics/patterns.hpp"
 #include "host/metrics/presets.hpp"
 
 namespace trainctl::host {

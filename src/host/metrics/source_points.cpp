@@ -5,12 +5,22 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "format/event.hpp"
+#include "format/metric.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

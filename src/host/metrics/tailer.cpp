@@ -10,13 +10,24 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
+#include "format/metric.hpp"
 #include "host/metrics/cursor_file.hpp"
 #include "host/metrics/scanner.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,12 +4,17 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/hash.hpp"
 #include "base/random.hpp"
 #include "host/mlflow/api.hpp"

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/mlflow/api.hpp"
 
+#include <stdint.h>
+
 #include <algorithm>
-#include <charconv>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "format/metric.hpp"
 #include "host/mlflow/search.hpp"
+#include "host/mlflow/tracking.hpp"
 #include "host/mlflow/views.hpp"
 
 namespace trainctl::host {

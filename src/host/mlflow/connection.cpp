@@ -7,7 +7,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
+
+#include "host/mlflow/api.hpp"
+#include "host/mlflow/http.hpp"
 
 namespace trainctl::host {
 namespace {

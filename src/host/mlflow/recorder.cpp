@@ -2,12 +2,21 @@
 #include "host/mlflow/recorder.hpp"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
+#include "format/metric.hpp"
+#include "host/mlflow/api.hpp"
+#include "host/mlflow/tracking.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 

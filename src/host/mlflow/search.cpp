@@ -2,10 +2,18 @@
 #include "host/mlflow/search.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/text.hpp"
 #include "host/metrics/patterns.hpp"
+#include "host/mlflow/tracking.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -6,20 +6,31 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/random.hpp"
+#include "host/mlflow/api.hpp"
+#include "host/mlflow/artifacts.hpp"
 #include "host/mlflow/connection.hpp"
+#include "host/mlflow/http.hpp"
 #include "host/mlflow/recorder.hpp"
+#include "host/mlflow/tracking.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

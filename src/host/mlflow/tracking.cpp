@@ -2,8 +2,14 @@
 #include "host/mlflow/tracking.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+
+#include "base/json.hpp"
+#include "format/metric.hpp"
 
 namespace trainctl::host {
 namespace {

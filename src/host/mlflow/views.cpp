@@ -2,10 +2,18 @@
 #include "host/mlflow/views.hpp"
 
 #include <cmath>
+#include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 
+#include "base/clock.hpp"
+#include "base/json.hpp"
+#include "format/metric.hpp"
 #include "host/metrics/patterns.hpp"
 #include "host/mlflow/api.hpp"
+#include "host/mlflow/tracking.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,8 +2,12 @@
 #include "host/resources/cgroup.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <span>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.hpp"

@@ -9,10 +9,16 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::host {

@@ -7,7 +7,12 @@
 
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/text.hpp"
 #include "host/resources/cgroup.hpp"

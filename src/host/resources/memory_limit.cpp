@@ -9,6 +9,10 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/resources/pss.hpp"
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "host/resources/proc.hpp"
 

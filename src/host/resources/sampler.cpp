@@ -6,16 +6,23 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "host/resources/gpu.hpp"
+#include "host/resources/gpu_sampler.hpp"
 #include "host/resources/proc.hpp"
 #include "host/resources/process_tree.hpp"
 #include "host/resources/pss.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

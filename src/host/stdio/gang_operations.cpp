@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations that begin a run on several machines: `prepare` on each, `go` on node 0.
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/random.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/gang/membership.hpp"
 #include "host/stdio/operations.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operation that tells a client what it has to send: missing.
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
+#include "format/paths.hpp"
 #include "host/data/input_tree.hpp"
 #include "host/stdio/incoming_blob.hpp"
 #include "host/stdio/operations.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
 #include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,12 +4,20 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <deque>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/fd.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
 #include "host/launchers/launcher.hpp"
+#include "host/stdio/operations.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

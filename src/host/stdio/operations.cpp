@@ -5,16 +5,27 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/gang/membership.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,18 +4,25 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "host/environment/request.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/resources/gpu.hpp"
 #include "host/stdio/operations.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::host {

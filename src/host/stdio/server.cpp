@@ -9,10 +9,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/clock.hpp"
+#include "host/stdio/operations.hpp"
 #include "host/stdio/session.hpp"
 
 namespace trainctl::host {

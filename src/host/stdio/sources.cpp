@@ -6,13 +6,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
 #include "host/stdio/growth.hpp"
 #include "host/stdio/observed_source.hpp"
 #include "host/stdio/operations.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

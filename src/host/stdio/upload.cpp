@@ -3,12 +3,26 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 
-#include "base/file.hpp"
-#include "base/hash.hpp"
+#include "base/fd.hpp"
+#include "base/json.hpp"
+#include "format/paths.hpp"
 #include "host/data/input_tree.hpp"
+#include "host/stdio/incoming_blob.hpp"
+#include "host/stdio/operations.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

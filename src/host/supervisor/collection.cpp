@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/collection.hpp"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -10,14 +12,21 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "host/linux/process.hpp"
 #include "host/supervisor/keep.hpp"
 #include "host/supervisor/list_outputs.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,14 +2,21 @@
 #include "host/supervisor/controlled_child.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "host/linux/process.hpp"
+#include "host/supervisor/reactor.hpp"
 
 namespace trainctl::host {
 

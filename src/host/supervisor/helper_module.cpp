@@ -10,6 +10,8 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "format/paths.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -3,8 +3,13 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 
+#include "base/json.hpp"
 #include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "host/supervisor/verdict.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/inbox.hpp"
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/ulid.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

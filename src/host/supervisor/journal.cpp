@@ -3,12 +3,24 @@
 
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "base/clock.hpp"
-#include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/process.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "host/container/image.hpp"
+#include "host/distribution/rank_variables.hpp"
+#include "host/environment/environment.hpp"
 #include "host/gang/messages.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::host {

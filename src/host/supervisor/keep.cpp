@@ -4,12 +4,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "snapshot/glob.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -5,15 +5,32 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/container/client.hpp"
+#include "host/container/engine.hpp"
+#include "host/container/image.hpp"
+#include "host/distribution/layout.hpp"
+#include "host/distribution/mpi.hpp"
 #include "host/distribution/mpi_rank.hpp"
+#include "host/distribution/rank_variables.hpp"
 #include "host/mlflow/address.hpp"
 #include "host/supervisor/helper_module.hpp"
 #include "host/supervisor/run_inputs.hpp"
+#include "host/waiter/waiter.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

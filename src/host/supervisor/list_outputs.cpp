@@ -10,12 +10,17 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "base/file.hpp"
@@ -23,6 +28,8 @@
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "format/output_list.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,13 +4,17 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <string>
+#include <utility>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
 
 namespace trainctl::host {

@@ -6,12 +6,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "format/paths.hpp"
+#include "host/supervisor/log_clock.hpp"
+#include "host/supervisor/reactor.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -2,11 +2,18 @@
 #include "host/supervisor/metric_files_process.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
-#include <utility>
+#include <string>
+#include <string_view>
 
 #include "base/clock.hpp"
 #include "format/event.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/metrics/file_finder.hpp"
+#include "host/metrics/file_tailer.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/runner_log.hpp"
 
 namespace trainctl::host {

@@ -2,13 +2,21 @@
 #include "host/supervisor/mlflow_endpoint.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/container/engine.hpp"
 #include "host/mlflow/address.hpp"
+#include "host/mlflow/server.hpp"
+#include "host/supervisor/launch.hpp"
 #include "host/supervisor/runner_log.hpp"
 
 namespace trainctl::host {

@@ -2,11 +2,15 @@
 #include "host/supervisor/pattern_process.hpp"
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/file.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "host/distribution/layout.hpp"
+#include "host/metrics/patterns.hpp"
 #include "host/metrics/tailer.hpp"
 #include "host/supervisor/runner_log.hpp"
 

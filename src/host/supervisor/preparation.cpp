@@ -2,29 +2,46 @@
 #include "host/supervisor/preparation.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/container/engine.hpp"
+#include "host/container/image.hpp"
+#include "host/distribution/layout.hpp"
+#include "host/distribution/mpi.hpp"
 #include "host/environment/environment.hpp"
+#include "host/environment/request.hpp"
 #include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
+#include "host/supervisor/launch.hpp"
 #include "host/supervisor/run_inputs.hpp"
 #include "snapshot/materialise.hpp"
 #include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

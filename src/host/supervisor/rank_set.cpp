@@ -2,16 +2,28 @@
 #include "host/supervisor/rank_set.hpp"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "host/waiter/rank_record.hpp"
+#include "host/waiter/waiter.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -3,9 +3,14 @@
 // attempt comes.
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
 
 #include "base/clock.hpp"
-#include "host/supervisor/history.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "host/distribution/group.hpp"
+#include "host/supervisor/enclosure.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
 
 namespace trainctl::host {

@@ -9,8 +9,12 @@
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "snapshot/materialise.hpp"
 #include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -4,15 +4,35 @@
 #include <sys/inotify.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "format/state.hpp"
 #include "host/distribution/group.hpp"
 #include "host/distribution/layout.hpp"
+#include "host/distribution/ports.hpp"
+#include "host/distribution/rank_variables.hpp"
 #include "host/gang/address.hpp"
+#include "host/gang/lead.hpp"
+#include "host/gang/membership.hpp"
+#include "host/gang/messages.hpp"
+#include "host/gang/node.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/supervisor/launch.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "host/supervisor/verdict.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

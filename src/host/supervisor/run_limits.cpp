@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Limits and requests of a supervised run: everything that may stop it.
+#include <signal.h>
 #include <sys/inotify.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 
-#include "base/clock.hpp"
-#include "base/file.hpp"
 #include "base/text.hpp"
+#include "format/state.hpp"
+#include "host/distribution/group.hpp"
 #include "host/distribution/layout.hpp"
 #include "host/linux/process_tree.hpp"
+#include "host/supervisor/inbox.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
 
 namespace trainctl::host {

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervision of a run on several machines, on every node but 0: it does for its ranks what node 0 says, and tells
 // how they are. When node 0 is silent for too long it ends them and goes.
-#include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <utility>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
-#include "host/distribution/group.hpp"
+#include "format/state.hpp"
 #include "host/gang/address.hpp"
+#include "host/gang/messages.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ranks of an attempt while they run, and what their ends come to.
+#include <signal.h>
+
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
-#include "base/clock.hpp"
 #include "base/file.hpp"
+#include "format/state.hpp"
 #include "host/distribution/group.hpp"
 #include "host/distribution/layout.hpp"
+#include "host/gang/lead.hpp"
+#include "host/gang/messages.hpp"
 #include "host/linux/kernel_log.hpp"
+#include "host/resources/memory_limit.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "host/supervisor/verdict.hpp"
+#include "host/waiter/rank_record.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // A supervised run and its host: admission, the memory group, samples of what it uses.
-#include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <variant>
 
-#include "base/clock.hpp"
 #include "base/ulid.hpp"
+#include "format/state.hpp"
+#include "host/admission/admission.hpp"
+#include "host/distribution/layout.hpp"
+#include "host/resources/memory_limit.hpp"
+#include "host/resources/sampler.hpp"
+#include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

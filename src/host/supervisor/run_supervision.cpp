@@ -6,18 +6,47 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
-#include "base/process.hpp"
+#include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
+#include "format/event.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/admission/admission.hpp"
 #include "host/distribution/group.hpp"
 #include "host/distribution/layout.hpp"
+#include "host/environment/environment.hpp"
+#include "host/gang/lead.hpp"
+#include "host/gang/messages.hpp"
 #include "host/linux/kernel_log.hpp"
+#include "host/supervisor/collection.hpp"
 #include "host/supervisor/garbage.hpp"
 #include "host/supervisor/history.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/supervisor/launch.hpp"
 #include "host/supervisor/list_outputs.hpp"
+#include "host/supervisor/log_watch.hpp"
+#include "host/supervisor/preparation.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "host/supervisor/verdict.hpp"
+#include "host/waiter/waiter.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/stopper.hpp"
 
+#include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "host/linux/process_tree.hpp"
 #include "host/resources/process_tree.hpp"
+#include "host/supervisor/rank_set.hpp"
+#include "host/supervisor/reactor.hpp"
 
 namespace trainctl::host {
 namespace {

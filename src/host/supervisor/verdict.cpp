@@ -3,8 +3,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <string>
+#include <string_view>
 
-#include "base/text.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/waiter/rank_record.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -3,8 +3,10 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "host/tensorboard/protobuf.hpp"
 

@@ -6,11 +6,21 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "format/metric.hpp"
+#include "host/metrics/source_points.hpp"
+#include "host/tensorboard/event.hpp"
 #include "host/tensorboard/record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "base/hash.hpp"
 

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -12,9 +14,15 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <string>
 #include <utility>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
+#include "host/waiter/rank_record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/waiter/rank_record.hpp"
 
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
+#include "format/event.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

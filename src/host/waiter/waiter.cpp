@@ -2,6 +2,8 @@
 #include "host/waiter/waiter.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -11,9 +13,12 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -22,9 +27,11 @@
 #include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
+#include "host/container/client.hpp"
 #include "host/waiter/exec_rank.hpp"
 #include "host/waiter/output.hpp"
 #include "host/waiter/rank_record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // dataReferences, data and outputData. What lies in a datastore has no path here: it is expected in data/<name> unless
 // the person says where it is.
-#include "base/text.hpp"
+#include <string>
+
+#include "base/json.hpp"
+#include "spec/import/import.hpp"
 #include "spec/import/parts.hpp"
+#include "spec/import/report.hpp"
 
 namespace trainctl::spec::import {
 namespace {

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // framework and communicator. One intent has two spellings: estimators write "Mpi", "Nccl", "python" what a
 // ScriptRunConfig writes as "IntelMpi", "nccl", "Python".
-#include "base/text.hpp"
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "base/json.hpp"
+#include "spec/import/import.hpp"
 #include "spec/import/parts.hpp"
+#include "spec/import/report.hpp"
 
 namespace trainctl::spec::import {
 namespace {

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // environment (python, docker) and the run's docker section.
+#include <filesystem>
+#include <string>
+
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "spec/import/import.hpp"
 #include "spec/import/parts.hpp"
+#include "spec/import/report.hpp"
 
 namespace trainctl::spec::import {
 namespace {

@@ -2,10 +2,24 @@
 // A .runconfig of Azure ML's SDK v1: keys and defaults as azureml-core 1.61 writes them.
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "spec/import/import.hpp"
 #include "spec/import/parts.hpp"
+#include "spec/import/report.hpp"
 #include "spec/overrides.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec::import {
 namespace {

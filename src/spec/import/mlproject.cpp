@@ -2,11 +2,23 @@
 // MLflow's MLproject: https://mlflow.org/docs/latest/ml/projects/
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <filesystem>
+#include <optional>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "spec/import/import.hpp"
 #include "spec/import/parts.hpp"
+#include "spec/import/report.hpp"
 #include "spec/overrides.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec::import {
 namespace {

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/import/parts.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
+#include <filesystem>
+#include <string>
+#include <string_view>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "spec/import/import.hpp"
+#include "spec/import/report.hpp"
 #include "spec/lower.hpp"
 
 namespace trainctl::spec::import {

@@ -3,9 +3,19 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::spec::import {
 namespace {

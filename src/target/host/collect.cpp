@@ -2,26 +2,41 @@
 #include "target/host/collect.hpp"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "format/output_list.hpp"
 #include "format/paths.hpp"
+#include "host/stdio/frame.hpp"
 #include "snapshot/folder_cursor.hpp"
 #include "snapshot/glob.hpp"
 #include "snapshot/manifest.hpp"
+#include "target/cancel.hpp"
+#include "target/host/runner_client.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -3,10 +3,15 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/text.hpp"
+#include "format/plan.hpp"
 #include "host/distribution/layout.hpp"
 
 namespace trainctl::target {

@@ -4,19 +4,34 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/cancel.hpp"
 #include "target/host/collect.hpp"
+#include "target/host/gang_files.hpp"
 #include "target/host/gang_watch.hpp"
 #include "target/host/host_launch.hpp"
+#include "target/host/host_link.hpp"
+#include "target/host/host_target.hpp"
 #include "target/host/upload.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -3,13 +3,27 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "target/cancel.hpp"
+#include "target/host/gang_files.hpp"
+#include "target/host/host_link.hpp"
 #include "target/host/host_watch.hpp"
+#include "target/target.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/host_link.hpp"
 
+#include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
+
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
+#include "target/host/runner_client.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 

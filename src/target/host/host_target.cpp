@@ -7,17 +7,26 @@
 #include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <ratio>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/enter/enter.hpp"
 #include "host/enter/order.hpp"
+#include "target/cancel.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
 #include "target/host/host_watch.hpp"
 #include "target/host/upload.hpp"
+#include "target/target.hpp"
 
 namespace trainctl::target {
 namespace {

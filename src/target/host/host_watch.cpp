@@ -2,13 +2,22 @@
 #include "target/host/host_watch.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "base/clock.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
+#include "host/stdio/frame.hpp"
+#include "target/cancel.hpp"
+#include "target/host/runner_client.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/local_channel.hpp"
 
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/child_process.hpp"
 #include "base/text.hpp"
 #include "host/container/engine.hpp"
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 

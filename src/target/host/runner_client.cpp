@@ -9,10 +9,26 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "host/stdio/frame.hpp"
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/json.hpp"
+#include "host/stdio/frame.hpp"
+#include "target/cancel.hpp"
 #include "target/host/runner_client.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -3,19 +3,31 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
-#include "base/hash.hpp"
+#include "base/json.hpp"
 #include "format/input_list.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/pack.hpp"
 #include "snapshot/store.hpp"
+#include "target/cancel.hpp"
+#include "target/host/runner_client.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

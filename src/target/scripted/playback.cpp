@@ -3,11 +3,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/json.hpp"
 #include "format/metric.hpp"
+#include "format/state.hpp"
+#include "target/scripted/scenario.hpp"
 #include "trainctl/version.hpp"
 
 namespace trainctl::target {

@@ -3,11 +3,20 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "base/text.hpp"
+#include "format/state.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

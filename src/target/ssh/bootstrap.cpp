@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/ssh/bootstrap.hpp"
 
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <trainctl_embedded/bootstrap_sh.hpp>
-#include <utility>
 
 #include "base/text.hpp"
+#include "target/ssh/runner_files.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -6,6 +6,11 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>

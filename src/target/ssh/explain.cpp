@@ -2,9 +2,13 @@
 #include "target/ssh/explain.hpp"
 
 #include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -5,13 +5,19 @@
 #include <sys/utsname.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "target/ssh/control.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

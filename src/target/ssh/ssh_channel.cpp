@@ -8,19 +8,33 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/child_process.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
 #include "target/ssh/bootstrap.hpp"
 #include "target/ssh/control.hpp"
+#include "target/ssh/destination.hpp"
 #include "target/ssh/explain.hpp"
 #include "target/ssh/runner_files.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -4,11 +4,22 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::archive {
 namespace {

@@ -13,7 +13,9 @@
 
 #include "base/file.hpp"
 #include "base/ulid.hpp"
+#include "format/plan.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 #include "unit/base/temp_dir.hpp"
 
 namespace {

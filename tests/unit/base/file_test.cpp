@@ -9,10 +9,17 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/hash.hpp"
 #include "support/catch.hpp"
 #include "temp_dir.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::base;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/json.hpp"
 
+#include <cstddef>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::base;

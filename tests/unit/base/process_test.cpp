@@ -4,16 +4,28 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>  // NOLINT: setenv is POSIX
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "support/catch.hpp"
 #include "temp_dir.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "trainctl/version.hpp"
 
 using namespace trainctl;

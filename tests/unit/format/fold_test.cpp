@@ -2,10 +2,13 @@
 #include "format/fold.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/event.hpp"
+#include "format/state.hpp"
 #include "support/catch.hpp"
 #include "unit/base/temp_dir.hpp"
 

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/clock.hpp"
 #include "format/metric.hpp"
 #include "support/catch.hpp"
 

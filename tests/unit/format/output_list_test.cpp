@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/output_list.hpp"
 
+#include <string>
+
 #include "base/file.hpp"
 #include "support/catch.hpp"
 #include "unit/base/temp_dir.hpp"

@@ -3,20 +3,25 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <string>
+#include <variant>
+#include <vector>
 
 #include "base/file.hpp"
-#include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "host/admission/admission.hpp"
 #include "host/admission/slot_folder.hpp"
+#include "host/resources/capacity.hpp"
+#include "host/resources/gpu.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

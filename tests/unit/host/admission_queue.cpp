@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order of the queue and its reasons: the pure decision, without disk.
+#include <stdint.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/admission/admission.hpp"
 #include "host/admission/slot_entry.hpp"
 #include "support/catch.hpp"
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "base/json.hpp"
+#include "format/plan.hpp"
 #include "host/container/engine.hpp"
 #include "host/container/image.hpp"
 #include "host/container/inside.hpp"

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
-#include "base/json.hpp"
+#include "format/plan.hpp"
 #include "host/distribution/layout.hpp"
 #include "host/distribution/mpi.hpp"
 #include "host/distribution/ports.hpp"
 #include "host/distribution/rank_variables.hpp"
+#include "host/waiter/rank_record.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

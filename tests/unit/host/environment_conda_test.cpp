@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "host/environment/conda.hpp"
 #include "support/catch.hpp"
 

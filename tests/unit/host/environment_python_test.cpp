@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/ulid.hpp"
 #include "host/environment/interpreter.hpp"
+#include "host/environment/python_version.hpp"
 #include "host/environment/resolver_errors.hpp"
 #include "host/environment/setup_lines.hpp"
 #include "host/environment/step.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::host;

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
-#include "host/environment/environment.hpp"
+#include "host/environment/interpreter.hpp"
 #include "host/environment/request.hpp"
 #include "host/environment/requirements.hpp"
 #include "support/catch.hpp"

@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gang channel: proofs of origin, messages, who is lost when.
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "../base/temp_dir.hpp"
 #include "base/clock.hpp"
 #include "base/hash.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 #include "host/gang/codec.hpp"
 #include "host/gang/lead.hpp"
+#include "host/gang/membership.hpp"
+#include "host/gang/messages.hpp"
 #include "host/gang/node.hpp"
+#include "host/supervisor/reactor.hpp"
+#include "host/waiter/rank_record.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::host;

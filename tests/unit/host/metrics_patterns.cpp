@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
-#include <limits>
+#include <cstddef>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "format/metric.hpp"
 #include "host/metrics/patterns.hpp"
 #include "host/metrics/scanner.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::host;
@@ -102,7 +106,7 @@ TEST_CASE("how the log is cut does not change what is found", "[patterns]") {
   log += "epoch 99: loss 1";
   const std::string whole = scan({"epoch {step}: loss {loss}"}, log);
   CHECK(whole.find("loss@49=0.49 loss@99=1 ") != std::string::npos);
-  for (const std::size_t piece : {1, 2, 3, 7, 64, 1000})
+  for (const std::size_t piece : {1U, 2U, 3U, 7U, 64U, 1000U})
     CHECK(scan({"epoch {step}: loss {loss}"}, log, piece) == whole);
 }
 

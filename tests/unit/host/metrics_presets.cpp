@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/clock.hpp"
+#include "format/metric.hpp"
+#include "host/metrics/patterns.hpp"
 #include "host/metrics/scanner.hpp"
 #include "support/catch.hpp"
 

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/ulid.hpp"
 #include "format/metric.hpp"
+#include "host/metrics/patterns.hpp"
 #include "host/metrics/tailer.hpp"
 #include "support/catch.hpp"
 

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/clock.hpp"
+#include "base/json.hpp"
+#include "format/metric.hpp"
 #include "host/mlflow/api.hpp"
 #include "host/mlflow/http.hpp"
-#include "host/mlflow/search.hpp"
+#include "host/mlflow/tracking.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

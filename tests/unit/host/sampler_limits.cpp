@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -13,18 +15,20 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
+#include <ratio>
 #include <string>
 
 #include "base/ulid.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/resources/cgroup.hpp"
-#include "host/resources/kill_group.hpp"
 #include "host/resources/memory_limit.hpp"
 #include "host/resources/proc.hpp"
 #include "host/resources/process_tree.hpp"
+#include "host/resources/pss.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "base/file.hpp"
 #include "format/event.hpp"
+#include "host/resources/gpu_sampler.hpp"
 #include "host/resources/proc.hpp"
 #include "host/resources/process_tree.hpp"
 #include "host/resources/sampler.hpp"

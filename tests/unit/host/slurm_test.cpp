@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/launchers/slurm/batch.hpp"
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/commands.hpp"
@@ -18,6 +25,7 @@
 #include "host/launchers/slurm/queue.hpp"
 #include "host/launchers/slurm/reasons.hpp"
 #include "host/launchers/slurm/record.hpp"
+#include "host/supervisor/journal.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runs of a host as a whole: adopt, runs, remove, clean, and watching without following.
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/paths.hpp"
+#include "host/stdio/frame.hpp"
 #include "stdio_client.hpp"
 #include "support/catch.hpp"
 

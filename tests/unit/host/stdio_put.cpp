@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Uploads: put and what missing says before and after.
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "format/paths.hpp"
+#include "host/stdio/frame.hpp"
 #include "snapshot/manifest.hpp"
 #include "snapshot/store.hpp"
 #include "stdio_client.hpp"

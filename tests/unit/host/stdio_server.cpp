@@ -5,15 +5,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "host/stdio/frame.hpp"
 #include "host/stdio/growth.hpp"
 #include "stdio_client.hpp"
 #include "support/catch.hpp"

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/ulid.hpp"
+#include "format/paths.hpp"
 #include "host/supervisor/garbage.hpp"
 #include "support/catch.hpp"
 #include "unit/base/temp_dir.hpp"

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string>
+#include <vector>
+
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "host/supervisor/launch.hpp"
 #include "support/catch.hpp"
 

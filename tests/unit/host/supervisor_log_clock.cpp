@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <stdlib.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <string>
 
 #include "base/file.hpp"
 #include "host/supervisor/log_clock.hpp"

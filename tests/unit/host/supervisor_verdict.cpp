@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <csignal>
+#include <signal.h>
 
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/supervisor/journal.hpp"
 #include "host/supervisor/verdict.hpp"
+#include "host/waiter/rank_record.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/ulid.hpp"
 #include "format/metric.hpp"
-#include "host/metrics/file_finder.hpp"
 #include "host/metrics/file_tailer.hpp"
 #include "host/metrics/table_files.hpp"
 #include "host/tensorboard/event.hpp"

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <stdlib.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/file.hpp"
+#include "format/event.hpp"
 #include "host/linux/process.hpp"
 #include "host/waiter/rank_record.hpp"
 #include "support/catch.hpp"

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/index.hpp"
 
+#include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "archive/store.hpp"
+#include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "format/metric.hpp"
+#include "format/state.hpp"
+#include "index/query.hpp"
 #include "index/series.hpp"
 #include "unit/base/temp_dir.hpp"
 #include "unit/index/made_runs.hpp"

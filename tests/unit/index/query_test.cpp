@@ -2,11 +2,17 @@
 #include "index/query.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
 #include <limits>
 #include <set>
 #include <string>
+#include <variant>
+#include <vector>
 
+#include "archive/store.hpp"
 #include "index/index.hpp"
+#include "trainctl/error.hpp"
 #include "unit/base/temp_dir.hpp"
 #include "unit/index/made_runs.hpp"
 

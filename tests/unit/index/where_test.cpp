@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/where.hpp"
 
+#include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 namespace {
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Not a test: what benchmarks/snapshot.sh runs as a process of its own, `unit-snapshot [.benchmark]`.
+#include <cstdint>
 #include <cstdio>
 
 #include "base/process.hpp"
 #include "snapshot/materialise.hpp"
-#include "unit/snapshot/tree.hpp"
+#include "snapshot/snapshot.hpp"
+#include "snapshot/store.hpp"
+#include "support/catch.hpp"
 
 using namespace trainctl;
 using namespace trainctl::snapshot;

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <string>
+#include <vector>
+
 #include "base/process.hpp"
 #include "snapshot/git_state.hpp"
 #include "unit/snapshot/tree.hpp"

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
-#include <map>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <ios>
 #include <random>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "snapshot/ignore.hpp"
+#include "snapshot/manifest.hpp"
+#include "snapshot/scan.hpp"
 #include "unit/snapshot/tree.hpp"
 
 using namespace trainctl;

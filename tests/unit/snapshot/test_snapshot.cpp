@@ -2,10 +2,21 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "snapshot/materialise.hpp"
+#include "snapshot/scan.hpp"
+#include "snapshot/snapshot.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
 #include "unit/snapshot/tree.hpp"
 
 using namespace trainctl;

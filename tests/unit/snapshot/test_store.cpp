@@ -3,14 +3,29 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <ios>
+#include <ostream>
 #include <random>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "snapshot/maintenance.hpp"
+#include "snapshot/manifest.hpp"
 #include "snapshot/materialise.hpp"
+#include "snapshot/snapshot.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
 #include "unit/snapshot/tree.hpp"
 
 using namespace trainctl;

@@ -2,15 +2,23 @@
 // Case by case against what the official SDK (azureml-core 1.61, azureml-train-core 1.62) compiles its estimators to:
 // tests/data/azureml-sdk/estimators-to-runconfig.json, recorded from it. What differs on purpose is written in
 // docs/estimators.md and stands here as kLeftOut and in the comments.
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "spec/expand.hpp"
+#include "spec/load.hpp"
 #include "spec/lower.hpp"
 #include "unit/spec/estimators.hpp"
+#include "unit/spec/files.hpp"
 
 using namespace trainctl;
 using namespace trainctl::spec;

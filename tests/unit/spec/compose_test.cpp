@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where values come from: aliases, extends, profiles, targets, project, flags, scripts without a file.
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "spec/expand.hpp"
+#include "spec/layer.hpp"
 #include "spec/load.hpp"
 #include "spec/overrides.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/trust.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "unit/spec/files.hpp"
 
 using namespace trainctl;

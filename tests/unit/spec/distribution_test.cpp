@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "files.hpp"
 #include "spec/load.hpp"
+#include "spec/run_configuration.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

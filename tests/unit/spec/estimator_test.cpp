@@ -1,15 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "spec/estimator.hpp"
+#include <stdint.h>
 
 #include <algorithm>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "base/json.hpp"
 #include "base/json_locate.hpp"
 #include "spec/check.hpp"
+#include "spec/estimator_preset.hpp"
 #include "spec/expand.hpp"
+#include "spec/layer.hpp"
+#include "spec/load.hpp"
 #include "spec/lower.hpp"
 #include "spec/release.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/run_tables.hpp"
+#include "trainctl/error.hpp"
 #include "unit/spec/estimators.hpp"
+#include "unit/spec/files.hpp"
 
 using namespace trainctl;
 using namespace trainctl::spec;

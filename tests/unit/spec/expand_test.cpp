@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/expand.hpp"
 
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "base/text.hpp"
 #include "spec/literal_secrets.hpp"
 #include "spec/load.hpp"
+#include "spec/references.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/shell_text.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::spec;

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/json_locate.hpp"
 
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "base/json.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using base::parse_located;

@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/load.hpp"
 
-#include "base/json.hpp"
+#include <stdint.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "spec/layer.hpp"
+#include "spec/run_configuration.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "unit/spec/files.hpp"
 
 using namespace trainctl;

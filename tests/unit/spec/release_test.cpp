@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/release.hpp"
 
+#include <string>
+#include <vector>
+
 #include "spec/lower.hpp"
 #include "support/catch.hpp"
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "spec/schema.hpp"
+
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <string_view>
 
 #include "base/file.hpp"
 #include "base/json.hpp"
@@ -15,6 +19,7 @@
 #include "spec/run_tables.hpp"
 #include "spec/target.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::spec;

@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/target.hpp"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "spec/layer.hpp"
 #include "spec/load.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/target_file.hpp"
 #include "spec/trust.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "unit/spec/files.hpp"
 
 using namespace trainctl;

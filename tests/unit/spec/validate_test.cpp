@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spec/validate.hpp"
 
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "spec/load.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 #include "unit/spec/files.hpp"
 
 using namespace trainctl;

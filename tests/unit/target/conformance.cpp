@@ -2,12 +2,20 @@
 // What every target promises (target/target.hpp), against every implementation that there is.
 #include <stdlib.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
@@ -16,12 +24,19 @@
 #include "base/ulid.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "support/catch.hpp"
+#include "target/cancel.hpp"
 #include "target/host/gang_target.hpp"
+#include "target/host/host_link.hpp"
 #include "target/host/host_target.hpp"
 #include "target/host/local_channel.hpp"
 #include "target/registry.hpp"
+#include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -2,6 +2,7 @@
 // Every file of a run on several machines comes from exactly one of them.
 #include "target/host/gang_files.hpp"
 
+#include "format/plan.hpp"
 #include "support/catch.hpp"
 
 using namespace trainctl;

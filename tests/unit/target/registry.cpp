@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/registry.hpp"
 
+#include <chrono>
+#include <string>
+
+#include "base/json.hpp"
+#include "format/state.hpp"
 #include "support/catch.hpp"
 #include "target/scripted/scenario.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::target {
 

@@ -5,18 +5,29 @@
 #include <stdlib.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "base/child_process.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/ulid.hpp"
+#include "host/stdio/frame.hpp"
 #include "support/catch.hpp"
+#include "target/cancel.hpp"
+#include "target/host/channel.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/local_channel.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -2,14 +2,20 @@
 // What is pure of the ssh channel: names, command lines, the script's lines, and what ssh's words mean.
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "target/ssh/bootstrap.hpp"
 #include "target/ssh/destination.hpp"
 #include "target/ssh/explain.hpp"
+#include "target/ssh/runner_files.hpp"
 #include "target/ssh/ssh_channel.hpp"
+#include "trainctl/error.hpp"
 
 namespace trainctl::target {
 namespace {

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,10 +12,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/os/linux/spawn.hpp"
+#include "base/process.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::base {
 

@@ -2,11 +2,17 @@
 // What identifies this machine, this boot and this user.
 #include "base/clock.hpp"
 
+#include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "base/file.hpp"
 #include "base/process.hpp"

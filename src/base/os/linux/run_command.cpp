@@ -10,6 +10,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
@@ -17,6 +22,8 @@
 #include "base/os/linux/spawn.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::base {
 

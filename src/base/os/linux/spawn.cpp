@@ -3,16 +3,23 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include "base/fd.hpp"
+#include "base/process.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 extern "C" char** environ;  // NOLINT: POSIX names it
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,11 +11,20 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/linux/process.hpp"
+#include "host/supervisor/preparation.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

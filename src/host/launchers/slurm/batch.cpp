@@ -2,9 +2,19 @@
 #include "host/launchers/slurm/batch.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/text.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "host/launchers/slurm/options.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -1,18 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/launchers/slurm/cancel.hpp"
 
+#include <stdint.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 #include "host/detach.hpp"
 #include "host/launchers/slurm/commands.hpp"
 #include "host/launchers/slurm/ending.hpp"
 #include "host/launchers/slurm/observer.hpp"
+#include "host/launchers/slurm/queue.hpp"
+#include "host/launchers/slurm/record.hpp"
+#include "host/supervisor/journal.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

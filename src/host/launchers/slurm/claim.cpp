@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
@@ -15,6 +17,10 @@
 #include "base/ulid.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -2,19 +2,31 @@
 #include "host/launchers/slurm/commands.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/process.hpp"
+#include "host/launchers/slurm/queue.hpp"
 #include "host/linux/process.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

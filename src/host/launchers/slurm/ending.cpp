@@ -4,14 +4,22 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 #include "host/launchers/slurm/claim.hpp"
+#include "host/supervisor/journal.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

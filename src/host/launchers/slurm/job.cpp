@@ -2,32 +2,47 @@
 #include "host/launchers/slurm/job.hpp"
 
 #include <malloc.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/gang/membership.hpp"
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/commands.hpp"
 #include "host/launchers/slurm/ending.hpp"
+#include "host/launchers/slurm/queue.hpp"
 #include "host/launchers/slurm/submit.hpp"
 #include "host/linux/process.hpp"
+#include "host/supervise.hpp"
+#include "host/supervisor/enclosure.hpp"
 #include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -1,19 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/launchers/slurm/observer.hpp"
 
+#include <stdint.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "format/state.hpp"
+#include "host/launchers/slurm/batch.hpp"
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/commands.hpp"
 #include "host/launchers/slurm/ending.hpp"
+#include "host/launchers/slurm/options.hpp"
+#include "host/launchers/slurm/queue.hpp"
 #include "host/launchers/slurm/reasons.hpp"
+#include "host/launchers/slurm/record.hpp"
 #include "host/launchers/slurm/submit.hpp"
 #include "host/supervisor/history.hpp"
+#include "host/supervisor/journal.hpp"
+#include "host/supervisor/verdict.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

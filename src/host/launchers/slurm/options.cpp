@@ -3,11 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "base/json.hpp"
 #include "base/sbatch_option.hpp"
 #include "base/text.hpp"
+#include "format/plan.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -2,9 +2,12 @@
 #include "host/launchers/slurm/poller.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "host/launchers/slurm/commands.hpp"
+#include "host/launchers/slurm/queue.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -4,8 +4,17 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/text.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -2,10 +2,21 @@
 #include "host/launchers/slurm/record.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "format/event.hpp"
+#include "format/paths.hpp"
+#include "host/launchers/slurm/batch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

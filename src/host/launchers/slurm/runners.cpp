@@ -3,15 +3,19 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/ulid.hpp"
 #include "host/container/engine.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

@@ -8,21 +8,32 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/file.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/detach.hpp"
 #include "host/launchers/slurm/ahead.hpp"
 #include "host/launchers/slurm/batch.hpp"
 #include "host/launchers/slurm/commands.hpp"
 #include "host/launchers/slurm/ending.hpp"
+#include "host/launchers/slurm/options.hpp"
+#include "host/launchers/slurm/queue.hpp"
 #include "host/launchers/slurm/record.hpp"
 #include "host/launchers/slurm/runners.hpp"
+#include "host/supervisor/journal.hpp"
 #include "host/supervisor/preparation.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {
