@@ -15,6 +15,7 @@ import pytest
 
 import podman as pods
 from harness import REPOSITORY, alive, jsonl, wait_until
+from remote import nothing_left
 
 pytestmark = pytest.mark.skipif(not pods.available(), reason="podman, runc, conmon and busybox are needed")
 HOST_PYTHON = ["/usr:/usr:ro", "/lib:/lib:ro"] + (["/lib64:/lib64:ro"] if Path("/lib64").exists() else [])
@@ -390,3 +391,29 @@ def test_the_example(trainctl, inside, project, engine):
     (folder / "train.run.json").write_text(json.dumps(text))
     trainctl.ok("submit", "train.run.json", cwd=folder)
     assert trainctl.json("show", "@")["metrics"]["loss"]["last"] < 0.1
+
+
+def test_on_an_ssh_host(engine, make_box, trainctl, project):
+    """The engine and the image are the host's; this machine's are not asked."""
+    box = make_box(own_tmp=False, variables={"PATH": pods.path_with(engine.bin)})
+    project.write("data/x.txt", "forty-two\n")
+    path = project.spec(command='echo "$FROM_IMAGE $A"; cat "${{inputs.x}}"; echo made > "$TRAINCTL_OUTPUTS/model"; exit $CODE', shell="sh",
+                        environment={"container": {"image": pods.IMAGE, "engine": "podman"}}, target="root@box",
+                        inputs={"x": "data/x.txt"}, environment_variables={"A": "b c", "CODE": "0"})
+    assert trainctl.ok("submit", path).text == "yes b c\nforty-two\n"
+    assert (trainctl.last_run() / "outputs" / "model").read_text() == "made\n"
+    assert events(trainctl, "container")[0]["image"] == pods.IMAGE
+    trainctl.run("submit", path, "--set", "environment_variables.CODE=5", code=1)
+    assert trainctl.json("show", "@")["exit_code"] == 5
+    project.spec("long.run.json", command="trap 'echo saving; exit 0' INT; echo ready; while true; do sleep 0.1; done", shell="sh", target="root@box",
+                 environment={"container": {"image": pods.IMAGE, "engine": "podman"}}, stop={"grace": "20s"})
+    trainctl.ok("submit", "--detach", "long.run.json")
+    there = box.store / "runs" / trainctl.last_run().name / "attempts/1/logs/std.log"
+    wait_until(lambda: there.read_bytes() == b"ready\n", "the script")
+    trainctl.ok("cancel", "@")
+    trainctl.run("wait", "@", code=130)
+    assert trainctl.ok("logs", "@").out == b"ready\nsaving\n"
+    missing = trainctl.run("submit", path, "--set", "environment.container.image=localhost/not-there:7", code=3)
+    assert "localhost/not-there:7 is not on" in missing.error, missing
+    nothing_left(box)
+    assert engine.containers() == []

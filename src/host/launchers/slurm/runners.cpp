@@ -22,13 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<fs::path> own_program() {
-  std::error_code problem;
-  const fs::path self = fs::read_symlink("/proc/self/exe", problem);
-  if (!problem && self.filename().string().starts_with("trainctl-runner")) return self;
-  return runner_program();
-}
-
 /// Cheap to tell, and another one for every build.
 Result<std::string> key_of(const fs::path& program) {
   struct stat file{};
@@ -42,7 +35,7 @@ Result<std::string> key_of(const fs::path& program) {
 }  // namespace
 
 Result<fs::path> provide_runner(const fs::path& store) {
-  TRY_ASSIGN(const fs::path program, own_program());
+  TRY_ASSIGN(const fs::path program, runner_program());
   if (program.parent_path() == store.parent_path() / "bin") return program;
   TRY_ASSIGN(const std::string key, key_of(program));
   const fs::path place = store / "bin" / ("trainctl-runner-" + key);
