@@ -25,12 +25,10 @@ events_logger="file"
 """
 
 
-def available() -> bool:
-    return all(shutil.which(name) for name in ("podman", "runc", "conmon")) and Path("/bin/busybox").exists()
-
-
 class Podman:
     def __init__(self) -> None:
+        for name in ("podman", "runc", "conmon", "/bin/busybox"):
+            assert shutil.which(name), f"{name} is missing: apt-get install podman runc conmon busybox-static"
         self.root = Path(tempfile.mkdtemp(prefix="tc-podman-", dir="/var/tmp"))
         self.bin = self.root / "bin"
         self.bin.mkdir()

@@ -67,6 +67,14 @@ class Box:
     def runners(self) -> list[Path]:
         return sorted((self.server.home / ".trainctl" / "bin").glob("trainctl-runner-*"))
 
+    def partial(self) -> Path | None:
+        """A file that has come in part."""
+        return next((self.store / "snapshots" / "partial").glob("*"), None)
+
+    def outputs(self, run: Path) -> Path:
+        """Where the first attempt of a run writes its outputs there."""
+        return self.store / "runs" / run.name / "attempts" / "1" / "work" / "outputs"
+
     def masters(self) -> list[int]:
         """The processes that hold our shared connections."""
         found = []

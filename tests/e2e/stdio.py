@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from harness import PATIENCE
 from runner import RUNNER
@@ -24,13 +24,16 @@ class Refused(Exception):
 
 
 class Runner:
-    def __init__(self, store: Path, env: Mapping[str, str]):
+    def __init__(self, store: Path, env: Mapping[str, str], program: Sequence[str | Path] = (RUNNER,)):
         store.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([RUNNER, "stdio", store], env=dict(env), stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*program, "stdio", store], env=dict(env), stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, start_new_session=True)
         self.buffer = b""
         self.next = 1
         self.frames: dict[int, deque] = defaultdict(deque)
+        kind, hello = self.receive(0)
+        assert kind == HELLO, (kind, hello)
+        self.hello = json.loads(hello)
         self.send(HELLO, 0, json.dumps({"protocol": [1, 1]}).encode())
 
     def send(self, kind: int, stream: int, payload: bytes = b"") -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 
 import pytest
 from faultproxy import Fault, FaultProxy, random_fault
 from harness import wait_until
-from remote import Box, nothing_left
+from remote import Box, Work, nothing_left
 from sshd import Sshd
 
 SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261129"))
@@ -51,22 +52,33 @@ def signal_all(pids: list[int], number: int) -> None:
             pass
 
 
-@pytest.mark.parametrize("seconds", [1.0, GIVEN_UP])
-def test_the_link_is_down_while_it_runs(box, trainctl, seconds):
-    """It ends meanwhile; short: the same connection goes on; long: ssh gave it up, and another one goes on at the byte."""
+def followed(box: Box, trainctl) -> tuple[Work, subprocess.Popen]:
+    """A run and the command that submitted it, which has shown its first half."""
     work = box.workload(gate=True)
     client = trainctl.start("submit", work.spec)
     work.wait_half()
+    return work, client
+
+
+def went_on(box: Box, work: Work, client: subprocess.Popen) -> None:
+    """The command ended as if nothing had happened, and so did the run."""
+    out, err = client.communicate(timeout=180)
+    assert client.returncode == 0 and out == work.log, err.decode()
+    work.check()
+    nothing_left(box)
+
+
+@pytest.mark.parametrize("seconds", [1.0, GIVEN_UP])
+def test_the_link_is_down_while_it_runs(box, trainctl, seconds):
+    """It ends meanwhile; short: the same connection goes on; long: ssh gave it up, and another one goes on at the byte."""
+    work, client = followed(box, trainctl)
     box.proxy.pause()
     work.open()
     wait_until(lambda: ended_there(box, work), "it has ended on the host")
     sleep_through(seconds)
     assert client.poll() is None, client.communicate()
     box.proxy.resume()
-    out, err = client.communicate(timeout=120)
-    assert client.returncode == 0 and out == work.log, err.decode()
-    work.check()
-    nothing_left(box)
+    went_on(box, work, client)
 
 
 @pytest.mark.parametrize("when", ["before", "launch", "cancel"])
@@ -103,39 +115,27 @@ def test_the_link_is_down_for_a_command(box, trainctl, when):
 
 
 def test_the_server_dies_again_and_again(box, trainctl):
-    work = box.workload(gate=True)
-    client = trainctl.start("submit", work.spec)
-    work.wait_half()
+    work, client = followed(box, trainctl)
     for _ in range(3):
         box.server.kill()
         box.server.start()
         wait_until(box.server.sessions, "the client is back")
     work.open()
-    out, err = client.communicate(timeout=120)
-    assert client.returncode == 0 and out == work.log, err.decode()
-    work.check()
-    nothing_left(box)
+    went_on(box, work, client)
 
 
 @pytest.mark.slow  # silence counts as broken after 45 s
 def test_the_shared_connection_stops_while_it_is_followed(box, trainctl):
-    work = box.workload(gate=True)
-    client = trainctl.start("submit", work.spec)
-    work.wait_half()
+    work, client = followed(box, trainctl)
     for master in box.masters():
         os.kill(master, signal.SIGSTOP)
     work.open()
-    out, err = client.communicate(timeout=180)
-    assert client.returncode == 0 and out == work.log, err.decode()
-    work.check()
-    nothing_left(box)
+    went_on(box, work, client)
 
 
 def test_the_laptop_sleeps(box, trainctl):
     """Everything here stands still for longer than ssh's patience, then goes on."""
-    work = box.workload(gate=True)
-    client = trainctl.start("submit", work.spec)
-    work.wait_half()
+    work, client = followed(box, trainctl)
     here = [client.pid, *box.masters(), *(pid for pid, command in trainctl.owned().items() if command.startswith("ssh"))]
     signal_all(here, signal.SIGSTOP)
     box.proxy.pause()
@@ -144,10 +144,7 @@ def test_the_laptop_sleeps(box, trainctl):
     box.proxy.cut(reset=True)  # a router has forgotten the connection
     box.proxy.resume()
     signal_all(here, signal.SIGCONT)
-    out, err = client.communicate(timeout=120)
-    assert client.returncode == 0 and out == work.log, err.decode()
-    work.check()
-    nothing_left(box)
+    went_on(box, work, client)
 
 
 def test_two_commands_follow_one_run_through_a_cut(box, trainctl):
@@ -166,9 +163,7 @@ def test_two_commands_follow_one_run_through_a_cut(box, trainctl):
 
 def test_the_host_key_changes_in_the_middle(box, trainctl):
     """Somebody else may be answering there: never retried, never accepted; the run is not ended by it."""
-    work = box.workload(gate=True)
-    client = trainctl.start("submit", work.spec)
-    work.wait_half()
+    work, client = followed(box, trainctl)
     box.server.kill()
     box.server.change_host_key()
     box.server.start()

@@ -112,8 +112,8 @@ def test_gloo(trainctl, project):
     assert "gloo" in made or "pytorch" in made
 
 
-@pytest.mark.skipif(not shutil.which("mpiexec"), reason="there is no mpiexec")
 def test_mpi(trainctl, project):
+    assert shutil.which("mpiexec"), "apt-get install openmpi-bin"
     imported(trainctl, project, "mpi")
     trainctl.ok("submit", "train.run.json")
     assert "arguments" in trainctl.ok("logs", "@", "--rank", "1").text

@@ -9,12 +9,13 @@ the runner again (containers, `exec-rank`) would need it registered with the ker
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
-from frames import RunnerClient
 from harness import BIN_DIR, jsonl, wait_until
 from runner import PYTHON, Run
+from stdio import Runner
 
 RUNNER = BIN_DIR / "trainctl-runner-aarch64"
 EMULATED = ["qemu-aarch64-static", str(RUNNER)]
@@ -56,11 +57,11 @@ def test_it_has_the_version_of_the_others():
 
 
 def test_hello_and_probe(scratch):
-    with RunnerClient([*EMULATED, "stdio", scratch / "store"]) as client:
-        assert client.hello["protocol"] == [1, 1] and {"probe", "launch", "watch", "fetch"} <= set(client.hello["operations"])
-        probe = client.request(op="probe")
-        assert probe["arch"] == "aarch64" and probe["os"] and probe["cpus"] >= 1 and probe["memory"] > 0
-    assert client.process.returncode == 0
+    client = Runner(scratch / "store", os.environ, EMULATED)
+    assert client.hello["protocol"] == [1, 1] and {"probe", "launch", "watch", "fetch"} <= set(client.hello["operations"])
+    probe = client.ask("probe")
+    assert probe["arch"] == "aarch64" and probe["os"] and probe["cpus"] >= 1 and probe["memory"] > 0
+    assert client.close() == 0
 
 
 def test_supervise(run):
@@ -90,10 +91,11 @@ def test_a_stop_ends_the_whole_tree(run):
 def test_launch_watch_and_fetch(scratch, run):
     plan = json.loads((run("sh", "-c", "for i in 1 2 3; do echo line $i; done").root / "plan.json").read_text())
     store = scratch / "elsewhere"
-    with RunnerClient([*EMULATED, "stdio", store], env={"TRAINCTL_SLOTS": str(scratch / "slots"), "PATH": "/usr/bin:/bin"}) as client:
-        assert client.request(op="launch", plan=plan)["new"] is True
-        assert client.request(op="launch", plan=plan)["new"] is False
-        files, ended = client.watch(plan["id"])
-        assert ended["state"] == "succeeded" and files["attempts/1/logs/std.log"] == b"line 1\nline 2\nline 3\n"
+    client = Runner(store, {"TRAINCTL_SLOTS": str(scratch / "slots"), "PATH": "/usr/bin:/bin"}, EMULATED)
+    assert client.ask("launch", plan=plan)["new"] is True
+    assert client.ask("launch", plan=plan)["new"] is False
+    watch = client.watch(plan["id"])
+    assert watch.end()["state"] == "succeeded" and watch.files["attempts/1/logs/std.log"] == b"line 1\nline 2\nline 3\n"
+    assert client.close() == 0
     kinds = [event["type"] for event in jsonl(store / "runs" / plan["id"] / "attempts/1/events.jsonl")]
     assert kinds.count("end") == 1

@@ -6,42 +6,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Trainctl, wait_until
-from sshd import Sshd
+from harness import wait_until
+from remote import Box
 
 MANY = 150_000_000  # bytes that take long enough for a kill in the middle
 
 
-class Box:
-    """A host, and a trainctl whose ssh knows it as `box`."""
-
-    def __init__(self, trainctl: Trainctl, server: Sshd, scratch: Path):
-        self.server, self.store = server, server.home / ".trainctl" / "store"
-        wrapper = scratch / "ssh-bin" / "ssh"
-        wrapper.parent.mkdir(exist_ok=True)
-        wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.ssh_config} "$@"\n')
-        wrapper.chmod(0o755)
-        (scratch / "rt").mkdir(mode=0o700, exist_ok=True)
-        trainctl.env.update(PATH=f"{wrapper.parent}:{trainctl.env['PATH']}", XDG_RUNTIME_DIR=str(scratch / "rt"))
-
-    def partial(self) -> Path | None:
-        return next((self.store / "snapshots" / "partial").glob("*"), None)
-
-    def outputs(self, run: Path) -> Path:
-        return self.store / "runs" / run.name / "attempts" / "1" / "work" / "outputs"
-
-
 @pytest.fixture
-def box(trainctl, scratch):
-    server = Sshd(scratch / "box")
-    yield Box(trainctl, server, scratch)
-    server.clean_up()
+def box(make_box) -> Box:
+    return make_box()
 
 
 def submit(trainctl, project, command: str, *options: str, code: int = 0, **fields):
