@@ -247,7 +247,7 @@ Outcome Session::ask() {
 
 Outcome Session::on_signal(int number) {
   if (number == SIGWINCH) return Outcome::going_on;
-  if (number == SIGHUP) return Outcome::left;
+  if (number == SIGHUP || options_.only_reads) return Outcome::left;
   if (canceled_here_) {
     context_.note(name() + " is being stopped; trainctl attach " + name() + " comes back to it");
     return Outcome::left;

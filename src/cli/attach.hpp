@@ -17,6 +17,7 @@ struct AttachOptions {
   bool pass_exit_code = false;  ///< `run -- CMD`: the command's own code
   bool summary = true;          ///< the line(s) at the end
   bool follow = true;           ///< false: what is there now, then stop
+  bool only_reads = false;      ///< an interrupt ends the reading and nothing else
   bool collect = true;          ///< outputs of a run elsewhere are copied home before the summary
   int rank = 0;
   std::optional<int> attempt = {};

@@ -34,7 +34,7 @@ struct CancelArguments {
   bool no_wait = false;
 };
 
-Result<> cancel_one(const format::RunPaths& run, const CancelArguments& arguments) {
+Result<> cancel_one(const format::RunPaths& run, const CancelArguments& arguments, engine::CancelRequests& requests) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   // Ending what has ended is not an error: the wish is fulfilled.
   if (format::is_terminal(state.state)) {
@@ -44,7 +44,7 @@ Result<> cancel_one(const format::RunPaths& run, const CancelArguments& argument
   if (arguments.signal) {
     TRY(engine::request_signal(run, *arguments.signal));
   } else {
-    TRY(engine::request_cancel(run, "canceled by the user"));
+    TRY(requests.request(run, "canceled by the user"));
   }
   return engine::ensure_supervised(run, state.attempt == 0 ? engine::Start::allowed : engine::Start::adopt_only);
 }
@@ -81,8 +81,9 @@ int cancel_action(Context& context, const CancelArguments& arguments) {
   const auto ids = store->resolve_all(arguments.runs);
   if (!ids) return report(context, ids.error());
   Errors errors;
+  engine::CancelRequests requests;
   for (const std::string& id : *ids) {
-    if (auto canceled = cancel_one(store->run(id), arguments); !canceled) errors.push_back(canceled.error());
+    if (auto canceled = cancel_one(store->run(id), arguments, requests); !canceled) errors.push_back(canceled.error());
   }
   if (!errors.empty()) return report(context, errors);
   if (arguments.no_wait || arguments.signal) return 0;

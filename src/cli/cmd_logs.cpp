@@ -24,6 +24,7 @@
 #include "cli/log_times.hpp"
 #include "cli/options.hpp"
 #include "cli/output.hpp"
+#include "cli/refresh.hpp"
 #include "cli/time_text.hpp"
 #include "engine/source_digest.hpp"
 #include "engine/supervision.hpp"
@@ -198,7 +199,8 @@ int print_or_follow(Context& context, const archive::Store& store, const format:
 /// Which part of which attempt is shown, and whether following may go on into later ones.
 AttachOptions shown_part(const Context& context, const LogsArguments& arguments, int attempt, int copy,
                          std::uint64_t from) {
-  AttachOptions options{.summary = context.json, .follow = arguments.follow, .rank = arguments.rank};
+  AttachOptions options{
+      .summary = context.json, .follow = arguments.follow, .only_reads = true, .rank = arguments.rank};
   if (arguments.attempt || (attempt > 0 && !arguments.follow)) options.attempt = attempt;
   options.first_attempt = attempt;
   options.from = from;
@@ -226,6 +228,13 @@ int show_log(Context& context, const archive::Store& store, const format::RunPat
   return print_or_follow(context, store, run, shown_part(context, arguments, shown, copy, *from));
 }
 
+/// Behind the log, where it is seen.
+void note_age(Context& context, const std::string& old) {
+  if (old.empty() || context.json) return;
+  context.out.flush();
+  context.note(context.err.paint(Style::dim, old));
+}
+
 int logs_action(Context& context, const LogsArguments& arguments) {
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
@@ -234,10 +243,13 @@ int logs_action(Context& context, const LogsArguments& arguments) {
   const format::RunPaths run = store->run(*id);
   if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
     return report(context, supervised.error());
+  const std::string old = arguments.follow ? std::string() : bring_up_to_date(run);
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   note_read_only(context, *store, state->state);
-  return show_log(context, *store, run, *state, arguments);
+  const int code = show_log(context, *store, run, *state, arguments);
+  note_age(context, old);
+  return code;
 }
 
 int all_ranks_action(Context& context, const LogsArguments& arguments) {
@@ -253,11 +265,14 @@ int all_ranks_action(Context& context, const LogsArguments& arguments) {
   const format::RunPaths run = store->run(*id);
   if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
     return report(context, supervised.error());
+  const std::string old = arguments.follow ? std::string() : bring_up_to_date(run);
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   std::optional<int> attempt = arguments.attempt;
   if (!attempt && state->attempt > 0 && !arguments.follow) attempt = state->attempt;
-  return show_all_ranks(context, run, attempt, arguments.follow);
+  const int code = show_all_ranks(context, run, attempt, arguments.follow);
+  note_age(context, old);
+  return code;
 }
 
 Action configure(Options& app) {

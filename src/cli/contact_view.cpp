@@ -9,7 +9,9 @@
 #include "base/clock.hpp"
 #include "base/json.hpp"
 #include "cli/time_text.hpp"
+#include "engine/supervision.hpp"
 #include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/state.hpp"
 
 namespace trainctl::cli {
@@ -19,8 +21,16 @@ constexpr auto kFresh = std::chrono::seconds(30);  // who watches hears from the
 
 }  // namespace
 
+bool awaits_launch(const format::RunPaths& run, format::State state) {
+  if (state != format::State::created) return false;
+  const auto plan = format::read_plan(run.plan());
+  const auto ref = engine::reference(run);
+  return plan && ref && ref->handle.empty() && plan->target.value("type", "local") != "local";
+}
+
 std::string contact_text(const format::RunPaths& run, format::State state, base::WallTime now) {
   if (format::is_terminal(state)) return {};
+  if (awaits_launch(run, state)) return "its start has not reached its target";
   const archive::Contact contact = archive::read_contact(run);
   if (!contact.problem.empty())
     return contact.seen ? "unknown since " + relative_text(*contact.seen, now) : "never reached";

@@ -234,8 +234,10 @@ Table usual_columns(const Context& context, const archive::Store& store, const i
   const bool all_local =
       std::all_of(page.rows.begin(), page.rows.end(), [](const auto& row) { return row.target == "local"; });
   for (const index::RunRow& row : page.rows) {
-    const std::string message =
+    std::string message =
         row.state == format::State::succeeded ? std::string() : base::split(row.message, '\n').front();
+    if (message.empty() && row.target != "local" && awaits_launch(store.run(row.id), row.state))
+      message = "trainctl attach " + row.name + " tries again, trainctl cancel " + row.name + " gives it up";
     table.rows.push_back({{printable(row.name), Style::bold},
                           {state_text(context, store, row, now), state_style(row.state)},
                           {shown_time(context, row.created, now)},

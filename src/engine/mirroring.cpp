@@ -12,6 +12,7 @@
 #include "base/clock.hpp"
 #include "engine/mirror_pass.hpp"
 #include "engine/supervision.hpp"
+#include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
@@ -72,7 +73,9 @@ void Mirroring::failed(const Error& error) {
 
 Result<> Mirroring::start_or_adopt() {
   TRY_ASSIGN(const target::RunRef ref, reference(run_));
-  if (start_ == Start::allowed && ref.handle.empty()) TRY(launch(run_, *target_));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run_));
+  const bool wanted = start_ == Start::allowed && state.state != format::State::stopping;
+  if (wanted && ref.handle.empty()) TRY(launch(run_, *target_));
   TRY(target_->adopt(ref, cancel_));
   return repeat_wishes(run_, *target_, cancel_);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,11 +15,14 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "engine/patience.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/plan_target.hpp"
 #include "format/state.hpp"
 #include "host/adoption.hpp"
 #include "target/cancel.hpp"
@@ -29,6 +33,8 @@
 
 namespace trainctl::engine {
 namespace {
+
+constexpr std::chrono::milliseconds kCancelPatience = std::chrono::seconds(10);
 
 struct Opened {
   std::unique_ptr<target::Target> target;
@@ -41,6 +47,21 @@ bool lead_is_elsewhere(const format::RunState& state) {
   const Json& lead = state.lead;
   if (lead.value("machine", "") != base::machine_id()) return true;
   return lead.value("boot", "") == base::boot_id() && lead.value("pidns", "") != base::pid_namespace();
+}
+
+Result<> note_handle(const format::RunPaths& run, const target::Handle& handle) {
+  TRY_ASSIGN(const target::RunRef known, reference(run));
+  if (known.handle == handle) return {};
+  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(base::new_ulid())));
+  return writer.append_durable("handle", {{"handle", handle}});
+}
+
+/// Of a run whose launch was not heard of, once it is known to be there.
+Result<> keep_handle(const format::RunPaths& run, target::Target& target, const target::RunRef& ref,
+                     const target::Cancel& cancel) {
+  if (target.capabilities().in_place || !ref.handle.empty()) return {};
+  TRY_ASSIGN(const auto handle, target.find(ref, cancel));
+  return handle ? note_handle(run, *handle) : Result<>();
 }
 
 Result<Opened> open_run(const format::RunPaths& run) {
@@ -75,10 +96,7 @@ Result<> launch(const format::RunPaths& run, target::Target& target, const targe
   const target::RunRef ref{.run = run.id(), .folder = run.root, .progress = progress};
   TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
   if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
-  TRY_ASSIGN(const target::RunRef known, reference(run));
-  if (known.handle == handle) return {};
-  TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(base::new_ulid())));
-  return writer.append_durable("handle", {{"handle", handle}});
+  return note_handle(run, handle);
 }
 
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {
@@ -106,11 +124,32 @@ Result<base::FileLock> lock_ended(const format::RunPaths& run) {
   return lock;
 }
 
-Result<> request_cancel(const format::RunPaths& run, const std::string& reason) {
+Result<> CancelRequests::request(const format::RunPaths& run, const std::string& reason) {
   TRY_ASSIGN(const std::string request, host::write_request(run, {{"type", "cancel"}, {"reason", reason}}));
-  TRY_ASSIGN(auto opened, open_run(run));
-  TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  return opened.target->stop(opened.ref, {.request = request, .reason = reason}, cancel);
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  const std::string key = base::dump_json(plan.target);
+  if (const auto silent = silent_.find(key); silent != silent_.end()) return fail(silent->second);
+  TRY_ASSIGN(const auto target, target_of(run, plan));
+  TRY_ASSIGN(const auto ref, reference(run));
+  TRY_ASSIGN(const auto patience, Patience::begin(kCancelPatience));
+  auto told = target->stop(ref, {.request = request, .reason = reason}, patience->cancel());
+  if (told) return keep_handle(run, *target, ref, patience->cancel());
+  if (!(patience->is_over() || told.error().code == Errc::unavailable)) return told;
+  Error error = std::move(told).error();
+  if (patience->is_over())
+    error = Error{
+        .code = Errc::unavailable,
+        .message = format::target_name(plan) + " did not answer within " + base::format_duration(kCancelPatience)};
+  error.retryable = true;
+  error.hint =
+      "the wish is kept, and told as soon as a command that follows the run reaches its target: trainctl wait " +
+      plan.name;
+  silent_.emplace(key, error);
+  return fail(std::move(error));
+}
+
+Result<> request_cancel(const format::RunPaths& run, const std::string& reason) {
+  return CancelRequests().request(run, reason);
 }
 
 Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel) {
@@ -122,6 +161,7 @@ Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, cons
     const auto wish = lines.requests.find(id);
     if (wish == lines.requests.end() || wish->second.value("type", "") != "cancel") continue;
     TRY(target.stop(ref, {.request = id, .reason = wish->second.value("reason", "")}, cancel));
+    TRY(keep_handle(run, target, ref, cancel));
   }
   return {};
 }

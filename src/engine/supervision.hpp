@@ -2,6 +2,7 @@
 // The care that a run goes on where its target has it, and requests to it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -36,7 +37,17 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start);
 /// target still has of it. Errc::invalid with the run's name while it goes on.
 Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
-/// Writes a control request, durable, and hands it to the target. The lead acknowledges it in its events.
+/// Ends of runs that a person wants. Each is a control request, durable in the run's folder and then handed to the
+/// target, which gets ten seconds; one that did not answer is asked no more. The lead acknowledges it in its events.
+/// Errc::unavailable (retryable): it was not told, repeat_wishes() does that as soon as the target answers.
+class CancelRequests {
+ public:
+  Result<> request(const format::RunPaths& run, const std::string& reason);
+
+ private:
+  std::map<std::string, Error> silent_ = {};  ///< by the target's definition
+};
+/// Of a single run.
 Result<> request_cancel(const format::RunPaths& run, const std::string& reason);
 /// Hands every cancel that the lead has not acknowledged to the target again: it may have been out of reach. A wish
 /// that is there already is no other wish.

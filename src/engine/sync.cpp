@@ -58,6 +58,11 @@ Result<> copy_group(Group& group, const target::Cancel& cancel) {
   TRY_ASSIGN(const auto target, target::open_target(group.definition, group.runs.front().store()));
   TRY_ASSIGN(auto pass, MirrorPass::open(group.runs));
   group.result.busy = pass->busy();
+  for (const format::RunPaths& run : pass->mine()) {
+    auto told = repeat_wishes(run, *target, cancel);
+    if (!told && told.error().code == Errc::unavailable)
+      return told;  // anything else is one run's: it may be gone there
+  }
   auto copied = pass->run(*target, target::Until::current, cancel);
   group.result.bytes = pass->bytes();
   group.result.lines = pass->lines();

@@ -174,3 +174,79 @@ def test_clean_leaves_no_trace(trainctl, server, waiting):
     assert "1 run removed" in trainctl.ok("target", "clean", "gpubox", "--all", "--yes").text
     left = [path for path in (server.home / ".trainctl").rglob("*") if path.is_file()]
     assert not left, left
+
+
+def test_a_host_that_is_down_from_the_start(trainctl, server, waiting):
+    wait_until(lambda: trainctl.ok("sync") and trainctl.log(waiting) == b"one\n", "its log is here")
+    server.kill()
+    shown = trainctl.ok("logs", "@")
+    assert shown.out == b"one\n" and "gpubox: root@box refuses connections" in shown.error and "what was known" in shown.error, shown
+    followers = {}
+    for command in (["attach", "@"], ["logs", "--follow", "@"]):
+        with open(trainctl.root / command[0], "wb") as said:
+            followers[command[0]] = trainctl.start(*command, stderr=said)
+    for name, follower in followers.items():
+        wait_until(lambda: "trying again" in (trainctl.root / name).read_text(), f"{name} says that the host is down")
+        assert follower.poll() is None
+    left = trainctl.pty("logs", "--follow", "@")
+    left.expect("one\r?\n.*trying again")
+    left.interrupt()
+    assert left.wait() == 130
+    server.start()
+    go(server)
+    for name, follower in followers.items():
+        out, _ = follower.communicate(timeout=60)
+        assert follower.returncode == 0 and out == b"one\ntwo\n", (trainctl.root / name).read_text()
+    assert state(trainctl) == "succeeded"
+
+
+def test_cancel_waits_ten_seconds_for_a_host(trainctl, server, waiting):
+    wait_until(lambda: synced(trainctl, "running"), "it is seen running")
+    server.pause()
+    began = time.monotonic()
+    late = trainctl.run("cancel", "@", code=75)
+    assert time.monotonic() - began < 15
+    assert "gpubox did not answer within 10.0 s" in late.error and "the wish is kept" in late.error, late
+    assert state(trainctl) == "stopping"
+    server.resume()
+    trainctl.run("wait", "@", code=130)
+    assert state(trainctl) == "canceled"
+
+
+def created(trainctl, project, server) -> Path:
+    """A run whose submit was killed, and whose host was cut off, while its source was on the way."""
+    project.script(WAITS)
+    project.write("large.bin", os.urandom(60_000_000))
+    client = trainctl.start("submit", project.spec(target="gpubox", stop={"grace": "1s"}), "--detach")
+    wait_until(lambda: trainctl.runs() and (trainctl.last_run() / "plan.json").exists(), "the run is recorded")
+    server.pause()
+    client.kill()
+    client.wait()
+    return trainctl.last_run()
+
+
+def test_a_start_that_never_came_there_is_told_and_ended(trainctl, project, server):
+    run = created(trainctl, project, server)
+    listed = trainctl.ok("ls").text
+    assert "created, its start has not reached its target" in listed and "trainctl cancel a-1 gives it up" in listed, listed
+    server.kill()
+    trainctl.run("cancel", "@", code=75)
+    assert state(trainctl) == "stopping"
+    server.start()
+    trainctl.ok("cancel", "@")
+    assert state(trainctl) == "canceled"
+    assert (server.home / ".trainctl/store/runs" / run.name / "plan.json").exists()
+    # Late is never: the end is there, and whoever names the run finds it.
+    assert trainctl.run("attach", "@", code=130).out == b""
+    assert trainctl.json("show", "@")["attempts"] <= 1 and not list(run.glob("attempts/*/nodes/0/rank-0.jsonl"))
+    trainctl.ok("rm", "@")
+    assert not (server.home / ".trainctl/store/runs" / run.name).exists()
+
+
+def test_a_start_that_never_came_there_is_made_up_for(trainctl, project, server):
+    created(trainctl, project, server)
+    server.kill()
+    server.start()
+    go(server)
+    assert trainctl.ok("attach", "@").out == b"one\ntwo\n"
+    assert state(trainctl) == "succeeded"

@@ -155,25 +155,54 @@ Result<Json> operate_launch(const StdioContext& context, const Json& request) {
   return reply;
 }
 
+namespace {
+
+/// Durable and whole, once: false when it was there.
+Result<bool> keep_request(const format::RunPaths& run, const std::string& key, const Json& body) {
+  TRY(base::make_directories(run.control()));
+  const auto target = run.request(key);
+  const auto temporary = run.control() / ("." + key + "." + base::random_hex(4));
+  TRY(base::write_file_durable(temporary, base::dump_json(body) + "\n"));
+  const int linked = ::link(temporary.c_str(), target.c_str());
+  const int problem = errno;
+  ::unlink(temporary.c_str());
+  if (linked != 0 && problem != EEXIST) return fail_errno("write " + target.string(), problem);
+  TRY(base::sync_directory(run.control()));
+  return linked == 0;
+}
+
+/// A run that is canceled before it came here: its supervisor finds the wish and ends it before anything begins, and a
+/// launch that comes late finds the end. The wish first: a plan without it could be started.
+Result<bool> bury(const StdioContext& context, const format::RunPaths& run, const Json& request,
+                  const std::string& key) {
+  TRY_ASSIGN(const auto plan, format::plan_from_json(request["plan"]));
+  if (plan.id != run.id()) return fail(Errc::invalid, "the plan is of another run");
+  TRY_ASSIGN(const bool fresh, keep_request(run, key, request["request"]));
+  TRY(keep_plan(run, request["plan"]));
+  TRY(context.start(run.root));
+  return fresh;
+}
+
+}  // namespace
+
 Result<Json> operate_request(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(const std::string id, run_member(request));
   TRY_ASSIGN(const std::string key, text_member(request, "id"));
   if (!base::is_ulid(key)) return fail(Errc::invalid, "\"id\" is not a ULID");
   const auto body = request.find("request");
   if (body == request.end() || !body->is_object()) return fail(Errc::invalid, "the request has no object \"request\"");
+  const std::string type = body->value("type", "");
   const format::RunPaths run = run_paths(context, id);
-  if (!base::exists(run.plan())) return fail(Errc::not_found, "no run " + id + " on this host");
-  TRY(base::make_directories(run.control()));
-  const auto target = run.request(key);
-  const auto temporary = run.control() / ("." + key + "." + base::random_hex(4));
-  TRY(base::write_file_durable(temporary, base::dump_json(*body) + "\n"));
-  const int linked = ::link(temporary.c_str(), target.c_str());
-  const int problem = errno;
-  ::unlink(temporary.c_str());
-  if (linked != 0 && problem != EEXIST) return fail_errno("write " + target.string(), problem);
-  TRY(base::sync_directory(run.control()));
-  if (context.requested) TRY(context.requested(run, body->value("type", "")));
-  return Json{{"run", id}, {"id", key}, {"new", linked == 0}};
+  Json reply = {{"run", id}, {"id", key}};
+  if (base::exists(run.plan())) {
+    TRY_ASSIGN(reply["new"], keep_request(run, key, *body));
+    if (context.requested) TRY(context.requested(run, type));
+    return reply;
+  }
+  if (type != "cancel" || !request.contains("plan") || !context.start)
+    return fail(Errc::not_found, "no run " + id + " on this host");
+  TRY_ASSIGN(reply["new"], bury(context, run, request, key));
+  return reply;
 }
 
 Result<base::UniqueFd> open_beneath(const std::filesystem::path& root, std::string_view relative) {

@@ -118,11 +118,17 @@ Result<> HostTarget::watch(std::span<const Watched> runs, EventSink& sink, const
 
 Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  TRY(client->request({{"op", "request"},
-                       {"run", ref.run},
-                       {"id", plan.request},
-                       {"request", {{"v", 1}, {"type", "cancel"}, {"reason", plan.reason}}}},
-                      cancel));
+  Json request = {{"op", "request"},
+                  {"run", ref.run},
+                  {"id", plan.request},
+                  {"request", {{"v", 1}, {"type", "cancel"}, {"reason", plan.reason}}}};
+  // Nobody knows whether its launch came through: with its plan the host ends a run that it has not, too.
+  if (ref.handle.empty()) {
+    TRY_ASSIGN(Json launch, launch_request(ref));
+    request["plan"] = std::move(launch["plan"]);
+  }
+  TRY(client->request(request, cancel));
+  if (ref.handle.empty()) TRY(forget_secrets(ref));
   // A run whose supervisor died hears the request only when somebody adopts it.
   return adopt(ref, cancel);
 }
