@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import urllib.request
@@ -497,6 +498,47 @@ def test_show_says_why_it_waits(cluster: Cluster, shell, project) -> None:
     shell.ok("cancel", "@")
     assert following.wait(60) == 130
     assert shell.json("show", "@")["state"] == "canceled"
+
+
+def test_without_slurm_it_fails_at_once_and_says_so(trainctl, project, scratch) -> None:
+    spec = project.spec(command=["true"], target="slurm")
+    tools = scratch / "tools"
+    tools.mkdir()
+    for tool in ("sh", "bash", "git"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    empty = project.write("empty.conf", "")
+    for env, words in (({"PATH": str(tools)}, "Slurm's program sbatch is not installed on "),
+                       ({"SLURM_CONF": "/no/such.conf"}, "SLURM_CONF names /no/such.conf, which does not exist"),
+                       ({"SLURM_CONF": str(empty)}, "sbatch finds no slurm.conf")):
+        refused = trainctl.run("submit", spec, env=env, code=3)
+        assert words in refused.error and "a host that submits jobs" in refused.error, refused
+        assert trainctl.json("show", "@")["state"] == "failed" and refused.seconds < 10
+
+
+def test_a_controller_that_does_not_answer_is_named_at_once(trainctl, project, scratch) -> None:
+    """Nobody listens on its port. A cancel needs no controller: sbatch could not even send the job."""
+    spec = project.spec(command=["true"], target="slurm")
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))  # and does not listen
+    conf = project.write("slurm.conf", f"ClusterName=x\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort={nobody.getsockname()[1]}\n"
+                                       "AuthType=auth/munge\nNodeName=localhost\nPartitionName=main Nodes=ALL\n")
+    silent = "waits for Slurm's controller, which does not answer"
+    trainctl.env["SLURM_CONF"] = str(conf)
+    said = scratch / "said"
+    with open(said, "wb") as err:
+        submit = trainctl.start("submit", spec, stderr=err)
+    wait_until(lambda: silent in said.read_text(), "it is said", 20)
+    wait_until(lambda: silent in (trainctl.json("show", "@")["message"] or "") and trainctl.json("show", "@")["state"] == "queued",
+               "show says it as well")
+    submit.send_signal(signal.SIGINT)
+    assert submit.wait(60) == 130 and trainctl.json("show", "@")["state"] == "canceled"
+    with open(said, "wb") as out:
+        submit = trainctl.start("submit", spec, "--json", stdout=out)
+    wait_until(lambda: [line for line in jsonl(said) if line.get("state") == "queued" and silent in line["message"]], "an event says it", 20)
+    assert len([line for line in jsonl(said) if silent in line.get("message", "")]) == 1
+    submit.send_signal(signal.SIGINT)
+    assert submit.wait(60) == 130
+    nobody.close()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
@@ -31,6 +32,13 @@
 namespace trainctl::host::slurm {
 namespace {
 
+constexpr const char* kNoController = "Slurm's controller does not answer";
+
+/// Said before anything is asked of a controller.
+constexpr std::array<std::string_view, 3> kNotConfigured = {"Could not establish a configuration source",
+                                                            "Unable to process configuration file",
+                                                            "Unable to process slurm.conf file"};
+
 constexpr std::array<std::string_view, 9> kUnreachable = {"Unable to contact slurm controller",
                                                           "Socket timed out",
                                                           "Connection refused",
@@ -40,6 +48,12 @@ constexpr std::array<std::string_view, 9> kUnreachable = {"Unable to contact slu
                                                           "standby mode",
                                                           "temporarily unavailable",
                                                           "Slurm controller not responding"};
+
+template <std::size_t N>
+bool says_one_of(std::string_view text, const std::array<std::string_view, N>& words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](std::string_view one) { return text.find(one) != std::string_view::npos; });
+}
 
 /// What a user set for squeue by hand would change what we read.
 std::vector<std::string> clean_environment() {
@@ -69,8 +83,7 @@ Result<base::CommandOutput> from_json(const Json& json) {
 }  // namespace
 
 bool is_unreachable(std::string_view error) {
-  return std::any_of(kUnreachable.begin(), kUnreachable.end(),
-                     [&](std::string_view one) { return error.find(one) != std::string_view::npos; });
+  return says_one_of(error, kUnreachable);
 }
 
 Result<base::CommandOutput> run_slurm(std::vector<std::string> words, std::chrono::milliseconds deadline) {
@@ -83,8 +96,14 @@ Result<base::CommandOutput> run_slurm(std::vector<std::string> words, std::chron
     return fail(Errc::not_found, "Slurm's program " + name + " is not installed here",
                 "the target's launcher is slurm: it needs a host that submits jobs");
   if (!done) return fail(Errc::unavailable, name + ": " + done.error().message);
-  if (done->exit_code != 0 && is_unreachable(done->err))
-    return fail(Errc::unavailable, "Slurm's controller does not answer");
+  if (done->exit_code != 0 && says_one_of(done->err, kNotConfigured))
+    return fail(Errc::not_found,
+                "Slurm is not configured on " + base::host_name() + ": " + name + " finds no slurm.conf",
+                "the target has to be a host that submits jobs; SLURM_CONF names a file elsewhere");
+  // What could not be sent at all was not heard either.
+  if (done->exit_code != 0 && done->err.find("(connect failure)") != std::string::npos)
+    return fail(Error{.code = Errc::unavailable, .message = kNoController, .retryable = true});
+  if (done->exit_code != 0 && is_unreachable(done->err)) return fail(Errc::unavailable, kNoController);
   return done;
 }
 

@@ -19,7 +19,8 @@
 namespace trainctl::host::slurm {
 
 /// Runs a program of Slurm to its end, with times as seconds since 1970. Errc::unavailable when the controller does not
-/// answer (nothing about jobs is known then), Errc::not_found when the program is not installed; an exit code that is
+/// answer: nothing about jobs is known then, but when the error is retryable, the controller certainly did not hear the
+/// question. Errc::not_found when the program is not installed or Slurm is not configured here; an exit code that is
 /// not 0 is a result.
 Result<base::CommandOutput> run_slurm(std::vector<std::string> words,
                                       std::chrono::milliseconds deadline = std::chrono::seconds(30));

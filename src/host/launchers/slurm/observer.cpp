@@ -45,6 +45,7 @@ constexpr std::uint64_t kLateOnNetwork = 15 * kSecond;  // … where other machi
 constexpr std::uint64_t kSubmitAgain = 10 * kSecond;
 constexpr std::chrono::milliseconds kShort = std::chrono::seconds(5);
 constexpr std::uint64_t kTail = 2000;
+constexpr std::uint64_t kPromptMs = 3000;  // sbatch with a controller that answers
 
 std::uint64_t wall_ms() {
   return static_cast<std::uint64_t>(
@@ -121,6 +122,9 @@ std::optional<Json> RunObserver::without_job(const format::RunState& state, cons
     submitted_again_ = now;
     (void)start_submission(run_);
   }
+  // sbatch says only after many seconds that nobody answers it.
+  const bool silent = record.intent_open && wall_ms() > record.intended + kPromptMs;
+  if (silent || record.phase == kSilentController) return told(State::queued, kSilentController, state.attempt);
   return told(State::preparing, record.phase.empty() ? "is being submitted to Slurm" : record.phase, state.attempt);
 }
 

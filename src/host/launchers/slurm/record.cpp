@@ -38,7 +38,10 @@ std::uint64_t wall_ms(const Json& line) {
 void fold_line(const Json& line, Record& record) {
   const std::string type = text_of(line, "type");
   if (type == "phase") record.phase = text_of(line, "message");
-  if (type == "intent") record.intent_open = true;
+  if (type == "intent") {
+    record.intent_open = true;
+    record.intended = wall_ms(line);
+  }
   if (type == "refused") record.intent_open = false;
   if (type == "again") {
     record.again = true;

@@ -4,7 +4,7 @@
 //   phase   {message}            what is done before there is a job
 //   intent  {}                   sbatch is about to be called; durable
 //   job     {job}                it gave us this job; durable
-//   refused {message}            it said no
+//   refused {message}            it said no, or did not hear it
 //   gone    {job}                the controller has forgotten the job, and the run has no end
 //   again   {}                   the job is over and the run goes on: another one may be submitted
 #pragma once
@@ -22,10 +22,14 @@
 
 namespace trainctl::host::slurm {
 
+/// The phase of a submission whose controller is silent.
+inline constexpr const char* kSilentController = "waits for Slurm's controller, which does not answer; trying again";
+
 /// The fold of the lines.
 struct Record {
   std::vector<std::string> jobs = {};            ///< every one we know, the last one last
   bool intent_open = false;                      ///< sbatch was called and nobody wrote what it said
+  std::uint64_t intended = 0;                    ///< … when, by the wall clock of this host, in milliseconds
   bool again = false;                            ///< the last job does not count any more
   std::string phase = {};                        ///< of the last `phase`
   std::optional<std::uint64_t> gone_since = {};  ///< wall clock of this host, in milliseconds

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
@@ -57,6 +58,7 @@ class Submission {
     TRY_ASSIGN(const bool wanted, is_wanted());
     if (!wanted) return {};
     if (is_canceled() && !record_.intent_open) return cancel();
+    if (const auto lacking = no_slurm()) return refuse(Cause::start, *lacking);
     auto options = read_options(plan_.target);
     if (!options) return refuse(Cause::start, options.error());
     options_ = std::move(*options);
@@ -77,6 +79,20 @@ class Submission {
   [[nodiscard]] bool is_canceled() const {
     const auto state = format::fold_run(run_);
     return state && (state->state == State::stopping || format::is_terminal(state->state));
+  }
+
+  /// What can be told without asking: with a file that is missing sbatch tries for a minute.
+  static std::optional<Error> no_slurm() {
+    std::string message;
+    if (!base::find_program("sbatch")) message = "Slurm's program sbatch is not installed on " + base::host_name();
+    const auto config = base::get_env("SLURM_CONF");
+    if (config && !config->empty() && !base::exists(*config))
+      message = "Slurm is not configured on " + base::host_name() + ": SLURM_CONF names " + *config +
+                ", which does not exist";
+    if (message.empty()) return std::nullopt;
+    return Error{.code = Errc::not_found,
+                 .message = std::move(message),
+                 .hint = "the target has to be a host that submits jobs"};
   }
 
   Result<> end(AttemptEnd how) {
@@ -114,13 +130,19 @@ class Submission {
 
   Result<> ask_for_job() {
     milliseconds pause = kFirstPause;
-    for (bool look = record_.intent_open;; look = true) {
-      if (is_canceled() && !look) return cancel();
-      TRY_ASSIGN(const bool settled, look ? look_or_submit() : submit_once());
+    for (;;) {
+      if (is_canceled() && !record_.intent_open) return cancel();
+      TRY_ASSIGN(const bool settled, record_.intent_open ? look_or_submit() : submit_once());
       if (settled) return {};
-      std::this_thread::sleep_for(pause);  // a process of its own that has nothing else to do
+      rest(pause);
       pause = std::min(pause * 2, kLongestPause);
     }
+  }
+
+  /// A process of its own that has nothing else to do; a cancel ends the rest.
+  void rest(milliseconds pause) const {
+    for (milliseconds done{0}; done < pause && !is_canceled(); done += kFirstPause)
+      std::this_thread::sleep_for(kFirstPause);
   }
 
   /// True when it is settled, false when it is to be tried again later.
@@ -155,12 +177,17 @@ class Submission {
 
   Result<bool> submit_once() {
     TRY(hold_.note_durable("intent"));
+    record_.intent_open = true;
     const mode_t own = ::umask(user_mask_);
     const auto done = run_slurm(sbatch_words(plan_, run_, options_), kSubmitDeadline);
     ::umask(own);
     if (!done && done.error().code == Errc::not_found) {
       TRY(refuse(Cause::start, done.error()));
       return true;
+    }
+    if (!done && done.error().retryable) {
+      TRY(hold_.note_durable("refused", {{"message", done.error().message}}));
+      record_.intent_open = false;
     }
     if (!done) return unreachable();
     const auto job = done->exit_code == 0 ? parse_submitted(done->out) : std::nullopt;
@@ -195,7 +222,7 @@ class Submission {
   }
 
   Result<bool> unreachable() {
-    TRY(say("Slurm's controller does not answer, trying again"));
+    TRY(say(kSilentController));
     return false;
   }
 
