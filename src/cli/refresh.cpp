@@ -2,6 +2,7 @@
 #include "cli/refresh.hpp"
 
 #include <chrono>
+#include <string>
 
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
@@ -9,6 +10,8 @@
 #include "cli/time_text.hpp"
 #include "engine/sync.hpp"
 #include "format/fold.hpp"
+#include "format/paths.hpp"
+#include "format/state.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -16,6 +16,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
+#include "format/state.hpp"
 #include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/error.hpp"

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/patience.hpp"
 
+#include <chrono>
+#include <memory>
 #include <utility>
+
+#include "target/cancel.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <thread>
 
-#include "target/target.hpp"
+#include "target/cancel.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::engine {
