@@ -32,6 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kBlock = 1U << 20U;
+constexpr std::size_t kAskEvery = 64;
 constexpr std::string_view kCheckHint =
     "trainctl store check lists what is affected; taking the snapshot again mends it";
 
@@ -194,32 +195,42 @@ Result<> Copying::make(const ManifestEntry& entry) {
 
 }  // namespace
 
+Result<Materialised> make_entries(const Store& store, const std::vector<ManifestEntry>& entries, int root,
+                                  const MaterialiseOptions& options) {
+  HashSet wanted;
+  for (const ManifestEntry& entry : entries) {
+    if (entry.type == EntryType::file && entry.size <= kLooseAbove) wanted.insert(entry.hash);
+  }
+  TRY_ASSIGN(PlaceMap places, store.places(wanted));
+  Copying copying(store, root, options, std::move(places));
+  // Links last: until then there is none in the destination that anything could go through.
+  for (const bool links : {false, true}) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if ((entries[i].type == EntryType::link) != links) continue;
+      if (options.go_on && i % kAskEvery == 0 && !options.go_on())
+        return fail(Errc::canceled, "copying a snapshot was stopped");
+      TRY(copying.make(entries[i]));
+    }
+  }
+  return copying.done();
+}
+
 Result<Materialised> materialise(const Store& store, std::string_view digest, const fs::path& destination,
                                  const MaterialiseOptions& options) {
   TRY_ASSIGN(const base::UniqueFd in_use, store.use());
   TRY_ASSIGN(const std::vector<ManifestEntry> entries, store.manifest(digest));
-  HashSet wanted;
   for (const ManifestEntry& entry : entries) {
     if (options.make_outputs && (entry.path == "outputs" || entry.path.starts_with("outputs/"))) {
       return fail(Errc::store, "the manifest names outputs/, which no snapshot has");
     }
-    if (entry.type == EntryType::file && entry.size <= kLooseAbove) wanted.insert(entry.hash);
   }
-  TRY_ASSIGN(PlaceMap places, store.places(wanted));
   TRY_ASSIGN(const base::UniqueFd root, open_destination(destination));
-  Copying copying(store, root.get(), options, std::move(places));
-  // Links last: until then there is none in the destination that anything could go through.
-  for (const bool links : {false, true}) {
-    for (const ManifestEntry& entry : entries) {
-      if ((entry.type == EntryType::link) != links) continue;
-      auto made = copying.make(entry);
-      if (!made) return fail(std::move(made).error().with_context("copying the snapshot to " + destination.string()));
-    }
-  }
+  auto made = make_entries(store, entries, root.get(), options);
+  if (!made) return fail(std::move(made).error().with_context("copying the snapshot to " + destination.string()));
   if (options.make_outputs && ::mkdirat(root.get(), "outputs", 0777) != 0) {
     return fail_errno("make " + (destination / "outputs").string(), errno);
   }
-  return copying.done();
+  return made;
 }
 
 }  // namespace trainctl::snapshot

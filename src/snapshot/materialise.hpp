@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "snapshot/store.hpp"
 #include "trainctl/result.hpp"
@@ -19,6 +21,8 @@ struct MaterialiseOptions {
   /// Set for a tree that is only read: files lose their write bits, and a large one that cannot share its bytes with
   /// the store becomes a symbolic link to them. The store's objects/ as seen from the destination.
   std::optional<std::string> objects = {};
+  /// Asked now and then; false ends the work with Errc::canceled.
+  std::function<bool()> go_on = {};
 };
 
 struct Materialised {
@@ -33,5 +37,9 @@ struct Materialised {
 /// the caller removes it.
 Result<Materialised> materialise(const Store& store, std::string_view digest, const std::filesystem::path& destination,
                                  const MaterialiseOptions& options = {});
+
+/// The same for some entries of a manifest, below the open folder `root`: none of them is there yet.
+Result<Materialised> make_entries(const Store& store, const std::vector<ManifestEntry>& entries, int root,
+                                  const MaterialiseOptions& options = {});
 
 }  // namespace trainctl::snapshot

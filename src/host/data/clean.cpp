@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -26,6 +27,7 @@
 #include "host/environment/environment.hpp"
 #include "host/gang/membership.hpp"
 #include "snapshot/maintenance.hpp"
+#include "snapshot/spare.hpp"
 #include "snapshot/store.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -37,6 +39,8 @@ namespace fs = std::filesystem;
 
 /// A snapshot that was sent and whose run has not come yet.
 constexpr auto kGrace = std::chrono::hours(1);
+/// Until a process that makes a spare has seen that it shall stop.
+constexpr auto kPatience = std::chrono::seconds(10);
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 std::string name_of(const format::RunPaths& run) {
@@ -124,6 +128,11 @@ Result<> refuse_kept(const Cleaned& cleaned) {
 }
 
 Result<> remove_everything(const format::StorePaths& store) {
+  std::optional<base::FileLock> no_spares;
+  if (base::exists(store.snapshots() / "format")) {
+    TRY_ASSIGN(const auto snapshots, snapshot::Store::open(store.root));
+    TRY_ASSIGN(no_spares, snapshot::remove_spares(snapshots, kPatience));
+  }
   TRY(base::remove_tree(store.root));
   remove_pushed_runners(store.root.parent_path());
   ::rmdir(store.root.parent_path().c_str());

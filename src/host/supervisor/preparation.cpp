@@ -38,7 +38,7 @@
 #include "host/linux/process_tree.hpp"
 #include "host/supervisor/launch.hpp"
 #include "host/supervisor/run_inputs.hpp"
-#include "snapshot/materialise.hpp"
+#include "host/supervisor/spare_tree.hpp"
 #include "snapshot/store.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -87,7 +87,7 @@ Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPat
 Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int attempt, const format::AttemptPaths& to) {
   if (has_snapshot(plan)) {
     TRY_ASSIGN(const auto store, snapshot::Store::open(run.store()));
-    TRY(snapshot::materialise(store, plan.source.value("digest", ""), to.work()));
+    TRY(make_source_tree(store, plan, to.work()));
   }
   TRY(base::make_directories(to.outputs()));
   for (const format::PlanOutput& output : plan.outputs) {
@@ -307,7 +307,9 @@ Result<> Preparation::start(const format::Plan& plan, const format::RunPaths& ru
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the next supervisor prepares again
     reset_signals();
     set_process_name("trainctl-prepar");
-    const std::string text = base::dump_json(to_json(prepare_attempt(plan, run, options)));
+    const auto prepared = prepare_attempt(plan, run, options);
+    const std::string text = base::dump_json(to_json(prepared));
+    if (prepared && options.spare) make_spare_aside(plan, run);
     ::_exit(base::write_all(result_.get(), text) ? 0 : 1);
   }
   ::setpgid(pid, pid);

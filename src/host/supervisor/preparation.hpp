@@ -27,6 +27,7 @@ struct PreparationOptions {
   int attempt = 1;
   bool work = true;
   bool afresh = false;  ///< an earlier work/ is not to be trusted: the machine was restarted since
+  bool spare = false;   ///< then make a spare of the source for the next run, in a process of its own
 };
 
 /// Does everything in this process (called in the child, or directly when it is quick).

@@ -208,9 +208,11 @@ void RunSupervision::prepare() {
   link_outputs();
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
-  const bool shared = is_guest();  // node 0 has made it
-  const PreparationOptions options{
-      .attempt = attempt_, .work = !shared && !journal_->prepared(), .afresh = journal_->rebooted()};
+  const bool work = !is_guest() && !journal_->prepared();  // node 0 has made it for its guests
+  const PreparationOptions options{.attempt = attempt_,
+                                   .work = work,
+                                   .afresh = journal_->rebooted(),
+                                   .spare = work && !options_.enclosure};  // nothing may outlive a batch job
   if (is_quick_to_prepare(plan_, attempt_)) return on_prepared(prepare_attempt(plan_, run_, options));
   journal_->enter(State::preparing, preparation_message(plan_));
   auto started =
