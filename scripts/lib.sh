@@ -69,6 +69,20 @@ need_uv() {
   export PATH="$REPO/build/uv/path:$PATH"
 }
 
+# Docker's client alone, for tests that point it at podman's socket: the package as a whole starts a daemon and sets firewall rules.
+need_docker_client() {
+  command -v docker >/dev/null || command -v dpkg-deb >/dev/null || return 0
+  local folder=$REPO/build/docker
+  if ! command -v docker >/dev/null && [ ! -x "$folder/usr/bin/docker" ]; then
+    say "unpacking docker's client into build/docker"
+    mkdir -p "$folder"
+    (cd "$folder" && apt-get -q download docker.io && dpkg-deb -x docker.io_*.deb . && rm -f docker.io_*.deb) >"$folder/log" 2>&1 || {
+      tail -n 5 "$folder/log" >&2
+      die "apt-get could not download docker.io"
+    }
+  fi
+}
+
 # A virtual environment at $1 with the requirements file $2, made again only when that file changed.
 need_venv() {
   local sum

@@ -119,7 +119,7 @@ Result<std::string> Store::recent(std::string_view text) const {
 Result<std::string> Store::resolve(std::string_view text) const {
   if (text.empty()) return fail(Errc::invalid, "an empty text names no run", "@ is your last run");
   if (text.front() == '@') return recent(text);
-  const std::string lower = base::to_lower(text);
+  std::string lower = base::to_lower(text);
   if (base::is_ulid(lower)) {
     if (base::exists(paths_.run(lower).root)) return lower;
     return fail(unknown(paths_, text));

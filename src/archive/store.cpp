@@ -160,7 +160,7 @@ Result<std::string> Store::claim_name(const std::string& base, const std::string
 }
 
 Result<format::RunPaths> Store::create_run(const format::Plan& plan, const std::string& client) const {
-  const format::RunPaths run = paths_.run(plan.id);
+  format::RunPaths run = paths_.run(plan.id);
   auto recorded = [&]() -> Result<> {
     TRY(base::make_directories(run.clients()));
     TRY_ASSIGN(auto writer, format::EventWriter::create(run.client(client)));

@@ -39,7 +39,7 @@ Result<std::vector<std::string>> names_in(UniqueFd fd, const Where& where) {
   std::vector<std::string> names;
   for (;;) {
     errno = 0;
-    const dirent* entry = ::readdir(directory.get());
+    const dirent* entry = ::readdir(directory.get());  // NOLINT(concurrency-mt-unsafe): a stream of its own
     if (entry == nullptr && errno != 0) return fail_errno("read the directory " + where(), errno);
     if (entry == nullptr) return names;
     std::string name = static_cast<const char*>(entry->d_name);

@@ -54,7 +54,7 @@ const char* to_string(Errc code) {
   return "internal";
 }
 
-Error system_error(std::string what, int number) {
+Error system_error(const std::string& what, int number) {
   Error error{.code = code_of(number), .message = "cannot " + what + ": " + std::generic_category().message(number)};
   if (number == ENOSPC || number == EDQUOT) error.hint = "free some disk space (or quota) and try again";
   return error;

@@ -104,7 +104,7 @@ Result<UniqueFd> open_file(const fs::path& path, int flags, mode_t mode) {
 }
 
 Result<std::string> read_file(const fs::path& path, std::uint64_t max_bytes) {
-  TRY_ASSIGN(UniqueFd fd, open_file(path, O_RDONLY));
+  TRY_ASSIGN(const UniqueFd fd, open_file(path, O_RDONLY));
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return fail_errno("read " + path.string(), errno);
   auto too_large = [&] {
@@ -127,7 +127,7 @@ Result<std::optional<std::string>> read_file_if_exists(const fs::path& path, std
 }
 
 Result<std::string> read_range(const fs::path& path, std::uint64_t offset, std::uint64_t count) {
-  TRY_ASSIGN(UniqueFd fd, open_file(path, O_RDONLY));
+  TRY_ASSIGN(const UniqueFd fd, open_file(path, O_RDONLY));
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return fail_errno("read " + path.string(), errno);
   const std::uint64_t size = info.st_size > 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
@@ -221,7 +221,7 @@ void start_sync(int fd) {
 }
 
 Result<> sync_directory(const fs::path& path) {
-  TRY_ASSIGN(UniqueFd fd, open_file(path, O_RDONLY | O_DIRECTORY));
+  TRY_ASSIGN(const UniqueFd fd, open_file(path, O_RDONLY | O_DIRECTORY));
   if (auto synced = sync_file(fd.get()); !synced) {
     return fail(std::move(synced).error().with_context("flushing the directory " + path.string()));
   }

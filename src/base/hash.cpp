@@ -86,7 +86,7 @@ std::array<std::uint8_t, 32> Sha256::finish() {
 
 std::string Sha256::finish_hex() {
   const auto digest = finish();
-  std::string bytes(digest.begin(), digest.end());
+  const std::string bytes(digest.begin(), digest.end());
   return to_hex(bytes);
 }
 

@@ -124,7 +124,7 @@ SourcePosition position_at(std::string_view text, std::size_t position) {
 }
 
 /// The library says "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing …".
-std::string plain_reason(std::string reason) {
+std::string plain_reason(const std::string& reason) {
   const std::size_t at = reason.find("column ");
   const std::size_t colon = at == std::string::npos ? std::string::npos : reason.find(": ", at);
   if (colon != std::string::npos) return reason.substr(colon + 2);

@@ -54,7 +54,7 @@ std::optional<std::filesystem::path> find_program(const std::string& program, st
 }
 
 std::optional<std::string> get_env(const char* name) {
-  const char* value = std::getenv(name);
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here sets variables
   if (value == nullptr) return std::nullopt;
   return std::string(value);
 }

@@ -62,7 +62,7 @@ void add_run_names(std::vector<std::string>& found) {
     auto numbers = base::list_directory(store->paths().names() / name);
     if (!numbers) continue;
     for (const std::string& number : *numbers) {
-      if (number.front() != '.' && found.size() < kMost) found.push_back(name + "-" + number);
+      if (number.front() != '.' && found.size() < kMost) found.push_back(std::string(name).append("-").append(number));
     }
   }
 }

@@ -39,6 +39,7 @@ std::string range_text(const spec::PresetVersions& range) {
 
 std::vector<std::string> distribution_names(const spec::EstimatorPreset& preset) {
   std::vector<std::string> names;
+  names.reserve(preset.distributions.size());
   for (const spec::PresetDistribution& one : preset.distributions) names.push_back(one.name);
   return names;
 }
@@ -150,7 +151,7 @@ void print_preset(Context& context, const spec::FoundPreset& found) {
   page.row("from", found.source);
   const auto names = distribution_names(preset);
   page.row("distributions", names.empty() ? "none: one process" : joined(names));
-  for (const auto& [name, value] : preset.variables) page.row("variable", name + "=" + value);
+  for (const auto& [name, value] : preset.variables) page.row("variable", std::string(name).append("=").append(value));
   for (const std::string& pattern : preset.metric_patterns) page.row("metric pattern", pattern);
   print_rules(page, "check", preset.checks);
   print_rules(page, "hint", preset.hints);
@@ -161,7 +162,7 @@ void print_preset(Context& context, const spec::FoundPreset& found) {
     page.row("without GPUs", joined(range.cpu));
     page.row("with GPUs", joined(range.gpu));
     page.row("built with", joined(range.build_constraints));
-    for (const auto& [name, value] : range.variables) page.row("variable", name + "=" + value);
+    for (const auto& [name, value] : range.variables) page.row("variable", std::string(name).append("=").append(value));
     page.row("known", joined(range.known));
   }
 }
