@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
 #include "host/detach.hpp"
@@ -40,9 +41,9 @@ class Canceling {
 
   int run() {
     milliseconds pause = kFirstPause;
-    while (!observer_.ended() && waited() < kGiveUp) {
+    while (!over() && waited() < kGiveUp) {
       step();
-      if (observer_.ended()) break;
+      if (over()) break;
       std::this_thread::sleep_for(pause);  // a process of its own that has nothing else to do
       pause = std::min(pause * 3 / 2, kLongestPause);
     }
@@ -50,6 +51,7 @@ class Canceling {
   }
 
  private:
+  [[nodiscard]] bool over() const { return over_ || observer_.ended(); }
   [[nodiscard]] milliseconds waited() const { return milliseconds((base::mono_ns() - began_) / UINT64_C(1'000'000)); }
 
   void step() {
@@ -59,7 +61,7 @@ class Canceling {
     // Also without a job: the look finds that the run has ended, or that nobody submits it.
     const std::uint64_t asked = base::mono_ns();
     const auto jobs = ask_queue();
-    if (!jobs) return;
+    if (!jobs) return look_without_queue();
     (void)observer_.look({*jobs, asked});
     if (observer_.ended()) return;
     const bool patient = observer_.has_lead() && waited() < observer_.plan().stop.grace + kHearing;
@@ -70,6 +72,12 @@ class Canceling {
     const bool waits = stage_of(row->state) == Stage::waiting;
     (void)run_slurm(waits ? std::vector<std::string>{"scancel", "--state=PENDING", row->id}
                           : std::vector<std::string>{"scancel", row->id});
+  }
+
+  /// The supervisor in the job may have ended the run while the controller is silent.
+  void look_without_queue() {
+    const auto state = format::fold_run(observer_.run());
+    over_ = state && format::is_terminal(state->state);
   }
 
   /// A submission that is at work sees the request itself.
@@ -84,6 +92,7 @@ class Canceling {
 
   RunObserver observer_;
   std::uint64_t began_ = 0;
+  bool over_ = false;
 };
 
 }  // namespace
