@@ -329,6 +329,8 @@ std::vector<Alias> run_aliases() {
           {"compute_target", "target"},
           {"compute", "target"},
           {"code", "source_directory"},
+          {"env", "environment_variables"},
+          {"variables", "environment_variables"},
           {"experiment_name", "experiment"},
           {"environment_definition", "environment"},
           {"node_count", "resources.nodes"},
