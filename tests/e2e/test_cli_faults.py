@@ -61,7 +61,7 @@ def one_kill(new_trainctl, scratch, call: str, n: int, follow: bool) -> str:
     script = project / "count.sh"
     script.write_text(f"#!/bin/sh\necho $TRAINCTL_ATTEMPT >> {starts}\necho done\n")
     script.chmod(0o755)
-    (project / "k.run.json").write_text('{"name": "k", "command": ["./count.sh"]}')
+    (project / "k.run.json").write_text('{"name": "k", "command": ["./count.sh"], "retry": {"backoff": "100ms"}}')
     trainctl.cwd = project
     try:
         code, printed = kill_at(trainctl, call, n, follow)
