@@ -100,8 +100,12 @@ Result<> Mirror::read_back() {
   for (const Json& line : lines) {
     boot = line.value("boot", "");
     if (line.value("type", "") != "cursor") continue;
-    tokens_[line.value("file", "")] = {
+    const std::string name = line.value("file", "");
+    const MirrorCursor cursor = {
         .have = line.value("length", std::uint64_t{0}), .tail = {}, .token = line.value("token", "")};
+    // A cursor that outlived the bytes before it (the machine crashed) leads behind them.
+    const auto path = run_.root / copy_name(name, line.value("epoch", 1));
+    if (cursor.have <= base::file_size(path).value_or(0)) tokens_[name] = cursor;
   }
   rebooted_ = !boot.empty() && boot != base::boot_id();
   TRY_ASSIGN(token_writer_, format::EventWriter::open(run_.mirror_cursors()));
@@ -160,13 +164,18 @@ Result<> Mirror::write(std::string_view name, std::uint64_t offset, std::string_
     return fail(Errc::invalid, std::string(name) + ": bytes at " + std::to_string(offset) + " but the copy ends at " +
                                    std::to_string(file->size));
   }
+  // Bytes whose cursor did not follow any more are asked for again, and stand at the same place: the first ones too.
+  if (!token.empty() && !tokens_.contains(name)) TRY(keep_cursor(name, file->epoch, {.have = offset}));
   TRY(base::pwrite_all(file->fd.get(), bytes, offset));
   file->size = std::max(file->size, offset + bytes.size());
   if (token.empty()) return {};
-  const std::uint64_t length = offset + bytes.size();
-  tokens_[std::string(name)] = {.have = length, .tail = {}, .token = std::string(token)};
+  return keep_cursor(name, file->epoch, {.have = offset + bytes.size(), .token = std::string(token)});
+}
+
+Result<> Mirror::keep_cursor(std::string_view name, int epoch, const MirrorCursor& cursor) {
+  tokens_[std::string(name)] = cursor;
   return token_writer_->append("cursor",
-                               {{"file", name}, {"epoch", file->epoch}, {"length", length}, {"token", token}});
+                               {{"file", name}, {"epoch", epoch}, {"length", cursor.have}, {"token", cursor.token}});
 }
 
 Result<MirrorCursor> Mirror::reconcile(std::string_view name, std::uint64_t size, const SourceHash& hash) {

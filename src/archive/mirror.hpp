@@ -66,6 +66,7 @@ class Mirror {
   Mirror(format::RunPaths run, base::FileLock lock) : run_(std::move(run)), lock_(std::move(lock)) {}
   Result<File*> file(std::string_view name);
   Result<> read_back();
+  Result<> keep_cursor(std::string_view file, int epoch, const MirrorCursor& cursor);
   Result<> journal(std::string_view type, const Json& fields);
   [[nodiscard]] std::string copy_name(std::string_view file, int epoch) const;
   [[nodiscard]] int last_epoch(std::string_view file) const;

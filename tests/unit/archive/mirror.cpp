@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -169,6 +170,39 @@ TEST_CASE("where an engine's log goes on is kept with the length it belongs to")
     for (const Json& line : lines) observed += line.value("type", "") == "observed" ? 1U : 0U;
   }
   CHECK(observed == 1);
+}
+
+TEST_CASE("mirror: killed between the first bytes of a log service and their cursor, it asks for them again") {
+  const TemporaryRun temporary;
+  REQUIRE(temporary.open().write(kLog, 0, "one\n", "token-1"));
+  // What a kill leaves between the two writes: the last line of the cursors is missing.
+  const auto path = temporary.run.mirror_cursors();
+  auto text = base::read_file(path);
+  REQUIRE(text);
+  text->resize(text->rfind('\n', text->size() - 2) + 1);
+  REQUIRE(base::write_file_atomic(path, *text));
+  const auto cursors = temporary.open().cursors();
+  REQUIRE(cursors);
+  CHECK(cursors->at(kLog).have == 0);
+  CHECK(cursors->at(kLog).tail.empty());
+  CHECK(cursors->at(kLog).token.empty());
+}
+
+TEST_CASE("mirror: a cursor that outlived its bytes does not count") {
+  const TemporaryRun temporary;
+  {
+    auto mirror = temporary.open();
+    REQUIRE(mirror.write(kLog, 0, "one\n", "token-1"));
+    REQUIRE(mirror.write(kLog, 4, "two\n", "token-2"));
+  }
+  REQUIRE(::truncate((temporary.run.root / kLog).c_str(), 6) == 0);  // as a crash of the machine does it
+  auto mirror = temporary.open();
+  const auto cursors = mirror.cursors();
+  REQUIRE(cursors);
+  CHECK(cursors->at(kLog).have == 4);
+  CHECK(cursors->at(kLog).token == "token-1");
+  REQUIRE(mirror.write(kLog, 4, "two\n", "token-2"));
+  CHECK(base::read_file(temporary.run.root / kLog).value_or("") == "one\ntwo\n");
 }
 
 }  // namespace trainctl::archive
