@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests" / "support"), str(REPOSITORY / "tests" / "e2e")]
 from harness import wait_until  # noqa: E402
 from slurm import Cluster  # noqa: E402
-from sshd import Sshd  # noqa: E402
+from sshd import Sshd, masters  # noqa: E402
 
 HOST, NAME = "box", "bench"  # what ssh and what trainctl call the host
 
@@ -59,14 +59,7 @@ class Box:
 
     def masters(self) -> list[int]:
         """The processes that keep a connection open for the next command, of both sides."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {self.sockets}".encode()):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        return masters(self.sockets)
 
     def cut(self) -> None:
         """No connection is open any more: the next one is a cold one."""

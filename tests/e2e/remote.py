@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from faultproxy import FaultProxy
 from harness import REPOSITORY, Trainctl, jsonl, wait_until
-from sshd import Sshd
+from sshd import Sshd, masters
 
 # Lines that follow from a seed. Each start is one line in a file that is only appended to. It ends when $GATE is there, so
 # that a test decides in which moment something happens; without a gate it runs through.
@@ -77,14 +76,7 @@ class Box:
 
     def masters(self) -> list[int]:
         """The processes that hold our shared connections."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {self.sockets}".encode()):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        return masters(self.sockets)
 
     # -- runs of the workload ----------------------------------------------------------------------------------------------
 

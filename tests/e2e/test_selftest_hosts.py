@@ -9,7 +9,7 @@ import os
 
 import pytest
 from remote import nothing_left
-from test_slurm import cluster, shell  # noqa: F401  (fixtures)
+from slurm_runs import cluster, shell  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.slow
 

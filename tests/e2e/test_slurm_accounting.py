@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from harness import wait_until
 from slurm import Cluster
+from slurm_runs import Login
 from sshd import free_port
-from test_slurm import Login
 
 pytestmark = pytest.mark.slow
 DATABASE = "create database slurm_acct_db; create user slurm@'127.0.0.1' identified by 'slurm'; grant all on slurm_acct_db.* to slurm@'127.0.0.1';"

@@ -55,6 +55,18 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def masters(sockets: Path) -> list[int]:
+    """The processes that keep a shared connection open whose socket lies in this folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {sockets}".encode()):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
 class Sshd:
     def __init__(self, folder: Path, *, options: Iterable[str] = (), address: str = "127.0.0.1", port: int | None = None,
                  prefix: Sequence[str] = (), variables: dict[str, str] | None = None, home: Path | None = None, alias: str = "box",
