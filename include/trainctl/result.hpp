@@ -27,6 +27,8 @@ inline tl::unexpected<Error> fail(Error error) {
 /// The error of a failed operating system call: "cannot WHAT: <strerror(number)>". ENOSPC and EDQUOT become
 /// Errc::store, EACCES and EPERM Errc::denied, ENOENT Errc::not_found, the rest Errc::io.
 Error system_error(const std::string& what, int number);
+/// What the system calls an errno: "No such file or directory".
+std::string errno_text(int number);
 inline tl::unexpected<Error> fail_errno(const std::string& what, int number) {
   return tl::make_unexpected(system_error(what, number));
 }

@@ -54,8 +54,12 @@ const char* to_string(Errc code) {
   return "internal";
 }
 
+std::string errno_text(int number) {
+  return std::generic_category().message(number);
+}
+
 Error system_error(const std::string& what, int number) {
-  Error error{.code = code_of(number), .message = "cannot " + what + ": " + std::generic_category().message(number)};
+  Error error{.code = code_of(number), .message = "cannot " + what + ": " + errno_text(number)};
   if (number == ENOSPC || number == EDQUOT) error.hint = "free some disk space (or quota) and try again";
   return error;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/exit_code.hpp"
 #include "base/text.hpp"
 #include "cli/attach.hpp"
 #include "cli/explain.hpp"
@@ -112,7 +113,7 @@ spec::LoadOptions load_options(const LaunchArguments& arguments) {
 }
 
 int report_not_started(Context& context, const Errors& errors, bool bare_command) {
-  const int code = bare_command ? 125 : exit_code_for(errors.front().code);
+  const int code = bare_command ? 125 : base::exit_code_for(errors.front().code);
   (void)report(context, errors);
   if (!context.json && errors.size() > 1) {
     context.note(std::to_string(errors.size()) + " errors, nothing was started (exit " + std::to_string(code) + ")");

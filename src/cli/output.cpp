@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/exit_code.hpp"
 #include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
@@ -146,31 +147,6 @@ void Context::print(const Json& document) const {
   out.line(base::dump_json(document));
 }
 
-int exit_code_for(Errc code) {
-  switch (code) {
-    case Errc::invalid:
-      return 2;
-    case Errc::cannot_start:
-      return 3;
-    case Errc::not_found:
-      return 4;
-    case Errc::denied:
-      return 5;
-    case Errc::store:
-    case Errc::io:
-      return 6;
-    case Errc::timeout:
-      return 8;
-    case Errc::unavailable:
-      return 75;
-    case Errc::canceled:
-      return 130;
-    case Errc::internal:
-      break;
-  }
-  return 70;
-}
-
 Json error_to_json(const Error& error) {
   Json json = {{"code", to_string(error.code)}, {"message", error.message}};
   json["field"] = error.field.empty() ? Json(nullptr) : Json(error.field);
@@ -200,7 +176,7 @@ int report(const Context& context, const Errors& errors) {
     for (const Error& error : errors) context.err.line(human_error(context, error));
     context.err.flush();
   }
-  return exit_code_for(errors.front().code);
+  return base::exit_code_for(errors.front().code);
 }
 
 namespace {

@@ -67,9 +67,6 @@ struct Context {
   void print(const Json& document) const;
 };
 
-/// The exit code a command ends with when it fails with this error (design: "Exit codes").
-int exit_code_for(Errc code);
-
 /// Prints the errors as people read them (stderr), or under --json as {"error":…} on stdout; returns the exit code.
 int report(const Context& context, const Error& error);
 int report(const Context& context, const Errors& errors);

@@ -6,11 +6,11 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/exit_code.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
 #include "format/plan.hpp"
@@ -24,6 +24,8 @@
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/options.hpp"
 #include "host/launchers/slurm/runners.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -32,19 +34,6 @@ using Words = std::vector<std::string>;
 
 void tell(std::string_view text) {
   (void)base::write_all(STDERR_FILENO, "trainctl: " + std::string(text) + "\n");
-}
-
-int exit_code_of(const Error& error) {
-  switch (error.code) {
-    case Errc::invalid:
-      return 2;
-    case Errc::not_found:
-      return 4;
-    case Errc::unavailable:
-      return 75;
-    default:
-      return 3;
-  }
 }
 
 bool on_terminal() {
@@ -108,8 +97,9 @@ std::string shell_of_user() {
 Result<> move_in(const Place& place) {
   if (::chdir(place.directory.c_str()) != 0)
     return fail(Errc::cannot_start,
-                "the run's folder " + place.directory.string() + " cannot be entered: " + std::strerror(errno));
+                "the run's folder " + place.directory.string() + " cannot be entered: " + errno_text(errno));
   const auto terminal = base::get_env("TERM");
+  // NOLINTBEGIN(concurrency-mt-unsafe): there is one thread here
   ::clearenv();
   for (const std::string& variable : place.variables) {
     const std::size_t equals = variable.find('=');
@@ -117,6 +107,7 @@ Result<> move_in(const Place& place) {
     ::setenv(variable.substr(0, equals).c_str(), variable.c_str() + equals + 1, 1);
   }
   if (terminal) ::setenv("TERM", terminal->c_str(), 1);  // the terminal's, not the run's
+  // NOLINTEND(concurrency-mt-unsafe)
   return {};
 }
 
@@ -148,7 +139,7 @@ int enter_main(const std::string& word) {
   if (code) return *code;
   const Error& error = code.error();
   tell("error: " + error.message + (error.hint.empty() ? "" : "\n  " + error.hint));
-  return exit_code_of(error);
+  return base::exit_code_for(error.code);
 }
 
 bool has_own_loopback(const format::Plan& plan) {

@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +18,7 @@
 #include "host/gang/address.hpp"
 #include "host/gang/codec.hpp"
 #include "host/supervisor/reactor.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -61,7 +61,7 @@ void GangLink::on_ready() {
     int problem = 0;
     socklen_t size = sizeof problem;
     ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &problem, &size);
-    if (problem != 0) return close(std::strerror(problem));
+    if (problem != 0) return close(errno_text(problem));
     connecting_ = false;
   }
   const std::weak_ptr<bool> alive = alive_;
@@ -76,7 +76,7 @@ bool GangLink::read_some() {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
     if (count <= 0) {
-      close(count == 0 ? "" : std::strerror(errno));
+      close(count == 0 ? "" : errno_text(errno));
       return false;
     }
     codec_.feed({buffer.data(), static_cast<std::size_t>(count)});
@@ -104,7 +104,7 @@ void GangLink::write_some() {
     const ssize_t count = ::send(socket_.get(), out_.data(), out_.size(), MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
-    if (count < 0) return close(std::strerror(errno));
+    if (count < 0) return close(errno_text(errno));
     out_.erase(0, static_cast<std::size_t>(count));
   }
   if (watches_writable_ != !out_.empty()) watch(!out_.empty());

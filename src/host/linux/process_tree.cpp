@@ -84,7 +84,7 @@ std::vector<ProcessStatus> list_processes() {
   std::vector<ProcessStatus> all;
   DIR* directory = ::opendir("/proc");
   if (directory == nullptr) return all;
-  while (const dirent* entry = ::readdir(directory)) {
+  while (const dirent* entry = ::readdir(directory)) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
     if (const auto status = read_process(number_at<pid_t>(entry->d_name))) all.push_back(*status);
   }

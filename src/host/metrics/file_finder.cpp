@@ -58,7 +58,7 @@ template <class Visit>
 bool list(const std::filesystem::path& path, const Visit& visit) {
   const Listing listing(::opendir(path.c_str()));
   if (!listing) return false;
-  while (const dirent* entry = ::readdir(listing.get())) {
+  while (const dirent* entry = ::readdir(listing.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     const std::string_view name(entry->d_name);
     if (name == "." || name == "..") continue;
     if (!visit(name, type_of(listing.get(), *entry))) break;

@@ -12,7 +12,6 @@
 #include <climits>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -99,8 +98,8 @@ class Lister {
     Level level{.fd = std::move(fd), .prefix = std::move(prefix), .names = {}};
     const int copy = ::openat(level.fd.get(), ".", kFolderFlags);
     const Directory directory(copy >= 0 ? ::fdopendir(copy) : nullptr);
-    if (!directory) return problem(level.prefix, std::string("could not be listed: ") + std::strerror(errno));
-    while (const dirent* entry = ::readdir(directory.get())) {
+    if (!directory) return problem(level.prefix, "could not be listed: " + errno_text(errno));
+    while (const dirent* entry = ::readdir(directory.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
       if (is_dots(entry->d_name)) continue;
       level.names.emplace_back(entry->d_name);
       if (is_folder(level.fd.get(), *entry)) level.names.back() += '/';
@@ -112,7 +111,7 @@ class Lister {
   void take_folder(const std::string& name) {
     const std::string path = levels_.back().prefix + name;
     base::UniqueFd fd(::openat(levels_.back().fd.get(), name.c_str(), kFolderFlags));
-    if (!fd) return problem(path, std::string("could not be listed: ") + std::strerror(errno));
+    if (!fd) return problem(path, "could not be listed: " + errno_text(errno));
     enter(std::move(fd), path);
   }
 
@@ -125,7 +124,7 @@ class Lister {
     format::OutputEntry entry{.path = levels_.back().prefix + name};
     struct stat status{};
     if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-      problem(entry.path, std::string("could not be listed: ") + std::strerror(errno));
+      problem(entry.path, "could not be listed: " + errno_text(errno));
       return {};
     }
     if (S_ISREG(status.st_mode)) {
@@ -157,13 +156,13 @@ class Lister {
     }
     // Not blocking: what is a fifo by now must not hold us.
     const base::UniqueFd fd(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (!fd) return problem(entry.path, std::string("could not be read: ") + std::strerror(errno));
+    if (!fd) return problem(entry.path, "could not be read: " + errno_text(errno));
     base::Sha256 sha;
     std::uint64_t size = 0;
     for (;;) {
       const ssize_t count = ::read(fd.get(), block_.data(), block_.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return problem(entry.path, std::string("could not be read: ") + std::strerror(errno));
+      if (count < 0) return problem(entry.path, "could not be read: " + errno_text(errno));
       if (count == 0) break;
       sha.update({block_.data(), static_cast<std::size_t>(count)});
       size += static_cast<std::uint64_t>(count);
@@ -195,7 +194,7 @@ bool has_outputs(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), kFolderFlags);
   const Directory directory(fd >= 0 ? ::fdopendir(fd) : nullptr);
   if (!directory) return errno != ENOENT;
-  while (const dirent* entry = ::readdir(directory.get())) {
+  while (const dirent* entry = ::readdir(directory.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     if (!is_dots(entry->d_name)) return true;
   }
   return false;

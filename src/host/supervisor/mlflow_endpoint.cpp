@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/process.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/container/engine.hpp"
@@ -30,15 +30,13 @@ format::fs::path address_file(const format::AttemptPaths& attempt) {
 }
 
 bool is_set(const char* name) {
-  const char* value = ::getenv(name);
-  return value != nullptr && *value != '\0';
+  return !base::get_env(name).value_or("").empty();
 }
 
 /// A run that was started inside a run inherits the other one's endpoint, which is not its own.
 bool is_of_another_run() {
-  const char* run = ::getenv("MLFLOW_RUN_ID");
-  const char* outer = ::getenv("TRAINCTL_RUN_ID");
-  return run != nullptr && outer != nullptr && std::string_view(run) == outer;
+  const auto run = base::get_env("MLFLOW_RUN_ID");
+  return run && run == base::get_env("TRAINCTL_RUN_ID");
 }
 
 bool has_own_server(const format::Plan& plan, const Prepared& prepared) {
@@ -73,7 +71,7 @@ void MlflowEndpoint::open(const format::Plan& plan, const format::AttemptPaths& 
   const int port = port_of(socket_.get());
   const Json address = {{"port", port}, {"token", options_.token}};
   if (!base::write_file_atomic(address_file(attempt), base::dump_json(address) + "\n")) return close();
-  const auto look_up = [](const char* name) { return std::string(is_set(name) ? ::getenv(name) : ""); };
+  const auto look_up = [](const char* name) { return base::get_env(name).value_or(""); };
   for (const auto& [name, value] :
        mlflow_variables({.port = port, .run = plan.id, .token = options_.token, .look_up = look_up}))
     prepared.variables.emplace_back(name, value);

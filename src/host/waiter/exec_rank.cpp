@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file.hpp"
 #include "base/text.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -55,13 +55,13 @@ ExecError explain(const std::string& path, int problem) {
       return {127, path + " does not exist"};
     case EACCES:
       if (there && (status.st_mode & 0111U) == 0) return {126, path + " is not executable (chmod +x)"};
-      return {126, path + " may not be executed: " + std::strerror(problem)};
+      return {126, path + " may not be executed: " + errno_text(problem)};
     case ENOEXEC:
       return {126, path + " is neither a program of this machine nor a script with a #! line"};
     case E2BIG:
       return {126, "the arguments and environment variables are too long for " + path};
     default:
-      return {126, path + " could not be executed: " + std::strerror(problem)};
+      return {126, path + " could not be executed: " + errno_text(problem)};
   }
 }
 

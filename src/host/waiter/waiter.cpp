@@ -15,7 +15,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -104,7 +103,7 @@ void join_cgroups(const RankLaunch& launch) {
   attach_output(launch.via, output);
   ExecError problem{126, {}};
   if (::chdir(launch.directory.c_str()) != 0) {
-    problem.message = "cannot enter the working directory " + launch.directory.string() + ": " + std::strerror(errno);
+    problem.message = "cannot enter the working directory " + launch.directory.string() + ": " + errno_text(errno);
   }
   char letter = 0;
   ssize_t count = 0;
