@@ -44,7 +44,7 @@ bool RunSupervision::is_mine(const format::AttemptPaths& attempt) {
   return false;
 }
 
-/// The batch system has sent SIGTERM, to the ranks as well: what ended in this last second did not end by itself.
+/// The batch system has sent SIGTERM, to the ranks as well.
 void RunSupervision::leave_enclosure(std::uint64_t now) {
   asked_to_go_ = true;
   if (phase_ == Phase::done) return;
@@ -56,9 +56,13 @@ void RunSupervision::leave_enclosure(std::uint64_t now) {
   read_requests(now);  // a cancel of ours comes before what it made the batch system do
   if (phase_ == Phase::collecting) return collection_.hurry();
   if (stop_cause_ || phase_ == Phase::draining) return;
-  const Departure why = options_.enclosure->departure();
+  depart(options_.enclosure->departure(), kSecond, now);
+}
+
+/// Ranks that ended in the time `before` did not end by themselves.
+void RunSupervision::depart(const Departure& why, std::uint64_t before, std::uint64_t now) {
   stop_for(why.cause, why.message, now, why.patience);
-  if (stop_cause_ == why.cause) stop_since_ = now - std::min(now, kSecond);
+  if (stop_cause_ == why.cause) stop_since_ = now - std::min(now, before);
 }
 
 /// The batch system tells machines and processes one after the other, and with a grace time some of them alone: a rank
@@ -71,8 +75,7 @@ void RunSupervision::suspect_enclosure(std::uint64_t now) {
   const auto why = options_.enclosure->ending();
   if (!why) return;
   asked_to_go_ = true;
-  stop_for(why->cause, why->message, now, why->patience);
-  if (stop_cause_ == why->cause) stop_since_ = now - std::min(now, kFirstToHear);
+  depart(*why, kFirstToHear, now);
 }
 
 std::uint64_t RunSupervision::enclosure_deadline() const {

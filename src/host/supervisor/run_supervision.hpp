@@ -169,6 +169,7 @@ class RunSupervision final : public Supervised {
   [[nodiscard]] bool is_mine(const format::AttemptPaths& attempt);
   void leave_enclosure(std::uint64_t now);
   void suspect_enclosure(std::uint64_t now);
+  void depart(const Departure& why, std::uint64_t before, std::uint64_t now);
   void check_enclosure(std::uint64_t now);
   [[nodiscard]] std::uint64_t enclosure_deadline() const;
 

@@ -12,7 +12,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -30,6 +29,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
+#include "host/container/engine.hpp"
 #include "host/gang/membership.hpp"
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/commands.hpp"
@@ -107,29 +107,16 @@ class SlurmJob final : public Enclosure {
   }
 
   Departure departure() override {
-    std::optional<Departure> why;
-    if (const auto job = ask()) {
-      why = judge(*job);
-      if (!why && ends_ <= base::mono_ns() + kNearSeconds * kSecond)
-        why = Departure{.cause = Cause::time_limit, .message = kTimeLimit};
-      if (!why) why = Departure{.cause = Cause::canceled, .message = "the job was canceled in Slurm"};
-    }
-    if (!why) {
-      why = Departure{.cause = Cause::node,
-                      .message = "something ended the job, and Slurm's controller does not say why"};
-    }
-    why->patience = patience();
-    return *why;
+    const auto job = ask();
+    if (!job) return leaving(Cause::node, "something ended the job, and Slurm's controller does not say why");
+    if (auto why = judge(*job)) return std::move(*why);
+    if (ends_ <= base::mono_ns() + kNearSeconds * kSecond) return leaving(Cause::time_limit, kTimeLimit);
+    return leaving(Cause::canceled, ending_of("CANCELLED").message);
   }
 
   std::optional<Departure> ending() override {
     const auto job = ask();
-    if (!job) return std::nullopt;
-    auto why = judge(*job);
-    if (!why && stage_of(job->at("JobState")) == Stage::over)
-      why = Departure{.cause = Cause::canceled, .message = "the job was canceled in Slurm"};
-    if (why) why->patience = patience();
-    return why;
+    return job ? judge(*job) : std::nullopt;
   }
 
   bool hand_on(Cause cause) override {
@@ -161,17 +148,22 @@ class SlurmJob final : public Enclosure {
     const std::string state = value("JobState");
     if (std::atoi(value("Restarts").c_str()) > me_.restart || stage_of(state) == Stage::waiting) {
       back_in_queue_ = true;
-      return Departure{.cause = Cause::preempted, .message = "Slurm has put the job back into the queue"};
+      return leaving(Cause::preempted, "Slurm has put the job back into the queue");
     }
-    if (state == "PREEMPTED" || (!preempted.empty() && preempted != "None" && preempted != "N/A"))
-      return Departure{.cause = Cause::preempted, .message = "a job with precedence takes the nodes"};
-    if (value("Reason") == "TimeLimit") return Departure{.cause = Cause::time_limit, .message = kTimeLimit};
-    return std::nullopt;
+    if (!preempted.empty() && preempted != "None" && preempted != "N/A")
+      return leaving(Cause::preempted, "a job with precedence takes the nodes");
+    if (value("Reason") == "TimeLimit") return leaving(Cause::time_limit, kTimeLimit);
+    if (stage_of(state) != Stage::over) return std::nullopt;
+    Ending end = ending_of(state);
+    if (end.cause == Cause::lost) return std::nullopt;  // says nothing about why: we are still here
+    return leaving(end.cause, std::move(end.message));
   }
 
-  /// How long until Slurm kills everything, less what our own last words need.
-  [[nodiscard]] milliseconds patience() const {
-    return std::max<milliseconds>(kill_wait_ - std::chrono::seconds(5), std::chrono::seconds(3));
+  /// Patience: how long until Slurm kills everything, less what our own last words need.
+  [[nodiscard]] Departure leaving(Cause cause, std::string message) const {
+    return {.cause = cause,
+            .message = std::move(message),
+            .patience = std::max<milliseconds>(kill_wait_ - std::chrono::seconds(5), std::chrono::seconds(3))};
   }
 
   [[nodiscard]] std::vector<std::string> times_words() const { return {"sh", "-c", kTimesScript, me_.job}; }
@@ -210,9 +202,7 @@ Result<int> job_code(const format::RunPaths& run) {
 /// One supervisor on each of the other nodes. They see this run folder, and wait there for where node 0 listens.
 Result<> start_nodes(const format::RunPaths& run, int nodes) {
   TRY(found_gang(run, nodes));
-  std::error_code problem;
-  const auto runner = std::filesystem::read_symlink("/proc/self/exe", problem);
-  if (problem) return fail(Errc::cannot_start, "cannot tell where this program lies: " + problem.message());
+  TRY_ASSIGN(const auto runner, runner_program());
   const std::string count = std::to_string(nodes);
   std::vector<std::string> words = {"srun",
                                     "--nodes=" + count,
@@ -233,10 +223,11 @@ Result<> start_nodes(const format::RunPaths& run, int nodes) {
   ::setpgid(0, 0);
   reset_signals();
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execvp("srun", argv.data());
-  say(std::string("cannot start srun: ") + std::strerror(errno));  // NOLINT: alone in the child
+  say("cannot start srun: " + errno_text(errno));
   ::_exit(127);
 }
 
