@@ -16,6 +16,8 @@
 #include "cli/output.hpp"
 #include "engine/visit.hpp"
 #include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::cli {
 namespace {

@@ -13,6 +13,7 @@
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
+#include "base/exit_code.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/command.hpp"
@@ -127,7 +128,7 @@ int conclude(Context& context, const SelftestArguments& arguments, std::uint32_t
                      (whole ? ": nothing lost, nothing doubled" : "; seed " + std::to_string(seed)));
   }
   if (!verdicts.empty() && !verdicts.back().evidence && verdicts.back().evidence.error().code == Errc::canceled)
-    return exit_code_for(Errc::canceled);
+    return base::exit_code_for(Errc::canceled);
   return whole ? 0 : 1;
 }
 

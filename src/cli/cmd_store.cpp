@@ -9,6 +9,7 @@
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
+#include "base/exit_code.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -61,7 +62,7 @@ int check(Context& context, const archive::Store& store) {
                    {"names", checked->names},
                    {"snapshots", checked->snapshots},
                    {"blobs", checked->blobs}});
-    return good ? 0 : exit_code_for(Errc::store);
+    return good ? 0 : base::exit_code_for(Errc::store);
   }
   for (const auto& finding : checked->findings) {
     context.out.line(context.out.paint(Style::red, context.out.utf8() ? "✗" : "!") + " " + printable(finding.where) +
@@ -77,7 +78,7 @@ int check(Context& context, const archive::Store& store) {
     return 0;
   }
   context.note(base::format_count(checked->findings.size()) + " found in " + counts);
-  return exit_code_for(Errc::store);
+  return base::exit_code_for(Errc::store);
 }
 
 Result<snapshot::MendReport> mend_snapshots(const Context& context, const archive::Store& store) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/exit_code.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/command.hpp"
@@ -96,7 +97,7 @@ int sync_action(Context& context, const SyncArguments& arguments) {
   int code = 0;
   Json items = Json::array();
   for (const engine::TargetSync& one : results) {
-    if (one.problem && code == 0) code = exit_code_for(one.problem->code);
+    if (one.problem && code == 0) code = base::exit_code_for(one.problem->code);
     items.push_back(to_json(one));
     if (!context.json && !one.problem) context.out.line(text_of(one));
   }

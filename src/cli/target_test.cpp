@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/exit_code.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/output.hpp"
@@ -99,7 +100,7 @@ Tested test_host(Context& context, const Json& definition) {
   if (!context.json) context.out.line(context.out.paint(Style::bold, printable(host)));
   if (!probe) {
     tested.json["error"] = error_to_json(probe.error());
-    tested.code = exit_code_for(probe.error().code);
+    tested.code = base::exit_code_for(probe.error().code);
     if (!context.json) print(context, {{Finding::Level::problem, "reach", probe.error().message, probe.error().hint}});
     return tested;
   }
@@ -109,7 +110,7 @@ Tested test_host(Context& context, const Json& definition) {
   for (const Finding& one : findings) {
     tested.json["findings"].push_back(
         {{"level", word(one.level)}, {"what", one.what}, {"text", one.text}, {"hint", one.hint}});
-    if (one.level == Finding::Level::problem && tested.code == 0) tested.code = exit_code_for(Errc::cannot_start);
+    if (one.level == Finding::Level::problem && tested.code == 0) tested.code = base::exit_code_for(Errc::cannot_start);
   }
   if (!context.json) print(context, findings);
   return tested;

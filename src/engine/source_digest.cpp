@@ -7,7 +7,6 @@
 
 #include "engine/supervision.hpp"
 #include "format/paths.hpp"
-#include "format/plan.hpp"
 #include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
@@ -15,12 +14,10 @@
 namespace trainctl::engine {
 
 Result<std::optional<target::FileDigest>> source_digest(const format::RunPaths& run, const std::string& file) {
-  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
-  TRY_ASSIGN(const auto target, target_of(run, plan));
-  if (target->capabilities().in_place) return std::nullopt;
-  TRY_ASSIGN(const auto ref, reference(run));
+  TRY_ASSIGN(const auto there, open_run(run));
+  if (there.target->capabilities().in_place) return std::nullopt;
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  TRY_ASSIGN(auto digest, target->digest(ref, file, cancel));
+  TRY_ASSIGN(auto digest, there.target->digest(there.ref, file, cancel));
   return std::optional(std::move(digest));
 }
 

@@ -36,11 +36,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kCancelPatience = std::chrono::seconds(10);
 
-struct Opened {
-  std::unique_ptr<target::Target> target;
-  target::RunRef ref;
-};
-
 /// Started on another machine that shares the store, or in another container: nobody here can tell whether it lives.
 bool lead_is_elsewhere(const format::RunState& state) {
   if (!state.lead.is_object()) return false;
@@ -64,14 +59,6 @@ Result<> keep_handle(const format::RunPaths& run, target::Target& target, const 
   return handle ? note_handle(run, *handle) : Result<>();
 }
 
-Result<Opened> open_run(const format::RunPaths& run) {
-  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
-  Opened opened;
-  TRY_ASSIGN(opened.target, target_of(run, plan));
-  TRY_ASSIGN(opened.ref, reference(run));
-  return opened;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, const format::Plan& plan) {
@@ -89,6 +76,14 @@ Result<target::RunRef> reference(const format::RunPaths& run) {
     }
   }
   return ref;
+}
+
+Result<OpenedRun> open_run(const format::RunPaths& run) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+  OpenedRun opened;
+  TRY_ASSIGN(opened.target, target_of(run, plan));
+  TRY_ASSIGN(opened.ref, reference(run));
+  return opened;
 }
 
 Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress) {

@@ -25,6 +25,13 @@ Result<std::unique_ptr<target::Target>> target_of(const format::RunPaths& run, c
 /// What the target calls this run: the handle of its launch is read from the client's files.
 Result<target::RunRef> reference(const format::RunPaths& run);
 
+/// Both.
+struct OpenedRun {
+  std::unique_ptr<target::Target> target;
+  target::RunRef ref;
+};
+Result<OpenedRun> open_run(const format::RunPaths& run);
+
 /// Launches the run (idempotent) and stores the handle at once. `progress` is told while files are sent there.
 Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress = {});
 

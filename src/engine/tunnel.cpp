@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::engine {
 namespace {

@@ -32,9 +32,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Until a maker of spares has seen that it shall stop.
-constexpr auto kPatience = std::chrono::seconds(10);
-
 struct LooseBlob {
   Hash hash = {};
   fs::path path;
@@ -320,7 +317,7 @@ Result<GarbageReport> collect_garbage(const Store& store, const std::set<std::st
                                       std::chrono::seconds grace, std::chrono::milliseconds wait) {
   GarbageReport report;
   const auto timeout = static_cast<int>(wait.count());
-  TRY_ASSIGN(const base::FileLock no_spares, remove_spares(store, kPatience));
+  TRY_ASSIGN(const base::FileLock no_spares, remove_spares(store));
   TRY_ASSIGN(const base::FileLock gc, base::FileLock::acquire(store.root() / "gc.lock", timeout));
   TRY_ASSIGN(const base::FileLock lock, base::FileLock::acquire(store.root() / "lock", timeout));
   TRY_ASSIGN(const HashSet live, sweep_manifests(store, referenced, grace, report));

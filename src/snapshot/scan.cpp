@@ -58,7 +58,7 @@ Result<std::vector<Name>> read_names(DIR* directory) {
   std::vector<Name> names;
   while (true) {
     errno = 0;
-    const dirent* entry = ::readdir(directory);
+    const dirent* entry = ::readdir(directory);  // NOLINT(concurrency-mt-unsafe): a stream of its own
     if (entry == nullptr) break;
     if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
     names.push_back({.name = entry->d_name, .type = entry->d_type});

@@ -3,20 +3,31 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/ulid.hpp"
 #include "snapshot/materialise.hpp"
+#include "snapshot/store.hpp"
 #include "snapshot/tree_change.hpp"
 #include "snapshot/tree_stamp.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

@@ -28,6 +28,9 @@ inline constexpr std::uint64_t kSpareUpToBytes = UINT64_C(2) << 30U;
 inline constexpr std::uint64_t kSpareShareOfDisk = 10;  ///< at most this part of what is free
 inline constexpr std::size_t kMostSpares = 4;           ///< the ones made longest ago make room
 
+/// Until a maker, which has the lowest priority, has seen that it shall stop.
+inline constexpr std::chrono::milliseconds kMakerStops = std::chrono::seconds(10);
+
 /// What names a source: text that two sources share only when their snapshots resemble each other.
 std::string spare_key(std::string_view source);
 
@@ -48,6 +51,6 @@ bool take_spare(const Store& store, std::string_view key, std::string_view diges
                 const std::filesystem::path& destination);
 
 /// Removes all spares, and stops who makes one. None is made while the lock that is returned lives. Errc::timeout.
-Result<base::FileLock> remove_spares(const Store& store, std::chrono::milliseconds wait);
+Result<base::FileLock> remove_spares(const Store& store, std::chrono::milliseconds wait = kMakerStops);
 
 }  // namespace trainctl::snapshot

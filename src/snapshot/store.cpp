@@ -106,7 +106,7 @@ Result<std::vector<std::string>> Store::digests() const {
 }
 
 Result<std::string> Store::add_manifest(std::string_view text) const {
-  const std::string digest = base::sha256_hex(text);
+  std::string digest = base::sha256_hex(text);
   if (base::file_size(manifest_path(digest)) == text.size()) {
     touch(digest);
     return digest;

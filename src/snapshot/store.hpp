@@ -38,7 +38,7 @@ class Store {
   [[nodiscard]] Result<std::vector<std::string>> digests() const;
 
   /// Writes the manifest durably (after its blobs) and returns its digest. An existing one is only marked as used.
-  Result<std::string> add_manifest(std::string_view text) const;
+  [[nodiscard]] Result<std::string> add_manifest(std::string_view text) const;
   /// Marks a manifest as just used: gc's grace begins anew.
   void touch(std::string_view digest) const;
 

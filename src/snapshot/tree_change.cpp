@@ -10,10 +10,15 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/text.hpp"
 #include "snapshot/folder_cursor.hpp"
+#include "snapshot/manifest.hpp"
 #include "snapshot/materialise.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

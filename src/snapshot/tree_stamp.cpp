@@ -7,10 +7,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/hash.hpp"
 #include "snapshot/bytes.hpp"
 #include "snapshot/folder_cursor.hpp"
+#include "snapshot/manifest.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {
 namespace {

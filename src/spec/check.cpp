@@ -17,6 +17,7 @@
 #include "base/text.hpp"
 #include "spec/layer.hpp"
 #include "spec/schema.hpp"
+#include "spec/unknown_field.hpp"
 #include "trainctl/error.hpp"
 
 namespace trainctl::spec {
@@ -434,26 +435,12 @@ class Checker {
 
   /// An unknown field; when it is nearly a known one its contents are checked as that one's.
   void unknown(const Table& table, const std::string& key, const Json& item, const Place& place) {
-    std::vector<std::string_view> names;
-    for (const Field& field : table.fields) names.push_back(field.name);
-    for (const Alias& one : table.aliases) names.push_back(one.name);
     Place inner = place;
     inner.source = base::pointer_append(place.source, key);
-    std::string message = "unknown field \"" + key.substr(0, 80) + "\"";
-    std::string hint;
-    auto near = base::suggest(key, names);
-    const std::string deeper = find_deeper(table, key, 0);
-    if (!deeper.empty() && (!near || find_field(table, *near) == nullptr))
-      near = deeper;  // "packages" is not an alias's typo
-    if (near) {
-      const Alias* alias = find_alias(table, *near);  // errors speak the canonical words
-      message += ", did you mean \"" + (alias == nullptr ? *near : std::string(alias->path)) + "\"?";
-    } else {
-      hint = known(table);
-    }
-    complain(key_position(inner), place.child(key).field, std::move(message), std::move(hint));
-    if (!near) return;
-    const auto resolved = find_type(table, *near);
+    UnknownField found = explain_unknown(table, key);
+    complain(key_position(inner), place.child(key).field, std::move(found.message), std::move(found.hint));
+    if (!found.near) return;
+    const auto resolved = find_type(table, *found.near);
     if (!resolved) return;
     for (const std::string& step : resolved->path) inner.field += (inner.field.empty() ? "" : ".") + step;
     ++discarding_;
@@ -462,34 +449,6 @@ class Checker {
     value(*resolved->type, item, inner, scratch);
     written_ = std::move(written);
     --discarding_;
-  }
-
-  /// The kind of file in whose schema the table is described.
-  static std::string_view schema_with(const Table& table) {
-    if (table.name == "fragment") return "run";
-    return table.name == "slurm" || table.name == "compute target" ? "target" : table.name;
-  }
-
-  static std::string known(const Table& table) {
-    if (table.fields.size() > 12) return "trainctl schema " + std::string(schema_with(table)) + " lists what there is";
-    std::string text = "known here: ";
-    for (const Field& field : table.fields) {
-      text += (&field == &table.fields.front() ? "" : ", ") + std::string(field.name);
-    }
-    return text;
-  }
-
-  /// "environment.python.packages" for "packages" written one or two levels too high.
-  static std::string find_deeper(const Table& table, const std::string& key, int depth) {
-    for (const Field& field : table.fields) {
-      if (field.type->kind != Kind::object || depth > 2) continue;
-      const Table& inner = field.type->table();
-      if (find_field(inner, key) != nullptr) return std::string(field.name) + "." + key;
-      if (const std::string deeper = find_deeper(inner, key, depth + 1); !deeper.empty()) {
-        return std::string(field.name) + "." + deeper;
-      }
-    }
-    return {};
   }
 
   const base::LocatedJson& document_;

@@ -27,6 +27,8 @@
 #include "host/stdio/operations.hpp"
 #include "target/cancel.hpp"
 #include "target/target.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {
@@ -35,6 +37,12 @@ constexpr std::size_t kPieceBytes = 256U << 10U;
 
 format::RunPaths paths_of(const RunRef& ref) {
   return format::RunPaths{ref.folder};
+}
+
+/// What the runner on this machine carries out.
+Result<std::vector<std::string>> order_here(const host::EnterOrder& order) {
+  TRY_ASSIGN(const auto runner, host::runner_program());
+  return std::vector<std::string>{runner.string(), "enter", host::enter_word(order)};
 }
 
 Result<host::GrowthWatcher> open_watcher(std::span<const Watched> runs, Until until) {
@@ -137,17 +145,13 @@ Result<FileDigest> LocalTarget::digest(const RunRef& ref, const std::string& fil
 }
 
 Result<std::vector<std::string>> LocalTarget::enter(const RunRef& ref, const Visit& visit, const Cancel&) {
-  TRY_ASSIGN(const auto runner, host::runner_program());
-  const std::string word = host::enter_word({.folder = ref.folder, .argv = visit.argv});
-  return std::vector<std::string>{runner.string(), "enter", word};
+  return order_here({.folder = ref.folder, .argv = visit.argv});
 }
 
 Result<std::vector<std::string>> LocalTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
   TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
   if (!host::has_own_loopback(plan)) return Target::forward(ref, port, cancel);
-  TRY_ASSIGN(const auto runner, host::runner_program());
-  const std::string word = host::enter_word({.folder = ref.folder, .port = port});
-  return std::vector<std::string>{runner.string(), "enter", word};
+  return order_here({.folder = ref.folder, .port = port});
 }
 
 Result<Json> LocalTarget::clean(bool, const Cancel&) {

@@ -20,6 +20,8 @@
 #include "base/fd.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -23,6 +23,8 @@
 #include "format/plan.hpp"
 #include "host/container/engine.hpp"
 #include "host/environment/step.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -119,8 +121,7 @@ Result<> pull(const ContainerEngine& engine, const format::PlanContainer& contai
 
 Result<std::string> build(const ContainerEngine& engine, const format::PlanContainer& container,
                           const ImageOptions& options) {
-  const std::string tag =
-      "trainctl-build:" + base::sha256_hex(container.dockerfile + "\n" + container.context).substr(0, 12);
+  std::string tag = "trainctl-build:" + base::sha256_hex(container.dockerfile + "\n" + container.context).substr(0, 12);
   TRY_ASSIGN(const auto built,
              run_step({.argv = {engine.path, "build", "--tag", tag, "--file", container.dockerfile, container.context},
                        .log_fd = options.log_fd}));

@@ -39,8 +39,6 @@ namespace fs = std::filesystem;
 
 /// A snapshot that was sent and whose run has not come yet.
 constexpr auto kGrace = std::chrono::hours(1);
-/// Until a process that makes a spare has seen that it shall stop.
-constexpr auto kPatience = std::chrono::seconds(10);
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 std::string name_of(const format::RunPaths& run) {
@@ -131,7 +129,7 @@ Result<> remove_everything(const format::StorePaths& store) {
   std::optional<base::FileLock> no_spares;
   if (base::exists(store.snapshots() / "format")) {
     TRY_ASSIGN(const auto snapshots, snapshot::Store::open(store.root));
-    TRY_ASSIGN(no_spares, snapshot::remove_spares(snapshots, kPatience));
+    TRY_ASSIGN(no_spares, snapshot::remove_spares(snapshots));
   }
   TRY(base::remove_tree(store.root));
   remove_pushed_runners(store.root.parent_path());

@@ -2,12 +2,10 @@
 #include "host/enter/place.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -22,8 +20,11 @@
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
 #include "host/linux/process.hpp"
+#include "host/resources/proc.hpp"
 #include "host/supervisor/launch.hpp"
 #include "host/waiter/rank_record.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -54,14 +55,7 @@ std::optional<std::vector<std::string>> living_environment(const Visited& visite
 
 /// In a container the records' pids mean nothing. The script is the oldest process with the run's variables.
 std::optional<std::vector<std::string>> environment_inside(const std::string& run) {
-  const auto names = base::list_directory("/proc");
-  if (!names) return std::nullopt;
-  std::vector<pid_t> pids;
-  for (const std::string& name : *names) {
-    pid_t pid = 0;
-    const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (problem == std::errc() && end == name.data() + name.size()) pids.push_back(pid);
-  }
+  std::vector<pid_t> pids = all_pids();
   std::sort(pids.begin(), pids.end());
   for (const pid_t pid : pids) {
     auto variables = environment_of(pid, run);

@@ -19,6 +19,8 @@
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/file.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -23,6 +22,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
+#include "host/container/engine.hpp"
 #include "host/gang/membership.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -115,9 +115,7 @@ Result<Json> operate_enter(const StdioContext& context, const Json& request) {
   TRY_ASSIGN(const std::string id, run_member(request));
   const format::RunPaths run = run_paths(context, id);
   if (!base::exists(run.plan())) return fail(Errc::not_found, "no run " + id + " on this host");
-  std::error_code problem;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
-  if (problem) return fail(Errc::io, "cannot tell where the runner lies: " + problem.message());
+  TRY_ASSIGN(const auto program, runner_program());
   return Json{{"run", id}, {"folder", run.root.string()}, {"program", program.string()}};
 }
 

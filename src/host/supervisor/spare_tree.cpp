@@ -5,11 +5,16 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
+#include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "host/detach.hpp"
 #include "snapshot/materialise.hpp"
 #include "snapshot/spare.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

@@ -27,6 +27,7 @@
 #include "target/host/host_watch.hpp"
 #include "target/host/upload.hpp"
 #include "target/target.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::target {
 namespace {
