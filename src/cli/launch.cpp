@@ -140,7 +140,7 @@ int launch(Context& context, const spec::LoadedRun& run, const LaunchArguments& 
   transfer.finish();
   if (!prepared) return report_not_started(context, prepared.error(), arguments.bare_command);
   for (const std::string& warning : prepared->warnings) context.warn(printable(warning));
-  const auto submitted = engine::submit(*store, *prepared);
+  const auto submitted = engine::submit(*store, *prepared, !arguments.detach);
   transfer.finish();
   if (!submitted) return report_not_started(context, {submitted.error()}, arguments.bare_command);
   if (!context.json) {

@@ -151,13 +151,28 @@ target::CollectPlan plan_of(const format::Plan& plan, const format::RunState& st
   return wanted;
 }
 
+/// Did the attempt end without any? Its supervisor says `collecting` before it lists them; the copy of what it said is
+/// whole. Of several machines each has a list of its own.
+bool left_nothing(const format::RunPaths& run, const format::Plan& plan, int attempt) {
+  const auto lines = format::read_lines(run.attempt(attempt).events());
+  if (!lines || plan.resources.nodes > 1) return false;
+  const auto says = [&lines](std::string_view type, std::string_view state) {
+    return std::any_of(lines->begin(), lines->end(), [&](const Json& line) {
+      return line.value("type", "") == type && (state.empty() || line.value("state", "") == state);
+    });
+  };
+  return says("end", "") && !says("state", format::to_string(format::State::collecting));
+}
+
 /// Copies and records; the caller has the lock.
-Result<OutputsRecord> bring_home(const format::RunPaths& run, target::Target& target, const target::CollectPlan& wanted,
-                                 const CollectOptions& options) {
+Result<OutputsRecord> bring_home(const format::RunPaths& run, const format::Plan& plan,
+                                 const target::CollectPlan& wanted, const CollectOptions& options) {
   TRY_ASSIGN(target::RunRef ref, reference(run));
   ref.progress = options.progress;
+  TRY_ASSIGN(const auto target, target_of(run, plan));
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const auto collected = target.collect(ref, wanted, cancel);
+  const auto collected = left_nothing(run, plan, wanted.attempt) ? Result<target::Collected>(target::Collected{})
+                                                                 : target->collect(ref, wanted, cancel);
   const bool stopped = !collected && (collected.error().retryable || collected.error().code == Errc::canceled);
   if (stopped) return fail(collected.error());
   OutputsRecord outputs{.state = OutputsAre::partial};
@@ -182,11 +197,10 @@ Result<OutputsRecord> collect(const format::RunPaths& run, const CollectOptions&
   };
   OutputsRecord known = outputs_record(run, plan, state);
   if (!format::is_terminal(state.state) || state.attempt == 0 || is_done(known)) return known;
-  TRY_ASSIGN(const auto target, target_of(run, plan));
   TRY_ASSIGN(const auto lock, base::FileLock::acquire(run.clients() / "collect.lock", kOtherCollectsMs));
   known = outputs_record(run, plan, state);
   if (is_done(known)) return known;
-  return bring_home(run, *target, plan_of(plan, state, options), options);
+  return bring_home(run, plan, plan_of(plan, state, options), options);
 }
 
 }  // namespace trainctl::engine

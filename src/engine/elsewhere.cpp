@@ -40,7 +40,7 @@ Result<std::string> Elsewhere::send(const fs::path& path) {
     if (progress_) progress_({.what = "reading inputs", .bytes = total, .bytes_done = done});
   };
   TRY_ASSIGN(snapshot::HashedTree tree, snapshot::hash_tree(store_, path, tell));
-  const std::string there = marked(fs::path("inputs") / tree.digest / path.filename());
+  std::string there = marked(fs::path("inputs") / tree.digest / path.filename());
   const bool known = std::any_of(sent_.begin(), sent_.end(),
                                  [&](const format::SentInput& input) { return input.digest == tree.digest; });
   if (!known) sent_.push_back({tree.digest, path.string(), std::move(tree.manifest)});

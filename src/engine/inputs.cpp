@@ -108,7 +108,7 @@ Result<std::string> home_path(const std::string& source) {
   if (!source.starts_with("~/") || !home || home->empty()) {
     return fail(Errc::invalid, "\"" + source + "\" names the home of somebody else", "write the whole path");
   }
-  const std::string path = *home + source.substr(1);
+  std::string path = *home + source.substr(1);
   if (base::exists(path)) return path;
   return fail(Errc::invalid, "\"" + source + "\" is not there", "looked for " + path);
 }

@@ -36,6 +36,7 @@ Result<std::unique_ptr<MirrorPass>> MirrorPass::open(const std::vector<format::R
 
 std::vector<format::RunPaths> MirrorPass::mine() const {
   std::vector<format::RunPaths> runs;
+  runs.reserve(copies_.size());
   for (const auto& [id, copy] : copies_) runs.push_back(copy.run);
   return runs;
 }

@@ -72,12 +72,11 @@ void Mirroring::failed(const Error& error) {
   }
 }
 
-Result<> Mirroring::start_or_adopt() {
+Result<> Mirroring::start_if_wanted() {
   TRY_ASSIGN(const target::RunRef ref, reference(run_));
   TRY_ASSIGN(const format::RunState state, format::fold_run(run_));
   const bool wanted = start_ == Start::allowed && state.state != format::State::stopping;
-  if (wanted && ref.handle.empty()) TRY(launch(run_, *target_));
-  TRY(target_->adopt(ref, cancel_));
+  if (wanted && ref.handle.empty()) TRY(launch(run_, *target_, {.progress = {}, .followed = true}));
   return repeat_wishes(run_, *target_, cancel_);
 }
 
@@ -85,7 +84,7 @@ Result<> Mirroring::start_or_adopt() {
 Result<bool> Mirroring::once() {
   TRY_ASSIGN(auto pass, MirrorPass::open({run_}));
   if (pass->busy() > 0) return false;
-  TRY(start_or_adopt());
+  TRY(start_if_wanted());
   heard();
   TRY(archive::note_seen(run_));
   TRY(pass->run(*target_, target::Until::ended, cancel_));

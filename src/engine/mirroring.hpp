@@ -40,7 +40,7 @@ class Mirroring {
             target::Cancel cancel, Start start);
   void loop();
   Result<bool> once();
-  Result<> start_or_adopt();
+  Result<> start_if_wanted();
   void heard();
   void failed(const Error& error);
 

@@ -23,6 +23,7 @@
 #include "engine/elsewhere.hpp"
 #include "engine/inputs.hpp"
 #include "engine/plan_mapping.hpp"
+#include "engine/reach.hpp"
 #include "engine/resume.hpp"
 #include "engine/secrets.hpp"
 #include "engine/supervision.hpp"
@@ -38,7 +39,6 @@
 #include "spec/load.hpp"
 #include "spec/run_configuration.hpp"
 #include "spec/validate.hpp"
-#include "target/cancel.hpp"
 #include "target/registry.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -98,7 +98,7 @@ Result<> take_snapshot(const archive::Store& store, const spec::LoadedRun& run, 
     if (secret.file) take.secrets.push_back(run.base_directory / *secret.file);
   }
   if (options.accept_large) take.max_bytes = UINT64_MAX;
-  snapshot::Contents contents;
+  const snapshot::Contents contents;
   if (options.store_snapshot) {
     auto taken = snapshot::take(take);
     if (!taken && snapshot::is_too_large(taken.error())) {
@@ -244,6 +244,11 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   auto elsewhere = open_elsewhere(store, *definition, options);
   if (!elsewhere) return tl::make_unexpected(Errors{std::move(elsewhere).error()});
   Elsewhere* const there = *elsewhere ? &**elsewhere : nullptr;
+  if (options.store_snapshot) {
+    auto reaching = Reaching::begin(*definition, static_cast<int>(run.config.resources.nodes), store.paths().root);
+    if (!reaching) return tl::make_unexpected(Errors{std::move(reaching).error()});
+    prepared.reaching = std::move(*reaching);
+  }
   append(errors, resolve_inputs(store, run, there));
   if (!errors.empty()) return tl::make_unexpected(std::move(errors));
   auto plan = map_plan(run);
@@ -281,32 +286,11 @@ Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared)
   return run;
 }
 
-namespace {
-/// The target without the hosts that the run leaves alone.
-Json needed_part(const format::Plan& plan) {
-  Json definition = plan.target;
-  const auto hosts = definition.find("hosts");
-  const auto nodes = static_cast<std::size_t>(std::max(1, plan.resources.nodes));
-  while (hosts != definition.end() && hosts->size() > nodes) hosts->erase(hosts->size() - 1);
-  return definition;
-}
-
-/// A run that cannot begin leaves nothing behind: its target is asked for something before there is a run.
-Result<> reach(const archive::Store& store, const format::Plan& plan) {
-  TRY_ASSIGN(const auto target, target::open_target(needed_part(plan), store.paths().root));
-  if (target->capabilities().in_place) return {};
-  TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const std::string nobody = base::new_ulid();
-  TRY(target->find({.run = nobody, .folder = store.run(nobody).root}, cancel));
-  return {};
-}
-}  // namespace
-
-Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared) {
+Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared, bool followed) {
   TRY_ASSIGN(auto target, target::open_target(prepared.plan.target, store.paths().root));
-  TRY(reach(store, prepared.plan));
-  TRY_ASSIGN(const format::RunPaths run, create(store, prepared));
-  auto launched = launch(run, *target, prepared.progress);
+  if (prepared.reaching) TRY(prepared.reaching->wait());
+  TRY_ASSIGN(format::RunPaths run, create(store, prepared));
+  auto launched = launch(run, *target, {.progress = prepared.progress, .followed = followed});
   if (launched) return run;
   Error error = std::move(launched).error();
   if (error.retryable) error.hint = "whether it began is not known; trainctl attach " + prepared.plan.name + " goes on";

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "archive/store.hpp"
+#include "engine/reach.hpp"
 #include "format/input_list.hpp"
 #include "format/plan.hpp"
 #include "host/environment/request.hpp"
@@ -38,6 +40,7 @@ struct Prepared {
   std::vector<format::SentInput> sent;   ///< what the target gets of this machine's files when the run is launched
   target::TransferProgress progress;     ///< as in PrepareOptions
   std::vector<snapshot::Sized> preview;  ///< every file, when only looked at
+  std::shared_ptr<Reaching> reaching;    ///< of the target, when the run is to be submitted
   std::vector<std::string> notes;        ///< what was left out, translated, chosen: one line each
   std::vector<std::string> warnings;
 };
@@ -48,8 +51,9 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
 /// Claims a name, writes the run folder (durable: intent before effect) and the secrets. The run exists after this.
 Result<format::RunPaths> create(const archive::Store& store, Prepared& prepared);
 
-/// create + launch on the plan's target. The run goes on whatever happens to this process.
-Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared);
+/// create + launch on the plan's target. The run goes on whatever happens to this process. `followed`: it is attached
+/// to at once.
+Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared, bool followed);
 
 /// A target that does not exist, and what the local one can never give, is refused at once.
 ResultAll<> check_target(const spec::LoadedRun& run);

@@ -86,9 +86,9 @@ Result<OpenedRun> open_run(const format::RunPaths& run) {
   return opened;
 }
 
-Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress) {
+Result<> launch(const format::RunPaths& run, target::Target& target, const LaunchWish& wish) {
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const target::RunRef ref{.run = run.id(), .folder = run.root, .progress = progress};
+  const target::RunRef ref{.run = run.id(), .folder = run.root, .progress = wish.progress, .followed = wish.followed};
   TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
   if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
   return note_handle(run, handle);

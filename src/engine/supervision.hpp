@@ -32,8 +32,13 @@ struct OpenedRun {
 };
 Result<OpenedRun> open_run(const format::RunPaths& run);
 
-/// Launches the run (idempotent) and stores the handle at once. `progress` is told while files are sent there.
-Result<> launch(const format::RunPaths& run, target::Target& target, const target::TransferProgress& progress = {});
+struct LaunchWish {
+  target::TransferProgress progress = {};  ///< told while files are sent there
+  bool followed = false;                   ///< this process watches the run next
+};
+
+/// Launches the run (idempotent) and stores the handle at once.
+Result<> launch(const format::RunPaths& run, target::Target& target, const LaunchWish& wish = {});
 
 /// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone. Runs on

@@ -50,6 +50,7 @@ std::vector<Group> group(const std::vector<format::RunPaths>& runs) {
     one.result.runs.push_back(plan->name);
   }
   std::vector<Group> all;
+  all.reserve(groups.size());
   for (auto& [key, one] : groups) all.push_back(std::move(one));
   return all;
 }

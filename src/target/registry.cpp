@@ -85,7 +85,7 @@ ResultAll<Json> resolve_ssh(std::string_view name, const fs::path&) {
 }
 
 Result<std::shared_ptr<HostLink>> open_link(const Json& definition) {
-  TRY_ASSIGN(const auto channel, SshChannel::from_definition(definition));
+  TRY_ASSIGN(auto channel, SshChannel::from_definition(definition));
   Json key = definition;
   key.erase("name");  // two names of one host are one connection
   key.erase("addresses");

@@ -59,6 +59,7 @@ struct RunRef {
   std::filesystem::path folder;    ///< its folder in the store
   Handle handle = Json::object();  ///< of the launch, when it is known
   TransferProgress progress = {};  ///< told while launch and collect transfer files
+  bool followed = false;           ///< this process watches the run as soon as it is launched
 };
 
 /// A program that a person wants to start beside a run.

@@ -45,7 +45,7 @@ class GangTarget final : public Target {
  private:
   [[nodiscard]] Result<std::size_t> nodes_of(const RunRef& ref) const;
   [[nodiscard]] Result<> ask_all(const RunRef& ref, const Cancel& cancel) const;
-  Result<> prepare(const RunRef& ref, const Json& request, std::size_t nodes, const Cancel& cancel) const;
+  [[nodiscard]] Result<> prepare(const RunRef& ref, const Json& request, std::size_t nodes, const Cancel& cancel) const;
   std::string name_;
   std::vector<std::shared_ptr<HostLink>> links_;
   std::vector<std::unique_ptr<HostTarget>> hosts_;

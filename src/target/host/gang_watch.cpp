@@ -153,13 +153,9 @@ class HostSink final : public EventSink {
   int node_ = 0;
 };
 
-/// A run whose supervisor on this host was killed gets a new one: the others wait for it.
 Result<> watch_once(HostLink& link, std::span<const Watched> runs, int node, Meeting& meeting, const Cancel& cancel,
                     Until until) {
   TRY_ASSIGN(const auto client, link.client(cancel));
-  Json ids = Json::array();
-  for (const Watched& run : runs) ids.push_back(run.ref.run);
-  TRY(client->request({{"op", "adopt"}, {"runs", std::move(ids)}}, cancel));
   HostSink sink(meeting, node);
   return watch_host(*client, runs, sink, cancel, until);
 }
@@ -199,7 +195,7 @@ Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<
     others.emplace_back([&, k] { watch_other(*links[k], runs, static_cast<int>(k), meeting, stop); });
   }
   const std::vector<Watched> own = meeting.left(runs, 0);
-  const auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
+  auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
   if (watched && !cancel.requested()) meeting.await_last_words();
   stop.request();
   others.clear();

@@ -5,12 +5,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "target/host/runner_client.hpp"
+#include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::target {
@@ -35,13 +37,27 @@ Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
   const std::scoped_lock lock(mutex_);
   if (client_ && !client_->broken()) return client_;
   client_.reset();
+  ahead_.clear();
   TRY_ASSIGN(auto connection, channel_->connect(cancel));
   TRY_ASSIGN(client_, RunnerClient::greet(channel_, std::move(connection), cancel, timing_));
   return client_;
 }
 
+void HostLink::keep(const std::string& run, RunnerStream stream) {
+  const std::scoped_lock lock(mutex_);
+  ahead_.insert_or_assign(run, std::move(stream));
+}
+
+std::optional<RunnerStream> HostLink::take(const std::string& run) {
+  const std::scoped_lock lock(mutex_);
+  auto found = ahead_.extract(run);
+  if (found.empty()) return std::nullopt;
+  return std::move(found.mapped());
+}
+
 void HostLink::close() {
   const std::scoped_lock lock(mutex_);
+  ahead_.clear();
   client_.reset();
 }
 

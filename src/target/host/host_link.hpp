@@ -3,8 +3,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "target/cancel.hpp"
@@ -26,6 +28,9 @@ class HostLink {
 
   /// The connection, or a new one; errors as Channel::connect.
   Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
+  /// A stream that was opened ahead for the run, for whoever goes on with it in this process.
+  void keep(const std::string& run, RunnerStream stream);
+  std::optional<RunnerStream> take(const std::string& run);
   /// Ends the connection; the next client() makes one again. For hosts that allow one session only.
   void close();
   [[nodiscard]] const Channel& channel() const { return *channel_; }
@@ -38,6 +43,7 @@ class HostLink {
   ClientTiming timing_;
   std::mutex mutex_;  ///< held while connecting: the others want the same connection
   std::shared_ptr<RunnerClient> client_;
+  std::map<std::string, RunnerStream> ahead_;  ///< by run
 };
 
 }  // namespace trainctl::target

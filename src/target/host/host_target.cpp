@@ -21,10 +21,12 @@
 #include "format/plan.hpp"
 #include "host/enter/enter.hpp"
 #include "host/enter/order.hpp"
+#include "host/stdio/frame.hpp"
 #include "target/cancel.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
 #include "target/host/host_watch.hpp"
+#include "target/host/runner_client.hpp"
 #include "target/host/upload.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
@@ -32,6 +34,7 @@
 namespace trainctl::target {
 namespace {
 
+constexpr std::chrono::seconds kLaunchPatience{60};
 constexpr std::chrono::milliseconds kCleanAtOnce{10'000};  ///< well below the silence that counts as broken
 
 }  // namespace
@@ -88,14 +91,26 @@ Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
   // Asked for with the launch: mostly everything is there, and a question of its own is a round trip.
   TRY_ASSIGN(request["needs"], needed_files(ref));
-  TRY_ASSIGN(const Json reply, client->request(request, cancel));
+  TRY_ASSIGN(const Json reply, launch_and_follow(*client, ref, request, cancel));
   if (reply.contains("needs")) {
     TRY(send_files(*client, ref, cancel));
     request.erase("needs");
-    TRY(client->request(request, cancel));
+    TRY(launch_and_follow(*client, ref, request, cancel));
   }
   TRY(forget_secrets(ref));
   return handle();
+}
+
+/// Whoever follows the run gets its first word with the answer to the launch, not a round trip later.
+Result<Json> HostTarget::launch_and_follow(RunnerClient& client, const RunRef& ref, const Json& request,
+                                           const Cancel& cancel) {
+  if (!ref.followed) return client.request(request, cancel);
+  TRY_ASSIGN(auto launched, client.open(request));
+  TRY_ASSIGN(auto watch, begin_watch(client, ref.run));
+  TRY_ASSIGN(const host::Frame frame, launched.next(cancel, kLaunchPatience));
+  TRY_ASSIGN(Json reply, base::parse_json(frame.payload));
+  if (!reply.contains("needs")) link_->keep(ref.run, std::move(watch));
+  return reply;
 }
 
 Result<> HostTarget::adopt(const RunRef& ref, const Cancel& cancel) {
@@ -106,6 +121,8 @@ Result<> HostTarget::adopt(const RunRef& ref, const Cancel& cancel) {
 
 Result<std::optional<Handle>> HostTarget::find(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
+  // Of a run that is not even here yet: only whether the host is within reach.
+  if (!base::exists(format::RunPaths{ref.folder}.plan())) return std::nullopt;
   TRY_ASSIGN(const Json found, client->request({{"op", "find"}, {"run", ref.run}}, cancel));
   if (!found.value("found", false)) return std::nullopt;
   return handle();
@@ -114,7 +131,10 @@ Result<std::optional<Handle>> HostTarget::find(const RunRef& ref, const Cancel& 
 Result<> HostTarget::watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) {
   if (runs.empty()) return {};
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  return watch_host(*client, runs, sink, cancel, until);
+  std::optional<RunnerStream> begun;
+  if (runs.size() == 1 && runs.front().cursors.empty() && until == Until::ended)
+    begun = link_->take(runs.front().ref.run);
+  return watch_host(*client, runs, sink, cancel, until, std::move(begun));
 }
 
 Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) {

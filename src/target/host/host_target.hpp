@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
 #include "host/enter/order.hpp"
 #include "target/host/host_link.hpp"
+#include "target/host/runner_client.hpp"
 #include "target/target.hpp"
 
 namespace trainctl::target {
@@ -37,6 +39,7 @@ class HostTarget final : public Target {
 
  private:
   [[nodiscard]] Handle handle() const;
+  Result<Json> launch_and_follow(RunnerClient& client, const RunRef& ref, const Json& request, const Cancel& cancel);
   /// The command line that has the order carried out by the runner on the host.
   Result<std::vector<std::string>> send_order(const RunRef& ref, host::EnterOrder order, bool terminal,
                                               const Cancel& cancel);

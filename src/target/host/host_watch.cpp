@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -24,10 +25,24 @@ namespace {
 
 using host::Frame;
 using host::FrameType;
+constexpr std::chrono::seconds kPatience{60};
 constexpr std::chrono::milliseconds kFirstCare{2'000};
 constexpr std::chrono::milliseconds kCareEvery{10'000};
 
 using Cursors = std::map<std::string, Cursor>;
+
+Json watch_request(const std::map<std::string, Cursors>& watched, Until until) {
+  Json runs = Json::array();
+  for (const auto& [run, cursors] : watched) {
+    Json wanted = Json::object();
+    for (const auto& [file, cursor] : cursors) {
+      wanted[file] = {{"have", cursor.have}};
+      if (!cursor.tail.empty()) wanted[file]["tail"] = cursor.tail;
+    }
+    runs.push_back({{"run", run}, {"cursors", std::move(wanted)}});
+  }
+  return {{"op", "watch"}, {"runs", std::move(runs)}, {"follow", until == Until::ended}};
+}
 
 /// Of what is fetched.
 Result<FileDigest> digest_of(RunnerClient& client, const Json& fetch, const Cancel& cancel) {
@@ -62,27 +77,34 @@ class Watching {
     for (const Watched& one : runs) runs_[one.ref.run] = one.cursors;
   }
 
-  Result<> watch() {
-    while (!runs_.empty()) {
-      TRY_ASSIGN(auto stream, client_.open(request()));
-      TRY_ASSIGN(const bool over, follow(stream));
-      if (over) break;
+  Result<> watch(std::optional<RunnerStream> begun) {
+    if (!begun) {
+      TRY_ASSIGN(begun, begin());
     }
-    return {};
+    for (;;) {
+      TRY_ASSIGN(const bool over, follow(*begun));
+      begun.reset();
+      if (over || runs_.empty()) return {};
+      TRY_ASSIGN(begun, client_.open(request()));
+    }
   }
 
  private:
-  [[nodiscard]] Json request() const {
+  [[nodiscard]] Json request() const { return watch_request(runs_, until_); }
+
+  [[nodiscard]] Json adopt_request() const {
     Json runs = Json::array();
-    for (const auto& [run, cursors] : runs_) {
-      Json wanted = Json::object();
-      for (const auto& [file, cursor] : cursors) {
-        wanted[file] = {{"have", cursor.have}};
-        if (!cursor.tail.empty()) wanted[file]["tail"] = cursor.tail;
-      }
-      runs.push_back({{"run", run}, {"cursors", std::move(wanted)}});
-    }
-    return {{"op", "watch"}, {"runs", std::move(runs)}, {"follow", until_ == Until::ended}};
+    for (const auto& [run, cursors] : runs_) runs.push_back(run);
+    return {{"op", "adopt"}, {"runs", std::move(runs)}};
+  }
+
+  /// Both are asked for at once: a round trip less until the first word.
+  Result<RunnerStream> begin() {
+    if (!client_.offers("adopt")) return client_.open(request());
+    TRY_ASSIGN(auto adopted, client_.open(adopt_request()));
+    TRY_ASSIGN(auto stream, client_.open(request()));
+    TRY(adopted.next(cancel_, kPatience));
+    return stream;
   }
 
   /// Takes frames until the stream has ended (true) or has to be opened anew.
@@ -106,9 +128,7 @@ class Watching {
 
   /// A supervisor that died is replaced by whoever watches.
   Result<> look_after_runs() {
-    Json runs = Json::array();
-    for (const auto& [run, cursors] : runs_) runs.push_back(run);
-    TRY(client_.request({{"op", "adopt"}, {"runs", std::move(runs)}}, cancel_));
+    if (client_.offers("adopt")) TRY(client_.request(adopt_request(), cancel_));
     for (const auto& [run, cursors] : runs_) TRY(sink_.current(run));
     next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kCareEvery.count()) * 1'000'000;
     return {};
@@ -161,9 +181,13 @@ class Watching {
 
 }  // namespace
 
+Result<RunnerStream> begin_watch(RunnerClient& client, const std::string& run) {
+  return client.open(watch_request({{run, {}}}, Until::ended));
+}
+
 Result<> watch_host(RunnerClient& client, std::span<const Watched> runs, EventSink& sink, const Cancel& cancel,
-                    Until until) {
-  auto watched = Watching(client, runs, sink, cancel, until).watch();
+                    Until until, std::optional<RunnerStream> begun) {
+  auto watched = Watching(client, runs, sink, cancel, until).watch(std::move(begun));
   if (!watched && watched.error().code == Errc::canceled && cancel.requested()) return {};
   return watched;
 }

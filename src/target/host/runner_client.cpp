@@ -93,7 +93,7 @@ RunnerClient::RunnerClient(std::shared_ptr<const Channel> channel, Connection co
 Result<std::shared_ptr<RunnerClient>> RunnerClient::greet(std::shared_ptr<const Channel> channel, Connection connection,
                                                           const Cancel& cancel, const ClientTiming& timing) {
   TRY_ASSIGN(auto wake, make_event());
-  const std::shared_ptr<RunnerClient> client(
+  std::shared_ptr<RunnerClient> client(
       new RunnerClient(std::move(channel), std::move(connection), std::move(wake), timing));
   TRY(client->exchange_hellos(cancel));
   return client;

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -119,7 +120,11 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
 class RunnerStream {
  public:
   RunnerStream(RunnerStream&&) noexcept = default;
-  RunnerStream& operator=(RunnerStream&&) = delete;
+  RunnerStream& operator=(RunnerStream&& other) noexcept {
+    std::swap(client_, other.client_);  // what was ours is given up with the other
+    std::swap(id_, other.id_);
+    return *this;
+  }
   RunnerStream(const RunnerStream&) = delete;
   RunnerStream& operator=(const RunnerStream&) = delete;
   ~RunnerStream();

@@ -71,7 +71,7 @@ bool Playback::play(std::int64_t now_ms) {
   return disconnected;
 }
 
-void Playback::event(const std::string& file, std::string_view type, Json fields) {
+void Playback::event(const std::string& file, std::string_view type, const Json& fields) {
   Json line = {{"v", 1},
                {"seq", ++seq_[file]},
                {"t", base::format_utc(wall(now_ms_))},

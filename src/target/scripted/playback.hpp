@@ -41,7 +41,7 @@ class Playback {
 
  private:
   void play_step(const Step& step);
-  void event(const std::string& file, std::string_view type, Json fields);
+  void event(const std::string& file, std::string_view type, const Json& fields);
   void state(std::string_view name, const std::string& message);
   void end(const Step& step);
 

@@ -36,9 +36,7 @@ Result<> check_directory(std::string_view directory) {
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {
   std::string script = "nonce=" + base::shell_quote(nonce) + "\ndirectory=" + base::shell_quote(directory) + "\n";
-  for (const std::string architecture : {"x86_64", "aarch64"}) {
-    script += "name_" + architecture + "= hash_" + architecture + "= size_" + architecture + "=\n";
-  }
+  script += "name_x86_64= hash_x86_64= size_x86_64=\nname_aarch64= hash_aarch64= size_aarch64=\n";
   for (const RunnerFile& runner : runners) {
     script += "name_" + runner.architecture + "=" + runner_name(runner) + " hash_" + runner.architecture + "=" +
               runner.hash + " size_" + runner.architecture + "=" + std::to_string(runner.size) + "\n";

@@ -82,7 +82,7 @@ std::optional<fs::path> runtime_folder() {
 std::optional<fs::path> control_folder(const std::string& key) {
   const std::string name = base::sha256_hex(key).substr(0, kKeyDigits);
   for (const fs::path& place : candidates()) {
-    const fs::path folder = place / name;
+    fs::path folder = place / name;
     if (folder.string().size() + 1 + kHexOfC > kLongestPath) continue;
     if (make_private(place) && make_private(folder)) return folder;
   }

@@ -47,8 +47,8 @@ class SshChannel final : public Channel {
         directory_(std::move(directory)),
         timing_(timing) {}
   [[nodiscard]] std::optional<std::filesystem::path> shared_folder() const;
-  Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
-                                  std::chrono::milliseconds patience, const Cancel& cancel) const;
+  [[nodiscard]] Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
+                                                std::chrono::milliseconds patience, const Cancel& cancel) const;
 
   std::string host_;  ///< as the person wrote it
   Destination destination_;
