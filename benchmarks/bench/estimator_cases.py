@@ -94,9 +94,12 @@ def ranks(bench: Bench) -> list[Row]:
     """Two ranks on one machine, from the command line until both run Python."""
     here, store = bench.folder("ranks", fresh=True), bench.folder("store-ranks", fresh=True)
     (here / "train.py").write_text(READY)
+    # Both start the Python of its environment; Debian 12's own torch 1.13 cannot start torchrun on Python 3.11.
+    have_torch = wanted(bench, "torch")
+    python = bench.peers.program("torch", "python") if have_torch else Path("/usr/bin/python3")
     (here / "a.run.json").write_text(json.dumps({"script": "train.py", "in_place": True, "distribution": {"type": "pytorch", "processes_per_node": 2},
-                                                 "environment": {"python": {"interpreter": "/usr/bin/python3"}}}))
-    torchrun = ["/usr/bin/python3", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
+                                                 "environment": {"python": {"interpreter": str(python)}}}))
+    torchrun = [str(bench.peers.program("torch", "torchrun")), "--standalone", "--nproc_per_node", "2", "train.py"]
     argv, env = bench.ours("submit", "a.run.json", store=store)
 
     def until_both(command: list[str], env: dict[str, str], stamps) -> float:
@@ -113,13 +116,9 @@ def ranks(bench: Bench) -> list[Row]:
     def from_output(text: str) -> list[int]:
         return [int(value) for value in re.findall(r"STAMP (\d+)", text)]
 
+    if not have_torch:
+        print("    left out: torchrun: benchmarks/install-peers torch", flush=True)
     ours, theirs = [], []
-    try:
-        until_both(torchrun, bench.env, from_output)
-        have_torch = True
-    except (RuntimeError, ValueError) as problem:  # not installed, or broken as Debian 12's is (torch 1.13 on Python 3.11)
-        print(f"    left out: torchrun: {str(problem).splitlines()[-1][:200]}", flush=True)
-        have_torch = False
     for turn in range(bench.rounds + 1):
         for values, command, environment, stamps in ((ours, argv, env, from_logs), (theirs, torchrun, bench.env, from_output)):
             if stamps is from_logs or have_torch:

@@ -35,7 +35,7 @@ class Peers:
         return self.root / ("cargo" if name == "pueue" else name) / "bin" / (program or name)
 
     def have(self, name: str) -> bool:
-        programs = {"guildai": "guild", "submitit": "python"}
+        programs = {"guildai": "guild", "submitit": "python", "torch": "torchrun"}
         return self.program(name, programs.get(name, name)).exists()
 
     def folder(self, name: str) -> Path:

@@ -177,6 +177,11 @@ std::string pretty_json(const Json& value) {
   }
 }
 
+std::string element_of(std::string_view field, std::size_t index) {
+  std::string text(field);
+  return text.append("[").append(std::to_string(index)).append("]");
+}
+
 std::string pointer_append(std::string_view pointer, std::string_view token) {
   std::string result(pointer);
   result += '/';

@@ -2,6 +2,7 @@
 // JSON with the position of every value. Objects keep their order.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -34,5 +35,8 @@ std::string pretty_json(const Json& value);
 
 /// Appends one reference token to a JSON pointer ("~" and "/" escaped).
 std::string pointer_append(std::string_view pointer, std::string_view token);
+
+/// "field[3]": an element of a list as people are told of it.
+std::string element_of(std::string_view field, std::size_t index);
 
 }  // namespace trainctl::base

@@ -105,6 +105,11 @@ std::string to_upper(std::string_view text) {
   return result;
 }
 
+std::string assignment(std::string_view name, std::string_view value) {
+  std::string text(name);
+  return text.append("=").append(value);
+}
+
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = utf8_length(text);

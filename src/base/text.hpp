@@ -19,6 +19,9 @@ std::string_view trim(std::string_view text);
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);
 
+/// "NAME=value", as in an environment.
+std::string assignment(std::string_view name, std::string_view value);
+
 /// True when the text is well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_utf8(std::string_view text);
 /// Well-formed UTF-8: every malformed byte becomes U+FFFD.

@@ -111,7 +111,7 @@ void explain_command(Report& out, const format::Plan& plan, const std::vector<st
   out.row("distribution", distribution_text(plan));
   if (plan.resume_from) out.row("resume from", plan.resume_from->path);
   for (const auto& item : plan.parameters.items()) out.row("parameter", item.key() + " = " + word(item.value()));
-  for (const auto& [key, value] : plan.variables) out.row("variable", key + "=" + value);
+  for (const auto& [key, value] : plan.variables) out.row("variable", base::assignment(key, value));
   for (const std::string& secret : plan.secrets) out.row("secret", secret);
   for (const format::PlanInput& input : plan.inputs)
     out.row("input", input.name + " ← " + input.path + (input.mode == "copy" ? " (copied)" : ""));

@@ -70,7 +70,13 @@ std::string variable_lines(const format::Plan& plan) {
     std::string value = base::shell_quote(input.path);
     if (input.is_copied()) {
       const std::string folder = "\"$work/inputs\"/" + base::shell_quote(input.name);
-      text += "mkdir -p " + folder + "\ncp -aH " + value + " " + folder + "/\n";
+      text.append("mkdir -p ")
+          .append(folder)
+          .append("\ncp -aH ")
+          .append(value)
+          .append(" ")
+          .append(folder)
+          .append("/\n");
       value = "\"$work/inputs\"/" + base::shell_quote(input.copy_path());
     }
     text += "export TRAINCTL_INPUT_" + base::to_upper(input.name) + "=" + value + "\n";
@@ -80,7 +86,7 @@ std::string variable_lines(const format::Plan& plan) {
             base::shell_quote(output.path) + "\n";
   for (const auto& [name, value] : plan.variables) text += "export " + name + "=" + script_word(value) + "\n";
   for (const std::string& secret : plan.secrets)
-    text += ": \"${" + secret + ":?set this secret}\"; export " + secret + "\n";
+    text.append(": \"${").append(secret).append(":?set this secret}\"; export ").append(secret).append("\n");
   return text;
 }
 

@@ -82,8 +82,8 @@ class Plotter {
 
  private:
   std::string draw_axes_and_lines();
-  std::string x_axis(const std::vector<double>& ticks) const;
-  std::string x_labels(const std::vector<double>& ticks) const;
+  [[nodiscard]] std::string x_axis(const std::vector<double>& ticks) const;
+  [[nodiscard]] std::string x_labels(const std::vector<double>& ticks) const;
   [[nodiscard]] std::vector<double> x_ticks() const;
   [[nodiscard]] std::vector<std::string> x_tick_labels(const std::vector<double>& ticks) const;
   [[nodiscard]] int x_column(double value) const;
@@ -207,6 +207,7 @@ std::vector<double> Plotter::x_ticks() const {
 std::vector<std::string> Plotter::x_tick_labels(const std::vector<double>& ticks) const {
   if (!options_.time_x) return tick_labels(ticks);
   std::vector<std::string> labels;
+  labels.reserve(ticks.size());
   for (const double tick : ticks) labels.push_back(seconds_label(tick));
   return labels;
 }
@@ -231,11 +232,12 @@ std::string Plotter::x_axis(const std::vector<double>& ticks) const {
 
 std::string Plotter::x_labels(const std::vector<double>& ticks) const {
   const std::vector<std::string> labels = x_tick_labels(ticks);
-  const auto width = static_cast<std::size_t>(gutter_ + 2 + columns_);
+  const std::size_t left = static_cast<std::size_t>(gutter_) + 2;
+  const std::size_t width = left + static_cast<std::size_t>(columns_);
   std::string out;
   for (std::size_t i = 0; i < ticks.size(); ++i) {
     const std::string& label = labels[i];
-    const std::size_t center = static_cast<std::size_t>(gutter_ + 2 + x_column(ticks[i]));
+    const std::size_t center = left + static_cast<std::size_t>(x_column(ticks[i]));
     std::size_t begin = center - std::min(center, label.size() / 2);
     begin = std::min(begin, width - std::min(width, label.size()));
     if (i > 0 && begin < out.size() + 2) continue;

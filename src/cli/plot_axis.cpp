@@ -40,6 +40,7 @@ std::vector<double> nice_ticks(double low, double high, int most) {
     if (last - first + 1 > most || last < first) continue;
     std::vector<double> ticks;
     const int count = static_cast<int>(last - first) + 1;  // first + 1 may be first: far from 0 a double skips numbers
+    ticks.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) ticks.push_back((first + i) * step + 0.0);
     // Steps far below the size of the values run into the end of the digits of a double.
     ticks.erase(std::unique(ticks.begin(), ticks.end()), ticks.end());

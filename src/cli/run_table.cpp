@@ -219,7 +219,7 @@ Table chosen_columns(const Context& context, const index::RunPage& page, base::W
 /// The state, and how old it is where it was heard from elsewhere.
 std::string state_text(const Context& context, const archive::Store& store, const index::RunRow& row,
                        base::WallTime now) {
-  const std::string state = plain_mark(context.out, row.state) + std::string(format::to_string(row.state));
+  std::string state = plain_mark(context.out, row.state) + std::string(format::to_string(row.state));
   if (row.target == "local") return state;
   const std::string contact = contact_text(store.run(row.id), row.state, now);
   return contact.empty() ? state : state + ", " + contact;

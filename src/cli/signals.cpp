@@ -62,7 +62,7 @@ int ask_key(const SignalInbox& signals, const char* keys, int timeout_ms) {
     char key = 0;
     if (answer == 0 && (waits[0].revents & (POLLIN | POLLHUP)) != 0) {
       if (::read(STDIN_FILENO, &key, 1) != 1) break;
-      if (key != '\0' && std::strchr(keys, key) != nullptr) answer = key;
+      if (key != '\0' && std::strchr(keys, key) != nullptr) answer = static_cast<unsigned char>(key);
     }
   }
   ::tcsetattr(STDIN_FILENO, TCSANOW, &before);

@@ -50,7 +50,7 @@ class Checker {
       for (const std::string& number : numbers) {
         if (number.starts_with('.')) continue;
         ++result.names;
-        name(base + "-" + number, root / base / number);
+        name(std::string(base).append("-").append(number), root / base / number);
       }
     }
     return {};

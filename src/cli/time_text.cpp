@@ -65,7 +65,7 @@ std::string relative_text(base::WallTime time, base::WallTime now) {
   if (seconds < 5) return "just now";
   if (seconds < 60) return std::to_string(seconds) + " s ago";
   if (seconds < 3600) return std::to_string(seconds / 60) + " min ago";
-  if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + " h ago";
+  if (seconds < 172'800) return std::to_string(seconds / 3600) + " h ago";
   return std::to_string(seconds / 86400) + " d ago";
 }
 

@@ -48,7 +48,7 @@ std::optional<T> read_optional(const Json& json, const char* key) {
   return found->get<T>();
 }
 
-Json member(const Json& json, const char* key, Json fallback = Json::object()) {
+Json member(const Json& json, const char* key, const Json& fallback = Json::object()) {
   const auto found = json.find(key);
   return found == json.end() ? fallback : *found;
 }

@@ -59,10 +59,10 @@ Result<std::string> read_report(int fd) {
 Result<std::string> detach(const char* name, const std::function<int(const Detached&)>& body) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe", errno);
-  base::UniqueFd read_end(ends[0]);
+  const base::UniqueFd read_end(ends[0]);
   base::UniqueFd write_end(ends[1]);
   sigset_t before;
-  sigprocmask(SIG_SETMASK, nullptr, &before);
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
   block_all_signals();  // a Ctrl-C now must not end it before it has its own session
   const pid_t middle = ::fork();
   if (middle == 0) {
@@ -71,7 +71,7 @@ Result<std::string> detach(const char* name, const std::function<int(const Detac
     ::_exit(detached < 0 ? 1 : 0);
   }
   const int problem = errno;
-  sigprocmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (middle < 0) return fail_errno("start a process", problem);
   write_end.reset();
   int status = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -189,6 +190,7 @@ class Compiler {
   static Result<Value> state_value(const Where& where) {
     if (is_glob(where.compare) || format::parse_state(where.value.text)) return Value(where.value.text);
     std::vector<std::string_view> names;
+    names.reserve(std::size(format::kAllStates));
     for (const format::State state : format::kAllStates) names.push_back(format::to_string(state));
     const auto near = base::suggest(where.value.text, names);
     return where_error("there is no state \"" + where.value.text + "\"", where.value.column,

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -107,6 +108,7 @@ Result<> add_note(Database& database, Field& field) {
 
 Result<std::string> unknown_hint(Database& database, std::string_view name) {
   std::vector<std::string> words;
+  words.reserve(std::size(kColumns));
   for (const Column& column : kColumns) words.emplace_back(column.name);
   for (const auto source : {Field::Source::metric, Field::Source::parameter}) {
     TRY_ASSIGN(const auto names, known_names(database, source));

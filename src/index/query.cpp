@@ -144,7 +144,7 @@ class Query {
     sql.add(" ORDER BY ");
     for (std::size_t i = 0; i < sort_.size(); ++i) {
       const std::string name = "k" + std::to_string(i);
-      sql.add(name + " IS NULL," + name + (sort_[i].falling ? " DESC," : ","));
+      sql.add(name).add(" IS NULL,").add(name).add(sort_[i].falling ? " DESC," : ",");
     }
     return fetch(sql.add(ties_fall() ? "key DESC" : "key").add(limit()));
   }

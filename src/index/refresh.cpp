@@ -76,7 +76,7 @@ Result<std::vector<std::string>> list_ulids(const std::filesystem::path& folder)
     return fail_errno("list " + folder.string(), errno);
   }
   errno = 0;
-  while (const dirent* entry = ::readdir(open.get())) {
+  while (const dirent* entry = ::readdir(open.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     const std::string_view name(entry->d_name);
     if (base::is_ulid(name)) ids.emplace_back(name);
   }

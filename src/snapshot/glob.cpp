@@ -76,7 +76,8 @@ bool Glob::compile_star(std::string_view pattern, std::size_t& at, std::size_t p
 
 // `at` stands on the upper bound; false for a dangling escape.
 bool Glob::compile_range(std::string_view pattern, std::size_t& at, std::bitset<256>& set, unsigned char previous) {
-  if (pattern[at] == '\\' && ++at >= pattern.size()) return false;
+  if (pattern[at] == '\\') ++at;
+  if (at >= pattern.size()) return false;
   const auto upper = static_cast<unsigned char>(pattern[at]);
   for (unsigned c = previous; c <= upper; ++c) set.set(c);
   return true;
@@ -107,7 +108,8 @@ bool Glob::compile_member(std::string_view pattern, std::size_t& at, std::bitset
     return compile_range(pattern, ++at, set, from);
   }
   if (pattern[at] == '[' && next == ':') return compile_class(pattern, at, set, previous);
-  if (pattern[at] == '\\' && ++at >= pattern.size()) return false;
+  if (pattern[at] == '\\') ++at;
+  if (at >= pattern.size()) return false;
   previous = static_cast<unsigned char>(pattern[at]);
   set.set(previous);
   return true;

@@ -123,7 +123,7 @@ class Walker {
     bool cut = false;
   };
 
-  std::string shown() const { return path_.substr(rules_.prefix().size()); }
+  [[nodiscard]] std::string shown() const { return path_.substr(rules_.prefix().size()); }
   Result<> visit(LookupBatch& here, const Name& name, int depth, const IgnoreMatch& inherited);
   Result<> visit_directory(int parent, const Name& name, int depth, const Decision& decision);
   void add(LookupBatch& here, const Name& name);
@@ -390,6 +390,7 @@ std::vector<Sized> largest_files(const Scan& scan, std::size_t count) {
                                                             : a->entry.path < b->entry.path;
                     });
   std::vector<Sized> largest;
+  largest.reserve(wanted);
   for (std::size_t i = 0; i < wanted; ++i)
     largest.push_back({.path = files[i]->entry.path, .size = files[i]->entry.size});
   return largest;

@@ -76,7 +76,7 @@ class Taking {
   Result<> choose();
   Result<> read_chosen();
   void judge(Frozen state, ScanEntry& file, int number);
-  Result<> report_failures() const;
+  [[nodiscard]] Result<> report_failures() const;
   std::string manifest_digest();
   Result<std::string> write_manifest();
   Result<std::string> keep_manifest();

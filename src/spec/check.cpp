@@ -303,7 +303,7 @@ class Checker {
     for (std::size_t i = 0; i < in.size(); ++i) {
       Place inner = place.child(std::to_string(i));
       inner.pointer = base::pointer_append(place.pointer, std::to_string(out.size()));
-      inner.field = place.field + "[" + std::to_string(i) + "]";
+      inner.field = base::element_of(place.field, i);
       if (in[i].is_null()) {
         mismatch(expectation(*type.element), in[i], inner);
         continue;
@@ -362,7 +362,7 @@ class Checker {
       for (std::size_t i = 0; i < in.size(); ++i) {
         if (!in[i].is_structured()) continue;
         Place inner = place.child(std::to_string(i));
-        inner.field = place.field + "[" + std::to_string(i) + "]";
+        inner.field = base::element_of(place.field, i);
         return mismatch("a text, a number, true, false or null", in[i], inner);
       }
     }

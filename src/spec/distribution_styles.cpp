@@ -2,6 +2,7 @@
 #include "spec/distribution_styles.hpp"
 
 #include <array>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -70,6 +71,7 @@ std::optional<DistributionStyle> find_style(std::string_view written) {
 
 std::optional<std::string> suggest_style(std::string_view written) {
   std::vector<std::string_view> candidates;
+  candidates.reserve(std::size(kStyles) + std::size(kSpellings));
   for (const DistributionStyle& style : kStyles) candidates.push_back(style.name);
   for (const auto& entry : kSpellings) candidates.push_back(entry.first);
   const auto near = base::suggest(plain(written), candidates);

@@ -99,8 +99,8 @@ class Expander {
       } else {
         std::size_t index = 0;
         for (Scalar& item : std::get<std::vector<Scalar>>(parameter.value)) {
-          const std::string number = std::to_string(index++);
-          expand_scalar(item, base::pointer_append(pointer, number), field + "[" + number + "]");
+          expand_scalar(item, base::pointer_append(pointer, std::to_string(index)), base::element_of(field, index));
+          ++index;
         }
       }
     }

@@ -177,7 +177,7 @@ bool is_value(const std::string& word) {
 
 /// true, false and null would be rendered as flags, so they stay text here.
 Json value_of(const std::string& text) {
-  Json parsed = parse_scalar(text);
+  const Json parsed = parse_scalar(text);
   return parsed.is_number() ? parsed : Json(text);
 }
 

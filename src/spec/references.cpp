@@ -220,7 +220,7 @@ bool is_secret_name(std::string_view name) {
   constexpr std::array<std::string_view, 7> kEndings = {"TOKEN",  "KEY",        "SECRET",     "PASSWORD",
                                                         "PASSWD", "CREDENTIAL", "CREDENTIALS"};
   for (const std::string& part : base::split(base::to_upper(name), '_')) {
-    std::string_view word = part;
+    const std::string_view word = part;
     for (const std::string_view ending : kEndings) {
       if (word.ends_with(ending) || (word.ends_with('S') && word.substr(0, word.size() - 1).ends_with(ending)))
         return true;

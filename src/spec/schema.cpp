@@ -49,6 +49,7 @@ std::string known_fields(const Table& table) {
 
 Error unknown_path(const Table& table, const std::string& word, std::string_view whole) {
   std::vector<std::string_view> names;
+  names.reserve(table.fields.size() + table.aliases.size());
   for (const Field& field : table.fields) names.push_back(field.name);
   for (const Alias& alias : table.aliases) names.push_back(alias.name);
   Error error{.code = Errc::invalid, .message = "there is no field \"" + word + "\" in \"" + std::string(whole) + "\""};

@@ -116,7 +116,8 @@ bool Sources::trusts(const fs::path& file, const std::string& text) const {
   return list && list->trusts(file, text);
 }
 
-std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, CheckOptions options, bool required) {
+std::optional<Layer> Sources::read(const fs::path& shown, const Table& table, const CheckOptions& options,
+                                   bool required) {
   const auto located = parse(shown, required);
   if (!located) return std::nullopt;
   return check_document(*located, table, options, errors_);

@@ -46,7 +46,7 @@ class Sources {
   std::optional<base::LocatedJson> parse(const fs::path& shown, bool required);
   std::optional<base::LocatedJson> parse_text(const std::string& text, const fs::path& shown);
   const SpecKind* kind_of_chain(const std::vector<Link>& chain);
-  std::optional<Layer> read(const fs::path& shown, const Table& table, CheckOptions options, bool required);
+  std::optional<Layer> read(const fs::path& shown, const Table& table, const CheckOptions& options, bool required);
   void resolve_environments(Layer& layer, const CheckOptions& options, const fs::path& folder);
   void resolve_environment(Layer& layer, const std::string& pointer, const CheckOptions& options,
                            const fs::path& folder);

@@ -84,9 +84,8 @@ class Check {
     for (std::size_t i = 0; i < options.size(); ++i) {
       auto refusal = base::refuse_sbatch_option(options[i]);
       if (!refusal) continue;
-      const std::string number = std::to_string(i);
-      out_.add(pointer_ + "/" + list + "/" + number, field_at(list) + "[" + number + "]", std::move(refusal->message),
-               std::move(refusal->hint));
+      out_.add(base::pointer_append(pointer_ + "/" + list, std::to_string(i)), base::element_of(field_at(list), i),
+               std::move(refusal->message), std::move(refusal->hint));
     }
   }
 

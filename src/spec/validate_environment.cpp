@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "spec/complaints.hpp"
 #include "spec/run_configuration.hpp"
@@ -78,9 +79,8 @@ void check_sources(const PythonEnvironment& python, Complaints& out) {
 void check_packages(const std::vector<std::string>& packages, const std::string& name, Complaints& out) {
   for (std::size_t i = 0; i < packages.size(); ++i) {
     const std::string& package = packages[i];
-    const std::string number = std::to_string(i);
-    const std::string field = "environment.python." + name + "[" + number + "]";
-    const std::string pointer = kPython + name + "/" + number;
+    const std::string field = base::element_of("environment.python." + name, i);
+    const std::string pointer = base::pointer_append(kPython + name, std::to_string(i));
     if (base::trim(package).empty()) {
       out.add(pointer, field, "expected a package, found an empty text");
     } else if (package.front() == '-' || package.find('\n') != std::string::npos) {

@@ -67,6 +67,7 @@ Error too_much(const std::string& wanted, const std::string& has) {
 std::string gpu_words(const std::vector<Gpu>& gpus) {
   if (gpus.empty()) return "no GPU";
   std::vector<std::string> names;
+  names.reserve(gpus.size());
   for (const Gpu& gpu : gpus) names.push_back(std::to_string(gpu.index) + ": " + gpu.name);
   return std::to_string(gpus.size()) + (gpus.size() == 1 ? " GPU (" : " GPUs (") + base::join(names, ", ") + ")";
 }

@@ -100,8 +100,8 @@ class NameList {
 };
 
 std::string describe(const Stranger& stranger) {
-  std::string text = "GPU " + std::to_string(stranger.gpu) + " is used by " + stranger.process.name + " (pid " +
-                     std::to_string(stranger.process.pid) + ", user " + std::to_string(stranger.user) + ")";
+  const std::string text = "GPU " + std::to_string(stranger.gpu) + " is used by " + stranger.process.name + " (pid " +
+                           std::to_string(stranger.process.pid) + ", user " + std::to_string(stranger.user) + ")";
   if (!stranger.run.empty()) return text + " of run " + stranger.run + ", which did not state its gpus";
   return text + ", which is no run of trainctl";
 }

@@ -99,6 +99,7 @@ class Client {
 
   [[noreturn]] static void execute(const std::vector<std::string>& argv) {
     std::vector<char*> words;
+    words.reserve(argv.size() + 1);
     for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     ::execv(words[0], words.data());

@@ -87,9 +87,9 @@ std::string mount_option(const std::string& source, const std::string& target, b
 }  // namespace
 
 Result<ContainerEngine> find_engine(const std::string& wanted) {
-  const auto docker = wanted == "podman" ? Result<ContainerEngine>(fail(Errc::cannot_start, "")) : try_docker();
+  auto docker = wanted == "podman" ? Result<ContainerEngine>(fail(Errc::cannot_start, "")) : try_docker();
   if (docker) return docker;
-  const auto podman = wanted == "docker" ? Result<ContainerEngine>(fail(Errc::cannot_start, "")) : try_podman();
+  auto podman = wanted == "docker" ? Result<ContainerEngine>(fail(Errc::cannot_start, "")) : try_podman();
   if (podman) return podman;
   std::string why = docker.error().message;
   if (!podman.error().message.empty()) why += (why.empty() ? "" : ", ") + podman.error().message;
@@ -150,11 +150,11 @@ std::string container_name(const std::string& run_id, int attempt, int rank) {
 
 Result<std::filesystem::path> runner_program() {
   std::error_code problem;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", problem);
+  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", problem);
   if (problem) return fail(Errc::cannot_start, "cannot tell where this program lies: " + problem.message());
   // On a host it has its hash in its name.
   if (self.filename().string().starts_with("trainctl-runner") && base::exists(self)) return self;
-  const std::filesystem::path runner = self.parent_path() / "trainctl-runner";
+  std::filesystem::path runner = self.parent_path() / "trainctl-runner";
   if (base::exists(runner)) return runner;
   return fail(Errc::cannot_start, "there is no trainctl-runner beside " + self.string(),
               "containers need it: install both programs in one folder");

@@ -92,7 +92,7 @@ std::uint64_t oom_kills() {
   attach_output(order.via, output);
   ExecError problem{126, {}};
   if (::chdir(order.directory.c_str()) != 0) {
-    problem.message = "cannot enter the working directory " + order.directory + ": " + std::strerror(errno);
+    problem.message = "cannot enter the working directory " + order.directory + ": " + errno_text(errno);
   } else {
     reset_signals();
     const std::string path = value_of(environment, "PATH");
@@ -130,7 +130,7 @@ RankExit await_script(pid_t script) {
   std::array<int, 2> errors{};
   if (::pipe2(errors.data(), O_CLOEXEC) != 0) ::_exit(failed(kStartFailed, "cannot make a pipe"));
   const pid_t script = ::fork();
-  if (script < 0) ::_exit(failed(kStartFailed, "cannot start a process: " + std::string(std::strerror(errno))));
+  if (script < 0) ::_exit(failed(kStartFailed, "cannot start a process: " + errno_text(errno)));
   if (script == 0) become_script(order, environment, output->rank_end(), errors[1]);
   ::close(errors[1]);
   output->close_rank_end();
@@ -263,7 +263,8 @@ std::vector<std::string> inside_environment(const std::vector<std::string>& imag
   }
   const std::string modules = value_of(image, "PYTHONPATH");
   for (const std::string& entry : ours) {
-    made.push_back(entry.starts_with("PYTHONPATH=") && !modules.empty() ? entry + ":" + modules : entry);
+    made.push_back(entry);
+    if (entry.starts_with("PYTHONPATH=") && !modules.empty()) made.back().append(":").append(modules);
   }
   return made;
 }
@@ -280,7 +281,7 @@ int inside_main() {
   std::array<int, 2> told{};
   if (::pipe2(told.data(), O_CLOEXEC) != 0) return failed(kStartFailed, "cannot make a pipe");
   const pid_t keeper = ::fork();
-  if (keeper < 0) return failed(kStartFailed, "cannot start a process: " + std::string(std::strerror(errno)));
+  if (keeper < 0) return failed(kStartFailed, "cannot start a process: " + errno_text(errno));
   if (keeper == 0) look_after(*order, environment, base::UniqueFd(told[1]));
   ::close(told[1]);
   return FirstProcess(keeper, told[0], endpoint).live();

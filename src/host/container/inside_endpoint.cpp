@@ -68,7 +68,7 @@ void InsideEndpoint::open(const InsideMlflow& order, std::vector<std::string>& e
 void InsideEndpoint::serve() {
   std::array<int, 2> control{};
   if (starts_++ >= kMaxStarts || ::pipe2(control.data(), O_CLOEXEC) != 0) return socket_.reset();
-  base::UniqueFd read_end(control[0]);
+  const base::UniqueFd read_end(control[0]);
   control_.reset(control[1]);
   child_ = ::fork();
   if (child_ == 0) {

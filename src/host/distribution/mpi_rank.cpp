@@ -28,6 +28,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/process.hpp"
+#include "base/text.hpp"
 #include "format/event.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
@@ -120,7 +121,7 @@ std::vector<std::string> rank_environment(const RankPlace& place, int world) {
     for (const auto& variable : own) replaced = replaced || variable.first == name;
     if (!replaced) made.emplace_back(text);
   }
-  for (const auto& [name, value] : own) made.push_back(name + "=" + value);
+  for (const auto& [name, value] : own) made.push_back(base::assignment(name, value));
   return made;
 }
 
@@ -197,7 +198,7 @@ int mpi_rank_main(const std::vector<std::string>& arguments) {
   if (const auto opened = open_log(parsed->attempt.log(place->rank)); !opened) return complain(opened.error().message);
   sigset_t all;
   sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
   ::signal(SIGCHLD, SIG_DFL);
   const auto environment = rank_environment(*place, std::max(1, mpi_world_size()));
   std::array<int, 2> errors{};

@@ -11,7 +11,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "base/file.hpp"
 #include "host/linux/process.hpp"
 #include "host/waiter/rank_record.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -29,7 +29,7 @@ constexpr int kNoProgram = 127;
 constexpr int kLookMs = 1000;  // where there is no signalfd to wait with
 
 int failed(const std::string& what, int problem) {
-  (void)base::write_all(STDERR_FILENO, "trainctl: " + what + ": " + std::strerror(problem) + "\n");
+  (void)base::write_all(STDERR_FILENO, "trainctl: " + what + ": " + errno_text(problem) + "\n");
   return problem == ENOENT ? kNoProgram : kCannotExecute;
 }
 
@@ -42,7 +42,7 @@ base::UniqueFd ends_of_children() {
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGCHLD);
-  ::sigprocmask(SIG_BLOCK, &ends, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   return base::UniqueFd(::signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
@@ -86,6 +86,7 @@ int wait_for(pid_t child, int ends) {
 
 int become_program(std::vector<std::string> argv) {
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (std::string& word : argv) words.push_back(word.data());
   words.push_back(nullptr);
   reset_signals();

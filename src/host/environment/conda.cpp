@@ -155,7 +155,7 @@ class CondaParser {
     return std::pair(unquoted(std::string_view(line.text).substr(0, colon)), std::string(value));
   }
 
-  tl::unexpected<Error> wrong(const YamlLine& line, const std::string& what) const {
+  [[nodiscard]] tl::unexpected<Error> wrong(const YamlLine& line, const std::string& what) const {
     Error error{.code = Errc::invalid, .message = "conda file: " + what};
     error.at = SourcePosition{file_, line.number, line.indent + 1};
     return fail(std::move(error));
@@ -180,7 +180,7 @@ MatchSpec parse_match_spec(std::string_view text) {
   }
   const std::size_t end = std::min(text.find_first_of(" =<>!~["), text.size());
   spec.name = base::to_lower(text.substr(0, end));
-  std::string_view rest = base::trim(text.substr(end));
+  const std::string_view rest = base::trim(text.substr(end));
   const bool spaced = !rest.empty() && std::string_view("=<>!~[").find(rest.front()) == std::string_view::npos;
   if (spaced) {  // "name 1.2.* build"
     const std::size_t space = std::min(rest.find(' '), rest.size());
@@ -268,8 +268,10 @@ CondaTranslation translate_conda(const CondaFile& file) {
       result.untranslated.push_back(item);
       continue;
     }
-    result.packages.push_back(name + *version);
-    result.notes.push_back(item + " (conda) is installed from the Python package index as " + name + *version);
+    const std::string package = name + *version;
+    result.packages.push_back(package);
+    result.notes.push_back(item);
+    result.notes.back().append(" (conda) is installed from the Python package index as ").append(package);
   }
   result.packages.insert(result.packages.end(), file.pip.begin(), file.pip.end());
   return result;

@@ -109,7 +109,7 @@ Result<Interpreter> probe(const fs::path& python) {
   Step step{.argv = {python.string(), "-I", "-c", kProbe}};
   step.capture_output = true;
   step.deadline = std::chrono::seconds(30);
-  TRY_ASSIGN(StepResult result, run_step(step));
+  TRY_ASSIGN(const StepResult result, run_step(step));
   std::vector<std::string> lines = base::split(result.out, '\n');
   const auto version = PythonVersion::parse(lines[0]);
   if (result.exit_code != 0 || lines.size() < 3 || !version) {
@@ -158,7 +158,7 @@ std::optional<fs::path> behind_shim(const fs::path& shim, const Surroundings& su
   for (const std::string& name : pyenv_choice(surroundings, directory)) {
     for (const std::string& version : pyenv_versions(surroundings)) {
       if (version != name && !version.starts_with(name + ".")) continue;
-      const fs::path python = fs::path(surroundings.pyenv_root) / "versions" / version / "bin" / shim.filename();
+      fs::path python = fs::path(surroundings.pyenv_root) / "versions" / version / "bin" / shim.filename();
       if (is_executable(python)) return python;
     }
   }

@@ -192,7 +192,7 @@ class Maker {
   Result<std::string> project_python(const fs::path& folder) {
     TRY_ASSIGN(const auto pinned, base::read_file_if_exists(folder / ".python-version", 4096));
     if (pinned) {
-      const std::string word(base::trim(std::string_view(*pinned).substr(0, pinned->find('\n'))));
+      std::string word(base::trim(std::string_view(*pinned).substr(0, pinned->find('\n'))));
       if (const auto version = PythonVersion::parse(word); version && version->text() == word) return word;
     }
     for (const std::string& line : base::split(result_.request.pyproject, '\n')) {

@@ -24,6 +24,7 @@
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/file.hpp"
+#include "base/text.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -63,7 +64,7 @@ struct Child {
   if (::getppid() != child.parent) ::_exit(127);
   sigset_t none;
   sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGQUIT}) ::signal(signal, SIG_DFL);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(child.out, 1) < 0 || ::dup2(child.err, 2) < 0) give_up(127);
@@ -76,6 +77,7 @@ struct Child {
 
 std::vector<char*> c_strings(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -152,7 +154,7 @@ std::vector<std::string> step_environment(const Step& step) {
     const std::string_view text = *entry;
     if (!replaced(text.substr(0, text.find('=')))) result.emplace_back(text);
   }
-  for (const auto& [name, value] : step.variables) result.push_back(name + "=" + value);
+  for (const auto& [name, value] : step.variables) result.push_back(base::assignment(name, value));
   return result;
 }
 

@@ -82,8 +82,9 @@ void add_tool_variables(const BuildContext& context, Step& step) {
   std::string urls;
   for (const std::string& url : context.request.index_urls) urls += (urls.empty() ? "" : " ") + expand(url);
   for (const char* name : {"UV_INDEX", "PIP_EXTRA_INDEX_URL"}) {
-    const std::string own = base::get_env(name).value_or("");
-    step.variables.emplace_back(name, own.empty() ? urls : urls + " " + own);
+    std::string wanted = urls;
+    if (const auto own = base::get_env(name); own && !own->empty()) wanted.append(" ").append(*own);
+    step.variables.emplace_back(name, std::move(wanted));
   }
 }
 

@@ -107,7 +107,7 @@ Result<std::string> resolve_with_pip(BuildContext& context) {
     return fail(Errc::cannot_start, "torch_backend needs uv, which is not installed here",
                 "python3 -m pip install --user uv, or name the index in environment.python.index_urls");
   }
-  const std::string wanted = wanted_text(context.request);
+  std::string wanted = wanted_text(context.request);
   const std::string doing = "resolving " + std::to_string(count_requirements(wanted)) + " requirements";
   report(context.options, doing + " (pip: uv is not installed)");
   // Its own environment: the interpreter itself often has no pip, and must not be touched.

@@ -100,7 +100,7 @@ Result<base::UniqueFd> begin_connect(const std::string& address, int port) {
   base::UniqueFd fd(::socket(to.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno("make a socket", errno);
   if (::connect(fd.get(), to.get(), to.size) != 0 && errno != EINPROGRESS)
-    return fail(Errc::unavailable, std::strerror(errno));
+    return fail(Errc::unavailable, errno_text(errno));
   return fd;
 }
 

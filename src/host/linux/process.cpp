@@ -59,7 +59,7 @@ void close_listed_except(std::span<const int> keep) {
   DIR* directory = ::opendir("/proc/self/fd");
   if (directory == nullptr) return;
   std::vector<int> doomed;
-  while (const dirent* entry = ::readdir(directory)) {
+  while (const dirent* entry = ::readdir(directory)) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     const int fd = std::atoi(entry->d_name);
     if (fd < 3 || fd == ::dirfd(directory) || std::find(keep.begin(), keep.end(), fd) != keep.end()) continue;
     doomed.push_back(fd);
@@ -110,7 +110,7 @@ void fill_standard_descriptors() {
 void block_all_signals() {
   sigset_t all;
   sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
 void reset_signals() {
@@ -119,7 +119,7 @@ void reset_signals() {
   }
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 std::string signal_name(int number) {

@@ -79,6 +79,7 @@ std::optional<FoundKind> kind_of(std::string_view base_name, WantedKinds wanted)
 QuickLook look_for_metric_files(const std::vector<FinderRoot>& roots, base::WallTime since, WantedKinds wanted,
                                 int budget) {
   std::vector<std::filesystem::path> level;
+  level.reserve(roots.size());
   for (const FinderRoot& root : roots) level.push_back(root.path);
   const auto is_new = [since](const std::filesystem::path& path) {
     struct stat status{};

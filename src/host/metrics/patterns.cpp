@@ -94,7 +94,7 @@ std::string_view place_at(std::string_view text, std::size_t at) {
 
 bool has_named_group(std::string_view text) {
   for (std::size_t at = text.find("(?"); at != std::string_view::npos; at = text.find("(?", at + 2)) {
-    std::string_view rest = text.substr(at + 2);
+    const std::string_view rest = text.substr(at + 2);
     if (rest.starts_with("P<") || rest.starts_with("'")) return true;
     if (rest.starts_with("<") && rest.size() > 1 && rest[1] != '=' && rest[1] != '!') return true;
   }
@@ -149,7 +149,7 @@ std::vector<Group> named_groups(const pcre2_code* code) {
   PCRE2_SPTR table = nullptr;
   pcre2_pattern_info(code, PCRE2_INFO_NAMECOUNT, &count);
   pcre2_pattern_info(code, PCRE2_INFO_NAMEENTRYSIZE, &width);
-  pcre2_pattern_info(code, PCRE2_INFO_NAMETABLE, &table);
+  pcre2_pattern_info(code, PCRE2_INFO_NAMETABLE, static_cast<void*>(&table));
   std::vector<Group> groups;
   for (std::uint32_t i = 0; i < count; ++i, table += width)
     groups.push_back({(std::size_t{table[0]} << 8U) | table[1], reinterpret_cast<const char*>(table + 2)});

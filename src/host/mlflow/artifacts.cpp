@@ -79,7 +79,7 @@ Json list_artifacts(const std::filesystem::path& folder, const std::string& pref
   for (const std::string& name : names ? *names : std::vector<std::string>()) {
     if (name.starts_with(".mlflow-")) continue;
     std::error_code ignored;
-    Json entry = {{"path", prefix.empty() ? name : prefix + "/" + name},
+    Json entry = {{"path", (std::filesystem::path(prefix) / name).string()},
                   {"is_dir", std::filesystem::is_directory(folder / name, ignored)}};
     if (!entry["is_dir"]) entry["file_size"] = base::file_size(folder / name).value_or(0);
     files.push_back(std::move(entry));

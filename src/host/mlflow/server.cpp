@@ -77,10 +77,10 @@ class Handler final : public HttpHandler {
   }
 
   HttpReply finish(const HttpHead& head, std::string body, IncomingFile& upload) override {
-    ApiRequest request{.method = head.method,
-                       .path = percent_decode(head.path, false).value_or(""),
-                       .query = head.query,
-                       .body = std::move(body)};
+    const ApiRequest request{.method = head.method,
+                             .path = percent_decode(head.path, false).value_or(""),
+                             .query = head.query,
+                             .body = std::move(body)};
     if (upload.open()) return finish_upload(request, upload);
     if (std::string_view(request.path).starts_with(kArtifacts)) return artifacts(request);
     if (request.method == "GET" && request.path == kList) return list_run(request);

@@ -57,7 +57,7 @@ GpuSampler::~GpuSampler() {
 void GpuSampler::start() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
-  base::UniqueFd write_end(ends[1]);
+  const base::UniqueFd write_end(ends[1]);
   output_.reset(ends[0]);
   (void)::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
   posix_spawn_file_actions_t actions;

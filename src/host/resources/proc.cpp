@@ -53,7 +53,7 @@ std::vector<pid_t> numbered_entries(const char* path) {
   std::vector<pid_t> pids;
   const Directory directory(::opendir(path));
   if (!directory) return pids;
-  while (const dirent* entry = ::readdir(directory.get())) {
+  while (const dirent* entry = ::readdir(directory.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
     const std::string_view name = entry->d_name;
     pid_t pid = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);

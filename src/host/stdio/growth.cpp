@@ -38,7 +38,7 @@ void collect(const std::filesystem::path& root, const std::string& relative, int
   if (!names || depth > kDepth) return;
   for (const std::string& name : *names) {
     if (name.starts_with('.')) continue;  // not yet under its name
-    const std::string path = relative + "/" + name;
+    const std::string path = (std::filesystem::path(relative) / name).string();
     std::error_code ignored;
     const auto status = std::filesystem::symlink_status(root / path, ignored);
     if (std::filesystem::is_directory(status)) {

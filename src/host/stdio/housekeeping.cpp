@@ -2,13 +2,17 @@
 // The operations about the runs of a host as a whole: adopt, runs, remove, clean, ping.
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
@@ -18,6 +22,8 @@
 #include "host/data/clean.hpp"
 #include "host/gang/membership.hpp"
 #include "host/stdio/operations.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host {
 namespace {

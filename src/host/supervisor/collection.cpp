@@ -121,11 +121,11 @@ void Collection::fork_child() {
   // Blocked over the fork, and for ever in the child: see was_told_to_hurry().
   const sigset_t mask = only_sigterm();
   sigset_t before;
-  sigprocmask(SIG_BLOCK, &mask, &before);
+  ::pthread_sigmask(SIG_BLOCK, &mask, &before);
   const pid_t pid = result_ ? ::fork() : -1;
   if (pid == 0) collect(*plan_, attempt_, list_, result_.get(), parent);
   const int problem = errno;
-  sigprocmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return finish({.warnings = {"the outputs are not listed: " + system_error("fork", problem).message}});
   child_ = pid;
   reactor_.on_child(pid, [this](int status, std::uint64_t) { on_exit(status); });

@@ -63,6 +63,7 @@ std::vector<std::string> keep_files(const format::Plan& plan, const format::Atte
   std::vector<std::string> problems;
   if (plan.keep.empty()) return problems;
   std::vector<snapshot::Glob> globs;
+  globs.reserve(plan.keep.size());
   for (const std::string& pattern : plan.keep) globs.push_back(snapshot::Glob::compile(pattern, false));
   const fs::path root = plan.in_place() ? fs::path(plan.source.value("directory", ".")) : attempt.work();
   for (const fs::path& path : candidates(root, globs)) {

@@ -314,12 +314,12 @@ const std::string* Variables::find(const std::string& name) const {
 std::vector<std::string> Variables::assignments() const {
   std::vector<std::string> result;
   result.reserve(values_.size());
-  for (const auto& [name, value] : values_) result.push_back(name + "=" + value);
+  for (const auto& [name, value] : values_) result.push_back(base::assignment(name, value));
   return result;
 }
 
 std::filesystem::path rank_directory(const format::Plan& plan, const format::AttemptPaths& attempt) {
-  const std::filesystem::path root = plan.in_place() ? plan.source.value("directory", ".") : attempt.work().string();
+  std::filesystem::path root = plan.in_place() ? plan.source.value("directory", ".") : attempt.work().string();
   if (plan.working_directory.empty() || plan.working_directory == ".") return root;
   return (root / plan.working_directory).lexically_normal();
 }

@@ -82,7 +82,7 @@ void RankSet::fork_waiter(Rank& rank, RankLaunch launch) {
     return;
   }
   rank.report.reset(ends[0]);
-  base::UniqueFd write_end(ends[1]);
+  const base::UniqueFd write_end(ends[1]);
   launch.report_fd = write_end.get();
   const pid_t pid = ::fork();
   if (pid == 0) run_waiter(launch);

@@ -39,7 +39,7 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &mask, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
   reactor->poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   reactor->signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!reactor->poll_ || !reactor->signals_) return fail_errno("set up the event loop", errno);
@@ -94,7 +94,7 @@ void Reactor::on_signal(int number, std::function<void()> handler) {
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
   for (const auto& [signal, unused] : signal_handlers_) sigaddset(&mask, signal);
-  sigprocmask(SIG_BLOCK, &mask, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
   ::signalfd(signals_.get(), &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

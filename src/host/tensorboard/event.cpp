@@ -41,7 +41,7 @@ template <class T>
 std::optional<T> load_exact(std::string_view bytes) {
   T value{};
   if (bytes.size() != sizeof value) return std::nullopt;
-  std::memcpy(&value, bytes.data(), sizeof value);
+  bytes.copy(reinterpret_cast<char*>(&value), sizeof value);
   return value;
 }
 

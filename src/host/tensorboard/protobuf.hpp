@@ -72,7 +72,7 @@ class ProtoReader {
   bool fixed(std::uint64_t& value) {
     if (rest_.size() < sizeof(T)) return false;
     T raw{};
-    std::memcpy(&raw, rest_.data(), sizeof raw);
+    rest_.copy(reinterpret_cast<char*>(&raw), sizeof raw);
     value = raw;
     rest_.remove_prefix(sizeof raw);
     return true;

@@ -15,6 +15,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tl/expected.hpp>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -70,7 +71,7 @@ tl::expected<void, PreparationError> build_ahead(const format::Plan& plan, const
   };
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failed(format::Cause::start, "cannot make a pipe");
-  base::UniqueFd read_end(ends[0]);
+  const base::UniqueFd read_end(ends[0]);
   base::UniqueFd write_end(ends[1]);
   const pid_t builder = ::fork();
   if (builder < 0) return failed(format::Cause::start, "cannot start a process");

@@ -87,7 +87,7 @@ class Canceling {
     const auto record = read_record(observer_.run());
     if (!record || !record->job().empty() || record->intent_open) return;
     AttemptEnd end{.state = format::State::canceled, .cause = format::Cause::canceled, .message = "canceled"};
-    (void)end_from_here(observer_.run(), std::move(end));
+    (void)end_from_here(observer_.run(), end);
   }
 
   RunObserver observer_;

@@ -82,7 +82,7 @@ Result<Entry> next_attempt(const format::RunPaths& run, const Owner& me) {
   // The folder alone is there when the environment was built ahead.
   if (!owner && owner.error().code == Errc::not_found) return Entry{state.attempt, {}};
   if (!owner) return tl::make_unexpected(owner.error());
-  const Entry next{state.attempt + 1, {}};
+  Entry next{state.attempt + 1, {}};
   if (wants_another(run.attempt(state.attempt))) return next;
   if (owner->job.empty()) return Entry{0, "the submit host is ending the run"};
   if (owner->job != me.job) return Entry{0, "the run goes on in job " + owner->job};

@@ -121,7 +121,7 @@ Result<Question> Question::ask(std::vector<std::string> words) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe", errno);
   base::UniqueFd read_end(ends[0]);
-  base::UniqueFd write_end(ends[1]);
+  const base::UniqueFd write_end(ends[1]);
   const pid_t child = ::fork();
   if (child < 0) return fail_errno("start a process", errno);
   if (child == 0) {

@@ -53,7 +53,7 @@ std::string submit_host() {
   return base::host_name();
 }
 
-Result<bool> end_from_here(const format::RunPaths& run, AttemptEnd end) {
+Result<bool> end_from_here(const format::RunPaths& run, const AttemptEnd& end) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state) && !state.end.is_null()) return true;
   TRY_ASSIGN(const int number, attempt_to_end(run, state));

@@ -13,7 +13,7 @@ namespace trainctl::host::slurm {
 
 /// Writes the end, durable: into the last attempt when that is without one, else into one of its own. Acknowledges the
 /// cancel requests there are. False when a job has begun the attempt meanwhile: then it is its own to end.
-Result<bool> end_from_here(const format::RunPaths& run, AttemptEnd end);
+Result<bool> end_from_here(const format::RunPaths& run, const AttemptEnd& end);
 
 /// From a job that Slurm has started again: gives the attempt of its last start the end that it could not write.
 Result<> close_cut_off(const format::RunPaths& run, int attempt);

@@ -246,7 +246,7 @@ void RunObserver::conclude(AttemptEnd end, const format::RunState& state, bool j
   {
     auto hold = Hold::try_take(run_);
     if (!hold || !*hold) return;
-    const auto written = end_from_here(run_, std::move(end));
+    const auto written = end_from_here(run_, end);
     if (!written || !*written) return;
   }
   over_since_ = 0;

@@ -14,6 +14,8 @@
 #include "base/sbatch_option.hpp"
 #include "base/text.hpp"
 #include "format/plan.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
 namespace {

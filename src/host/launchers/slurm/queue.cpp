@@ -169,7 +169,7 @@ std::optional<Accounted> parse_accounting(std::string_view text, std::string_vie
     std::string_view rest = cut(text, '\n');
     if (base::trim(cut(rest, '|')) != job) continue;
     Accounted row;
-    std::string_view state = base::trim(cut(rest, '|'));
+    const std::string_view state = base::trim(cut(rest, '|'));
     if (const auto by = state.find(" by "); by != std::string_view::npos) row.by = state.substr(by + 4);
     row.state = state.substr(0, state.find_first_of(" +"));
     std::string_view code = base::trim(cut(rest, '|'));

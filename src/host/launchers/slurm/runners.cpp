@@ -35,10 +35,10 @@ Result<std::string> key_of(const fs::path& program) {
 }  // namespace
 
 Result<fs::path> provide_runner(const fs::path& store) {
-  TRY_ASSIGN(const fs::path program, runner_program());
+  TRY_ASSIGN(fs::path program, runner_program());
   if (program.parent_path() == store.parent_path() / "bin") return program;
   TRY_ASSIGN(const std::string key, key_of(program));
-  const fs::path place = store / "bin" / ("trainctl-runner-" + key);
+  fs::path place = store / "bin" / ("trainctl-runner-" + key);
   if (base::exists(place)) return place;
   TRY(base::make_directories(place.parent_path()));
   const fs::path draft = place.parent_path() / (".runner-" + base::new_ulid());

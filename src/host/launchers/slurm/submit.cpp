@@ -97,7 +97,7 @@ class Submission {
 
   Result<> end(AttemptEnd how) {
     ended_ = true;
-    TRY(end_from_here(run_, std::move(how)));
+    TRY(end_from_here(run_, how));
     return {};
   }
   Result<> refuse(Cause cause, const Error& error) {
