@@ -109,7 +109,7 @@ TEST_CASE("the deadline ends the program and what it started") {
 }
 
 TEST_CASE("a program that leaves a child behind does not hold us") {
-  Command command = shell("echo done; sleep 600 & echo $! >&2");
+  const Command command = shell("echo done; sleep 600 & echo $! >&2");
   const std::uint64_t start = mono_ns();
   const auto result = run_command(command);
   REQUIRE(result);

@@ -81,7 +81,7 @@ TEST_CASE("several series differ by mark and by colour", "[plot]") {
 }
 
 TEST_CASE("gaps, single points and nothing at all", "[plot]") {
-  PlotSeries gap = series("g", 11, [](double x) { return x == 5 ? kNan : 1.0; });
+  const PlotSeries gap = series("g", 11, [](double x) { return x == 5 ? kNan : 1.0; });
   const std::string text = plot(std::vector{gap}, {.width = 24, .height = 6, .utf8 = false});
   CHECK(text.find("***  ") != std::string::npos);
   const std::vector<PlotSeries> lone = {{"p", {{7, 0.5}}}};
@@ -110,7 +110,7 @@ TEST_CASE("extreme values do not break a plot", "[plot]") {
 }
 
 TEST_CASE("no peak is lost where many points share a column", "[plot]") {
-  PlotSeries spike = series("s", 100000, [](double x) { return x == 77777 ? 1.0 : 0.0; });
+  const PlotSeries spike = series("s", 100000, [](double x) { return x == 77777 ? 1.0 : 0.0; });
   const std::string text = plot(std::vector{spike}, {.width = 40, .height = 10, .utf8 = false});
   CHECK(base::split(text, '\n')[0].find('*') != std::string::npos);
 }

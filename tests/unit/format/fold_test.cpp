@@ -119,7 +119,7 @@ TEST_CASE("a file cut at any byte folds to the state of its whole lines") {
 }
 
 TEST_CASE("lines that are spliced, binary or no objects are skipped") {
-  const std::string noise = "\0\0\0\0\n[1,2]\n\"text\"\n{\"type\":\n{\"type\":5}\n{}\n\xff\xfe\n";
+  const std::string noise = std::string(4, '\0') + "\n[1,2]\n\"text\"\n{\"type\":\n{\"type\":5}\n{}\n\xff\xfe\n";
   CHECK(fold(noise + state("running") + noise).state == State::running);
   for (std::size_t at = 0; at <= state("queued").size(); ++at) {
     const std::string spliced = state("queued").insert(at, "{\"type\":\"end\",\"state\":\"failed\"");

@@ -23,6 +23,7 @@
 #include "host/resources/capacity.hpp"
 #include "host/resources/gpu.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
 
 using namespace trainctl;
 using namespace trainctl::host;

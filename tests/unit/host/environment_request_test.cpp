@@ -26,7 +26,7 @@ class Folder {
   ~Folder() { (void)base::remove_tree(path); }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
-  fs::path write(const std::string& name, const std::string& text, mode_t mode = 0600) const {
+  fs::path write(const std::string& name, const std::string& text, mode_t mode = 0600) {
     fs::create_directories((path / name).parent_path());
     REQUIRE(base::write_file_atomic(path / name, text, mode));
     return path / name;
@@ -51,7 +51,7 @@ Surroundings around(const Folder& folder) {
 }  // namespace
 
 TEST_CASE("requirements are made self-contained") {
-  const Folder folder;
+  Folder folder;
   folder.write("base/more.txt", "attrs >= 20  # why\n-c limits.txt\n");
   folder.write("base/limits.txt", "numpy<2\n");
   folder.write(
@@ -72,7 +72,7 @@ TEST_CASE("requirements are made self-contained") {
 }
 
 TEST_CASE("what cannot be built elsewhere is refused with its line") {
-  const Folder folder;
+  Folder folder;
   const auto refusal = [&](const std::string& text) {
     const auto found = read_requirements(folder.write("r.txt", text));
     REQUIRE_FALSE(found);
@@ -113,7 +113,7 @@ TEST_CASE("a request survives JSON and has a stable key") {
 }
 
 TEST_CASE("the default environment follows the rule and says which") {
-  const Folder folder;
+  Folder folder;
   Surroundings surroundings = around(folder);
   folder.write("bin/python3", fake_python("3.12.4"), 0700);
   const fs::path source = folder.path / "src";
@@ -152,7 +152,7 @@ TEST_CASE("the default environment follows the rule and says which") {
 }
 
 TEST_CASE("a broken active venv is passed over and said") {
-  const Folder folder;
+  Folder folder;
   Surroundings surroundings = around(folder);
   folder.write("bin/python", fake_python("3.9.1"), 0700);
   surroundings.virtual_env = (folder.path / "gone").string();
@@ -185,7 +185,7 @@ TEST_CASE("contradicting and unsafe inputs are refused") {
 }
 
 TEST_CASE("a conda file is translated, or kept for conda") {
-  const Folder folder;
+  Folder folder;
   EnvironmentInput input;
   input.conda_file = folder.write(
       "env.yml", "dependencies:\n- python=3.11\n- numpy=1.26\n- pip:\n  - -r more.txt\nvariables:\n  X: 1\n");

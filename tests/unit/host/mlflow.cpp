@@ -32,8 +32,8 @@ struct Client {
       for (const auto& [key, value] : body.items()) request.query[key] = value.get<std::string>();
     else
       request.body = base::dump_json(body);
-    ApiContext context{.now = base::WallTime(std::chrono::seconds(5)), .fresh_id = "id" + std::to_string(++ids)};
-    ApiAnswer answer = answer_mlflow(tracking, request, context);
+    const ApiContext context{.now = base::WallTime(std::chrono::seconds(5)), .fresh_id = "id" + std::to_string(++ids)};
+    const ApiAnswer answer = answer_mlflow(tracking, request, context);
     INFO(path << " " << answer.body);
     CHECK(answer.status == status);
     for (const Json& record : answer.records) tracking.apply(record);

@@ -56,14 +56,14 @@ class Store {
 };
 
 format::Plan plan_with(Json resources, Json limits = Json::object()) {
-  Json json = {{"format", 1},
-               {"id", kRun},
-               {"name", "digits 42"},
-               {"command", {{"kind", "exec"}, {"argv", {"true"}}}},
-               {"source", {{"kind", "none"}}},
-               {"resources", std::move(resources)},
-               {"limits", std::move(limits)},
-               {"stop", {{"grace_ms", 30000}}}};
+  const Json json = {{"format", 1},
+                     {"id", kRun},
+                     {"name", "digits 42"},
+                     {"command", {{"kind", "exec"}, {"argv", {"true"}}}},
+                     {"source", {{"kind", "none"}}},
+                     {"resources", std::move(resources)},
+                     {"limits", std::move(limits)},
+                     {"stop", {{"grace_ms", 30000}}}};
   auto plan = format::plan_from_json(json);
   REQUIRE(plan);
   return *plan;

@@ -35,7 +35,8 @@ archive::Store filled(const std::filesystem::path& root) {
                           .parameters = {{"lr", 0.1 * i}, {"amp", i % 3 == 0}, {"opt", i % 4 == 0 ? "sgd" : "adam"}},
                           .tags = {{"team", i % 5 == 0 ? "vision" : "text"}}});
     // Equal values, missing values, NaN and infinity: what keyset paging gets wrong most easily.
-    if (i % 4 != 3) add_metric(*store, id, "accuracy", static_cast<double>(i / 4) / 10);
+    const int equal = i / 4;
+    if (i % 4 != 3) add_metric(*store, id, "accuracy", equal / 10.0);
     if (i == 6) add_metric(*store, id, "accuracy", std::numeric_limits<double>::quiet_NaN());
     if (i == 8) add_metric(*store, id, "accuracy", std::numeric_limits<double>::infinity());
     end_run(*store, id, i % 10 == 9 ? "failed" : "succeeded");

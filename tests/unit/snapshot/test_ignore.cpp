@@ -128,7 +128,7 @@ TEST_CASE("ignore rules: a walk keeps what git keeps, with nested files, on rand
   for (const unsigned seed : {1U, 2U, 3U}) {
     Generator generator{.random = std::mt19937(seed)};
     const Tree tree;
-    base::Command init{.argv = {"git", "init", "-q", tree.source().string()}};
+    const base::Command init{.argv = {"git", "init", "-q", tree.source().string()}};
     REQUIRE(base::run_command(init));
     grow(generator, tree, "", 0);
     std::vector<std::string> folders = {""};

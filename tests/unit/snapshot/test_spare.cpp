@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
+#include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "base/file.hpp"
 #include "snapshot/maintenance.hpp"
 #include "snapshot/materialise.hpp"
 #include "snapshot/spare.hpp"
-#include "snapshot/tree_change.hpp"
+#include "snapshot/store.hpp"
 #include "unit/snapshot/tree.hpp"
 
 using namespace trainctl;
@@ -141,7 +154,7 @@ TEST_CASE("spare: one that was touched is not used") {
     const timespec times[] = {info.st_atim, info.st_mtim};
     REQUIRE(::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) == 0);
   };
-  std::string boot_file = (tree.root() / "boot").string();
+  const std::string boot_file = (tree.root() / "boot").string();
   SECTION("content of the same length, its time set back") {
     same_times(copy / "d0/f0", [&] { std::ofstream(copy / "d0/f0") << "y\n"; });
   }

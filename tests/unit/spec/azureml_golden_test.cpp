@@ -176,7 +176,7 @@ void check_packages(const Json& wanted, const LoadedRun& run) {
 }  // namespace
 
 TEST_CASE("estimators mean what the official SDK compiles them to", "[azureml]") {
-  Folder folder;
+  const Folder folder;
   std::set<std::string> seen;
   for (const GoldenCase& one : kCases) {
     INFO(one.name);
@@ -197,7 +197,7 @@ TEST_CASE("estimators mean what the official SDK compiles them to", "[azureml]")
 }
 
 TEST_CASE("what the SDK says about the container", "[azureml]") {
-  Folder folder;
+  const Folder folder;
   const Json& wanted = golden()["src_cmd"];
   const LoadedRun run = load_estimator(folder, kCases[17].estimator);
   CHECK(texts(at(run, "/environment/container/arguments")) == texts(wanted["docker"]["arguments"]));

@@ -55,7 +55,7 @@ std::string problems_of(const Folder& folder, std::string_view text) {
 }  // namespace
 
 TEST_CASE("the SDK's words are understood", "[compose]") {
-  Folder folder;
+  const Folder folder;
   folder.write("a.json", R"({
     "entry_script": "train.py", "script_params": { "--lr": 0.1, "--amp": "" }, "compute_target": "gpubox",
     "code": "src", "experiment_name": "e", "node_count": 2, "process_count_per_node": 4,
@@ -74,7 +74,7 @@ TEST_CASE("the SDK's words are understood", "[compose]") {
 }
 
 TEST_CASE("two words for one thing are an error", "[compose]") {
-  Folder folder;
+  const Folder folder;
   CHECK(problems_of(folder, R"({"script": "a.py", "entry_script": "b.py"})") ==
         "\"entry_script\" and \"script\" say the same thing   --> a.json:1:20   (keep only \"script\")");
   CHECK(
@@ -85,7 +85,7 @@ TEST_CASE("two words for one thing are an error", "[compose]") {
 }
 
 TEST_CASE("values merge in the documented order", "[compose]") {
-  Folder folder;
+  const Folder folder;
   folder.write("user.json", R"({"tags": {"user": "u", "who": "user"}, "experiment": "user"})");
   folder.write("repo/.git/HEAD", "");
   folder.write("repo/trainctl.json", R"({"tags": {"who": "project", "project": "p"}, "source_directory": "src",
@@ -132,7 +132,7 @@ TEST_CASE("values merge in the documented order", "[compose]") {
 }
 
 TEST_CASE("an environment may stand in a file of its own", "[compose]") {
-  Folder folder;
+  const Folder folder;
   folder.write("envs/torch.json", R"({"python": {"version": "3.11", "conda_file": "conda.yml"}})");
   folder.write("a.json", R"({"script": "a.py", "environment": "envs/torch.json"})");
   auto run = load_run({.path = folder / "a.json"});
@@ -152,7 +152,7 @@ TEST_CASE("an environment may stand in a file of its own", "[compose]") {
 }
 
 TEST_CASE("extends that goes round is found", "[compose]") {
-  Folder folder;
+  const Folder folder;
   folder.write("a.json", R"({"script": "a.py", "extends": "b.json"})");
   folder.write("b.json", R"({"extends": "a.json"})");
   CHECK(problems(load_run({.path = folder / "a.json"}), folder) ==
@@ -162,7 +162,7 @@ TEST_CASE("extends that goes round is found", "[compose]") {
 }
 
 TEST_CASE("a project cannot run commands of its own", "[compose]") {
-  Folder folder;
+  const Folder folder;
   folder.write("trainctl.json", R"({"secrets": [{"name": "X", "command": ["sh", "-c", "id"]}]})");
   folder.write("a.json", R"({"script": "a.py"})");
   LoadOptions options{.path = folder / "a.json"};
@@ -251,7 +251,7 @@ TEST_CASE("a script's own command line comes out as it went in", "[compose]") {
       {"--empty", "", "--text", "${{inputs.x}}"},
       {"--k=", "--j"},
   };
-  Folder folder;
+  const Folder folder;
   for (const Words& line : lines) {
     const auto run = run_from_script("train.py", line, {.directory = folder.path()});
     INFO(base::join(line, " "));
@@ -270,7 +270,7 @@ TEST_CASE("a script's own command line comes out as it went in", "[compose]") {
 }
 
 TEST_CASE("a script outside the folder brings its own source directory", "[compose]") {
-  Folder folder;
+  const Folder folder;
   const auto run = run_from_script("../other/train.py", {}, {.directory = folder.path()});
   REQUIRE(run);
   CHECK(run->config.script == "train.py");
@@ -282,7 +282,7 @@ TEST_CASE("a script outside the folder brings its own source directory", "[compo
 }
 
 TEST_CASE("a command is taken word by word", "[compose]") {
-  Folder folder;
+  const Folder folder;
   const auto run = run_from_command({"sh", "-c", "echo ${{x}}"}, {.directory = folder.path()});
   INFO(problems(run, folder));
   REQUIRE(run);

@@ -41,7 +41,7 @@ bool noted(const LoadedRun& run, std::string_view part) {
 }  // namespace
 
 TEST_CASE("an estimator becomes a run configuration", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   const LoadedRun run = load_estimator(folder, R"({
   "type": "estimator", "framework": "scikit-learn", "framework_version": "1.9",
   "entry_script": "train.py", "script_params": { "--kernel": "rbf", "--verbose": "", "-c": 1.5 },
@@ -67,7 +67,7 @@ TEST_CASE("an estimator becomes a run configuration", "[estimator]") {
 }
 
 TEST_CASE("the kind of a file is found without type", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   CHECK(load_estimator(folder, R"({"estimator": "sklearn", "script": "a.py"})").lowered_from->framework ==
         "scikit-learn");
   CHECK(load_estimator(folder, R"({"framework": "SKLearn", "script": "a.py"})").lowered_from);
@@ -86,7 +86,7 @@ TEST_CASE("the kind of a file is found without type", "[estimator]") {
 }
 
 TEST_CASE("flags and profiles know the estimator's words", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   folder.write("a.json", R"({"framework": "scikit-learn", "script": "a.py",
     "profiles": {"old": {"framework_version": "1.5.2", "pip_packages": ["x"]}}})");
   LoadOptions options{.path = folder / "a.json", .profile = "old"};
@@ -148,7 +148,7 @@ TEST_CASE("packages, files and images", "[estimator]") {
 }
 
 TEST_CASE("a project's environment is not an estimator's", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   folder.write("trainctl.json", R"({"environment": {"setup": ["module load x"], "python": {"venv": ".venv"}}})");
   const LoadedRun run = load_estimator(folder, R"({"framework": "scikit-learn", "script": "a.py"})");
   CHECK_FALSE(run.config.environment->python->venv);
@@ -250,7 +250,7 @@ TEST_CASE("contradictions of estimators are named where they stand", "[estimator
        "distributed_training.process_count_per_node: \"distribution.processes_per_node\" is 3, here it is 2   --> "
        "a.json:1:110   (keep one of them)"},
   };
-  Folder folder;
+  const Folder folder;
   for (const auto& [text, expected] : cases) {
     INFO(text);
     const std::string found = mistakes(folder, text);
@@ -259,7 +259,7 @@ TEST_CASE("contradictions of estimators are named where they stand", "[estimator
 }
 
 TEST_CASE("ten mistakes of an estimator come in one go", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   const std::string found = mistakes(folder, R"({
   "type": "estimator",
   "framework": "chainer",
@@ -294,7 +294,7 @@ TEST_CASE("resume_from is the run configuration's own field", "[estimator]") {
 }
 
 TEST_CASE("hints become notes", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   CHECK(noted(load_estimator(folder, R"({"framework": "tensorflow", "script": "a.py", "process_count_per_node": 2})"),
               "Keras 3"));
   CHECK_FALSE(noted(load_estimator(folder, R"({"framework": "tensorflow", "script": "a.py", "process_count_per_node": 2,
@@ -310,12 +310,12 @@ TEST_CASE("hints become notes", "[estimator]") {
 }
 
 TEST_CASE("presets are overridden by the project's and the user's", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   folder.write(".trainctl/estimators/scikit-learn.json", R"({"extends": "scikit-learn", "default_version": "1.5.2"})");
   folder.write("config/estimators/mine.json", R"({"package": "foo", "default_version": "2.0", "aliases": ["my-own"],
     "versions": [{"packages": ["foo=={version}"], "known": ["2.0.0"]}], "variables": {"FOO": "1", "BAR": "2"}})");
   folder.write("a.json", R"({"framework": "scikit-learn", "script": "a.py"})");
-  LoadOptions options{.path = folder / "a.json", .user_config = folder / "config/config.json"};
+  const LoadOptions options{.path = folder / "a.json", .user_config = folder / "config/config.json"};
   auto run = load_run(options);
   REQUIRE(run);
   CHECK(at(*run, "/environment/python/packages/0") == "scikit-learn==1.5.2");
@@ -338,7 +338,7 @@ TEST_CASE("presets are overridden by the project's and the user's", "[estimator]
 }
 
 TEST_CASE("the built-in presets are without mistakes and lower to valid run configurations", "[estimator]") {
-  Folder folder;
+  const Folder folder;
   const Presets presets;
   CHECK(presets.names().size() >= 9);
   for (const std::string& name : presets.names()) {

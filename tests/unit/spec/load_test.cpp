@@ -54,7 +54,7 @@ std::vector<std::string> problems(const ResultAll<LoadedRun>& result) {
 }  // namespace
 
 TEST_CASE("the run configuration of the design loads", "[load]") {
-  Folder folder;
+  const Folder folder;
   folder.write("digits.run.json", kExample);
   const auto run = load_run({.path = folder / "digits.run.json"});
   INFO((run ? "" : describe(run.error().front())));
@@ -93,7 +93,7 @@ TEST_CASE("the run configuration of the design loads", "[load]") {
 }
 
 TEST_CASE("all mistakes of a file come in one go", "[load]") {
-  Folder folder;
+  const Folder folder;
   const std::string file = (folder / "digits.run.json").string();
   folder.write("digits.run.json", R"({
   "script": "train.py",

@@ -61,7 +61,7 @@ Json defined(const ResultAll<TargetFile>& file) {
 }  // namespace
 
 TEST_CASE("a target file becomes the definition that plans keep", "[target]") {
-  Places places;
+  const Places places;
   places.write("user/box.json", R"({ // a comment
     "type": "target", "host": "me@box", "ssh_config": "ssh/config", "directory": "~/t", })");
   CHECK(defined(places.read("box")) == Json({{"name", "box"},
@@ -79,7 +79,7 @@ TEST_CASE("a target file becomes the definition that plans keep", "[target]") {
 }
 
 TEST_CASE("Slurm is a target of its own, or the launcher behind a host", "[target]") {
-  Places places;
+  const Places places;
   places.write("user/here.json", R"({"kind": "slurm"})");
   CHECK(defined(places.read("here")) == Json({{"name", "here"}, {"type", "slurm"}, {"launcher", "slurm"}}));
   places.write("user/implied.json",
@@ -98,7 +98,7 @@ TEST_CASE("Slurm is a target of its own, or the launcher behind a host", "[targe
 }
 
 TEST_CASE("all mistakes of a target file are told at once, with their places", "[target]") {
-  Places places;
+  const Places places;
   places.write("user/box.json", R"({"type": "target", "hosst": "x", "slurm": {"partiton": "a", "unpack": "here"},
 "launcher": "slrum", "directory": 3, "defaults": {"resources": {"gpu": 1}}})");
   const auto told = problems(places.read("box"));
@@ -111,7 +111,7 @@ TEST_CASE("all mistakes of a target file are told at once, with their places", "
 }
 
 TEST_CASE("what contradicts itself is refused", "[target]") {
-  Places places;
+  const Places places;
   const std::pair<const char*, const char*> cases[] = {
       {R"({})", "\"host\" is missing"},
       {R"({"host": "a", "hosts": ["b"]})", "say the same thing"},
@@ -141,7 +141,7 @@ TEST_CASE("what contradicts itself is refused", "[target]") {
 }
 
 TEST_CASE("what came with a repository needs trust for what may run commands", "[target]") {
-  Places places;
+  const Places places;
   places.write("project/targets/box.json", R"({"host": "box"})");
   CHECK(places.read("box"));
   places.write("project/targets/box.json", R"({"host": "box", "ssh_config": "config", "accept_new_host_keys": true,
@@ -186,7 +186,7 @@ TEST_CASE("defaults of a target lie below everything else, and are told as its",
 }
 
 TEST_CASE("a run may describe its target instead of naming it", "[target][load]") {
-  Folder folder;
+  const Folder folder;
   folder.write("x.run.json", R"({"script": "t.py", "target": {"host": "me@box", "directory": "/scratch/me"},
 "on": {"me@box": {"priority": 5}}})");
   const auto run = load_run({.path = folder / "x.run.json"});

@@ -124,7 +124,7 @@ TEST_CASE("contradictions are named where they stand", "[validate]") {
        "configurations (\"type\": \"run\") and estimators (\"type\": \"estimator\"))"},
       {"[]", "expected an object, found an empty list   --> a.json:1:1   (write { … } around it)"},
   };
-  Folder folder;
+  const Folder folder;
   for (const auto& [text, expected] : cases) {
     INFO(text);
     folder.write("a.json", text);
@@ -134,7 +134,7 @@ TEST_CASE("contradictions are named where they stand", "[validate]") {
 }
 
 TEST_CASE("a literal secret is refused and not repeated", "[validate]") {
-  Folder folder;
+  const Folder folder;
   const std::string key = "AK" + std::string("IAIOSFODNN7EXAMPLE");
   folder.write("a.json", R"({"script": "a.py", "environment_variables": {"K": ")" + key + "\"}}");
   const auto run = load_run({.path = folder / "a.json"});

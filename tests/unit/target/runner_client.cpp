@@ -151,7 +151,7 @@ TEST_CASE("a stream that is given up does not disturb the connection") {
   const Cancel cancel = new_cancel();
   const auto client = link.client(cancel);
   REQUIRE(client);
-  const std::string run = store.add_log(std::string(20'000'000, 'x'));
+  const std::string run = store.add_log(std::string(20U << 20U, 'x'));
   for (int i = 0; i < 20; ++i) {
     auto stream = (*client)->open({{"op", "fetch"}, {"run", run}, {"file", "attempts/1/logs/std.log"}});
     REQUIRE(stream);

@@ -86,7 +86,7 @@ class Canceling {
     if (!hold || !*hold) return;
     const auto record = read_record(observer_.run());
     if (!record || !record->job().empty() || record->intent_open) return;
-    AttemptEnd end{.state = format::State::canceled, .cause = format::Cause::canceled, .message = "canceled"};
+    const AttemptEnd end{.state = format::State::canceled, .cause = format::Cause::canceled, .message = "canceled"};
     (void)end_from_here(observer_.run(), end);
   }
 

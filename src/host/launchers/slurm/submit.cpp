@@ -95,7 +95,7 @@ class Submission {
                  .hint = "the target has to be a host that submits jobs"};
   }
 
-  Result<> end(AttemptEnd how) {
+  Result<> end(const AttemptEnd& how) {
     ended_ = true;
     TRY(end_from_here(run_, how));
     return {};
