@@ -28,6 +28,8 @@ struct SlurmOptions {
   std::vector<std::string> options;  ///< more words for sbatch
   enum class BuildOn { submit_host, job };
   BuildOn environment_build = BuildOn::submit_host;
+  enum class Unpack { shared, node_local };
+  Unpack unpack = Unpack::shared;
   bool requeue = true;
   std::optional<Duration> evidence_after;
 };

@@ -49,6 +49,10 @@ std::vector<Field> slurm_fields() {
                  {{"submit_host", T::BuildOn::submit_host}, {"job", T::BuildOn::job}},
                  "Where Python environments are built: on the submit host (default; compute nodes often have no "
                  "network) or in the job."),
+      word_field(
+          "unpack", &T::unpack, {{"shared", T::Unpack::shared}, {"node_local", T::Unpack::node_local}},
+          "Where the source is unpacked: in the run's folder, which all nodes see (default), or by each node on a "
+          "disk of its own (TMPDIR of the job, else /tmp); outputs stay in the run's folder."),
       field("requeue", &T::requeue,
             "Slurm may put a job back into its queue; false: the next attempt is another job. Default true."),
       field("evidence_after", &T::evidence_after,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import REPOSITORY, jsonl, wait_until
+from harness import REPOSITORY, alive, jsonl, wait_until
 from slurm import Cluster
 from slurm_runs import behind, cluster, shell  # noqa: F401  (fixtures)
 
@@ -158,6 +159,57 @@ def test_a_waiting_job_behind_a_login_node(cluster: Cluster, behind, project) ->
     behind.ok("cancel", "@")
     assert behind.json("show", "@")["state"] == "canceled"
     wait_until(lambda: not set(cluster.jobs().values()) & {"PENDING", "RUNNING", "COMPLETING"}, "nothing waits or runs")
+
+
+WHERE = """
+import os, pathlib, socket, sys, time
+rank = os.environ["RANK"]
+pathlib.Path("outputs", f"of-{rank}").write_text(pathlib.Path("data", "rows.txt").read_text())
+pathlib.Path("scratch.txt").write_text("written beside the source")
+print("at", os.getcwd(), "on", socket.gethostname(), flush=True)
+while not os.path.exists(os.environ["TRAINCTL_OUTPUTS"] + "/stop"):
+    time.sleep(0.05)
+"""
+
+
+def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, project, scratch: Path) -> None:
+    """Nothing of the source on the file system that is shared, outputs there as always, nothing left on the nodes; what a killed job
+    left is removed by the next."""
+    local = Path(f"/tmp/trainctl-work-{os.geteuid()}")
+    (shell.user_home / ".config" / "trainctl" / "targets").mkdir(parents=True)
+    target = shell.user_home / ".config" / "trainctl" / "targets" / "nodes.json"
+    target.write_text(json.dumps({"type": "target", "launcher": "slurm", "slurm": {"unpack": "node_local"}}))
+    project.script(WHERE)
+    project.write("data/rows.txt", "1,2,3")
+    spec = project.spec(target="nodes", resources={"nodes": 2}, distribution={"type": "processes", "processes_per_node": 1},
+                        environment={"python": {"interpreter": sys.executable}}, keep=["scratch.txt"])
+    shell.env["TMPDIR"] = "/tmp"
+    shell.ok("submit", spec, "--detach")
+    run, there = shell.last_run(), shell.user_home / ".trainctl" / "store" / "runs"
+    said = wait_until(lambda: [text for rank in ("0", "1") if (text := shell.run("logs", "@", "--rank", rank).text)][1:], "both say where they are", 60)
+    assert said and [path.name for path in (there / run.name / "attempts" / "1" / "work").iterdir()] == ["outputs"]
+    trees = sorted(path for path in local.iterdir() if path.is_dir())
+    assert [path.name for path in trees] == [f"{run.name}.1.0", f"{run.name}.1.1"]
+    assert all((path / "data" / "rows.txt").exists() for path in trees)
+    assert shell.ok("exec", "@", "--", "cat", "scratch.txt").out == b"written beside the source"
+    shell.ok("exec", "@", "--", "touch", "outputs/stop")
+    shell.ok("wait", "@", timeout=60)
+    wait_until(lambda: not [path for path in local.iterdir() if path.name != ".claim"], "nothing is left")
+    outputs = run / "outputs"
+    assert sorted(path.name for path in outputs.iterdir()) == ["of-0", "of-1", "scratch.txt", "stop"]
+    assert (outputs / "of-1").read_text() == "1,2,3" and (outputs / "scratch.txt").read_text() == "written beside the source"
+
+    shell.ok("submit", project.spec("b.run.json", target="nodes", environment={"python": {"interpreter": sys.executable}},
+                                    environment_variables={"RANK": "0"}), "--detach")
+    killed = shell.last_run()
+    wait_until(lambda: shell.run("logs", "@").text.startswith("at "), "it works", 60)
+    supervisor = jsonl(there / killed.name / "attempts" / "1" / "events.jsonl")[0]["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    wait_until(lambda: not alive(supervisor), "its supervisor is killed")
+    left = local / f"{killed.name}.1.0"
+    assert left.exists()
+    shell.ok("submit", project.spec("c.run.json", target="nodes", command=["true"]), timeout=60)
+    wait_until(lambda: not left.exists(), "the next run has removed it")
 
 
 def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:

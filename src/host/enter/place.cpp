@@ -22,6 +22,7 @@
 #include "host/linux/process.hpp"
 #include "host/resources/proc.hpp"
 #include "host/supervisor/launch.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/waiter/rank_record.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -30,6 +31,13 @@ namespace trainctl::host {
 namespace {
 
 constexpr std::uint64_t kMaxEnvironment = 16U << 20U;
+
+std::optional<std::string> value_of(const std::vector<std::string>& variables, const std::string& name) {
+  const auto found = std::find_if(variables.begin(), variables.end(),
+                                  [&](const std::string& one) { return one.starts_with(name + "="); });
+  if (found == variables.end()) return std::nullopt;
+  return found->substr(name.size() + 1);
+}
 
 bool has(const std::vector<std::string>& variables, const std::string& assignment) {
   return std::find(variables.begin(), variables.end(), assignment) != variables.end();
@@ -124,6 +132,8 @@ Result<Place> find_place(const Visited& visited, Stand stand, std::vector<std::s
   auto living = stand == Stand::container ? environment_inside(visited.run.id()) : living_environment(visited);
   if (living) {
     place.variables = std::move(*living);
+    // The rank's own TMPDIR decided where that is.
+    if (unpacks_on_node(visited.plan)) place.directory = value_of(place.variables, "PWD").value_or(place.directory);
     return place;
   }
   if (stand == Stand::container) return fail(Errc::unavailable, "the script in the container is not at work");

@@ -14,6 +14,7 @@
 #include "base/ulid.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "snapshot/glob.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -65,10 +66,10 @@ std::vector<std::string> keep_files(const format::Plan& plan, const format::Atte
   std::vector<snapshot::Glob> globs;
   globs.reserve(plan.keep.size());
   for (const std::string& pattern : plan.keep) globs.push_back(snapshot::Glob::compile(pattern, false));
-  const fs::path root = plan.in_place() ? fs::path(plan.source.value("directory", ".")) : attempt.work();
+  const fs::path root = source_root(plan, attempt);
   for (const fs::path& path : candidates(root, globs)) {
     std::optional<fs::path> draft;
-    if (plan.in_place()) draft = attempt.root / (".keep-" + base::new_ulid());
+    if (root != attempt.work()) draft = attempt.root / (".keep-" + base::new_ulid());
     auto brought = bring(root / path, attempt.outputs() / path, draft);
     if (!brought && problems.size() < kMostProblems) problems.push_back(brought.error().message);
   }

@@ -27,6 +27,7 @@
 #include "host/distribution/rank_variables.hpp"
 #include "host/mlflow/address.hpp"
 #include "host/supervisor/helper_module.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/supervisor/run_inputs.hpp"
 #include "host/waiter/waiter.hpp"
 #include "trainctl/error.hpp"
@@ -202,13 +203,13 @@ Result<> check_script(const format::Plan& plan, const std::filesystem::path& dir
 }
 
 /// What of this machine the script needs: its run, and what it reads.
-Result<std::vector<Mount>> container_mounts(const format::Plan& plan, const format::RunPaths& run) {
+Result<std::vector<Mount>> container_mounts(const format::Plan& plan, const format::RunPaths& run, int attempt) {
   std::vector<Mount> mounts = {{run.root, true}};
   const auto add = [&](const std::filesystem::path& path, bool writable) {
     const auto same = [&](const Mount& mount) { return mount.path == path; };
     if (base::exists(path) && std::none_of(mounts.begin(), mounts.end(), same)) mounts.push_back({path, writable});
   };
-  if (plan.in_place()) add(plan.source.value("directory", "."), true);
+  if (plan.in_place() || unpacks_on_node(plan)) add(source_root(plan, run.attempt(attempt)), true);
   TRY_ASSIGN(const auto modules, provide_helper_modules(format::StorePaths{run.store()}));
   add(modules.own, false);
   add(modules.shared, false);
@@ -243,7 +244,7 @@ Result<ContainerLaunch> in_container(const format::Plan& plan, const format::Run
                      .gpus = prepared.gpus};
   TRY_ASSIGN(const auto runner, runner_program());
   inner.runner = runner;
-  TRY_ASSIGN(inner.mounts, container_mounts(plan, run));
+  TRY_ASSIGN(inner.mounts, container_mounts(plan, run, which.attempt));
   ContainerLaunch made{
       .engine = image.engine, .name = inner.name, .argv = run_command(image.engine, plan, inner), .order = {}};
   made.argv.emplace_back("inside");
@@ -319,7 +320,7 @@ std::vector<std::string> Variables::assignments() const {
 }
 
 std::filesystem::path rank_directory(const format::Plan& plan, const format::AttemptPaths& attempt) {
-  std::filesystem::path root = plan.in_place() ? plan.source.value("directory", ".") : attempt.work().string();
+  std::filesystem::path root = source_root(plan, attempt);
   if (plan.working_directory.empty() || plan.working_directory == ".") return root;
   return (root / plan.working_directory).lexically_normal();
 }

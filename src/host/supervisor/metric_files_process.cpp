@@ -13,6 +13,7 @@
 #include "format/plan.hpp"
 #include "host/metrics/file_finder.hpp"
 #include "host/metrics/file_tailer.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/supervisor/reactor.hpp"
 #include "host/supervisor/runner_log.hpp"
 
@@ -39,12 +40,8 @@ base::WallTime start_time(const format::AttemptPaths& attempt) {
 void MetricFilesProcess::start(const format::Plan& plan, const format::AttemptPaths& attempt, std::uint64_t now) {
   attempt_ = attempt;
   roots_.clear();
-  if (plan.in_place()) {
-    roots_.push_back({.path = plan.source.value("directory", "."), .name = ""});
-    roots_.push_back({.path = attempt.outputs(), .name = "outputs/"});
-  } else {
-    roots_.push_back({.path = attempt.work(), .name = ""});
-  }
+  roots_.push_back({.path = source_root(plan, attempt), .name = ""});
+  if (roots_.front().path != attempt.work()) roots_.push_back({.path = attempt.outputs(), .name = "outputs/"});
   wanted_ = {.tensorboard = plan.metrics.takes("tensorboard"),
              .chainer = plan.metrics.takes("chainer"),
              .lightning = plan.metrics.takes("lightning")};

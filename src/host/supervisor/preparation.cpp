@@ -37,6 +37,7 @@
 #include "host/linux/process.hpp"
 #include "host/linux/process_tree.hpp"
 #include "host/supervisor/launch.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/supervisor/run_inputs.hpp"
 #include "host/supervisor/spare_tree.hpp"
 #include "snapshot/store.hpp"
@@ -85,7 +86,7 @@ Result<> copy_outputs(const format::AttemptPaths& from, const format::AttemptPat
 
 /// Fills `draft` as work/ shall be.
 Result<> fill_work(const format::Plan& plan, const format::RunPaths& run, int attempt, const format::AttemptPaths& to) {
-  if (has_snapshot(plan)) {
+  if (has_snapshot(plan) && !unpacks_on_node(plan)) {
     TRY_ASSIGN(const auto store, snapshot::Store::open(run.store()));
     TRY(make_source_tree(store, plan, to.work()));
   }
@@ -130,7 +131,7 @@ Result<BuiltEnvironment> build_environment(const format::Plan& plan, const forma
   options.progress = [&log](const std::string& text) {
     if (text.starts_with("waiting")) (void)base::write_all(log.get(), "== " + text + "\n");
   };
-  options.directory = plan.in_place() ? std::filesystem::path(plan.source.value("directory", ".")) : paths.work();
+  options.directory = source_root(plan, paths);
   return ensure(request, options);
 }
 
@@ -269,6 +270,10 @@ PreparationResult prepare_attempt(const format::Plan& plan, const format::RunPat
     if (work) work = prepare_work(plan, run, options);
     if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   }
+  if (unpacks_on_node(plan)) {
+    if (auto filled = fill_node_tree(plan, run, options.attempt); !filled)
+      return tl::make_unexpected(PreparationError{Cause::start, filled.error().message});
+  }
   if (plan.container) {
     auto container = prepare_container(plan, run, options.attempt);
     if (!container) return environment_failed(container.error());
@@ -285,6 +290,14 @@ tl::expected<void, PreparationError> prepare_ahead(const format::Plan& plan, con
   if (work) work = prepare_work(plan, run, {.attempt = attempt});
   if (!work) return tl::make_unexpected(PreparationError{Cause::start, work.error().message});
   if (plan.container) return {};  // the image is got where the ranks run
+  if (plan.environment.is_null()) return {};
+  std::optional<NodeTree> here;  // an environment may be described by the source
+  if (unpacks_on_node(plan)) {
+    auto claimed = NodeTree::claim(paths);
+    auto filled = claimed ? fill_node_tree(plan, run, attempt) : Result<>(tl::make_unexpected(claimed.error()));
+    if (!filled) return tl::make_unexpected(PreparationError{Cause::start, filled.error().message});
+    here.emplace(std::move(*claimed));
+  }
   const auto built = environment_of(plan, run, attempt);
   if (!built) return environment_failed(built.error());
   return {};

@@ -40,6 +40,7 @@
 #include "host/supervisor/launch.hpp"
 #include "host/supervisor/list_outputs.hpp"
 #include "host/supervisor/log_watch.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
 #include "host/supervisor/reactor.hpp"
@@ -206,6 +207,8 @@ void RunSupervision::prepare() {
     return;
   }
   link_outputs();
+  if (auto claimed = claim_node_tree(); !claimed)
+    return finish_unstarted({.state = State::failed, .cause = Cause::start, .message = claimed.error().message});
   phase_ = Phase::preparing;
   preparing_since_ = base::mono_ns();
   const bool work = !is_guest() && !journal_->prepared();  // node 0 has made it for its guests
@@ -218,6 +221,14 @@ void RunSupervision::prepare() {
   auto started =
       preparation_.start(plan_, run_, options, [this](PreparationResult result) { on_prepared(std::move(result)); });
   if (!started) finish_unstarted({.state = State::failed, .cause = Cause::start, .message = started.error().message});
+}
+
+Result<> RunSupervision::claim_node_tree() {
+  node_tree_.reset();
+  if (!unpacks_on_node(plan_)) return {};
+  TRY_ASSIGN(auto tree, NodeTree::claim(run_.attempt(attempt_)));
+  node_tree_.emplace(std::move(tree));
+  return {};
 }
 
 void RunSupervision::on_prepared(PreparationResult result) {
@@ -378,6 +389,7 @@ void RunSupervision::sync_logs(const std::map<std::string, std::uint64_t>& sizes
 
 void RunSupervision::forget_attempt() {
   leave_host();
+  node_tree_.reset();
   sampler_.reset();
   ports_.reset();
   ranks_.reset();

@@ -30,6 +30,7 @@
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/log_watch.hpp"
 #include "host/supervisor/metric_sources.hpp"
+#include "host/supervisor/node_tree.hpp"
 #include "host/supervisor/preparation.hpp"
 #include "host/supervisor/rank_set.hpp"
 #include "host/supervisor/reactor.hpp"
@@ -77,6 +78,7 @@ class RunSupervision final : public Supervised {
   void resume_attempt();
   void admit();
   void prepare();
+  Result<> claim_node_tree();
   void on_prepared(PreparationResult result);
   void launch(const Prepared& prepared);
   Result<std::vector<RankLaunch>> make_launches(const Prepared& prepared);
@@ -197,6 +199,7 @@ class RunSupervision final : public Supervised {
   std::string queue_key_;
   int queue_fd_ = -1;
   std::optional<EnvironmentUse> environment_use_;
+  std::optional<NodeTree> node_tree_;  ///< of the attempt, where nodes unpack the source themselves
   std::optional<PortReservation> ports_;
   std::optional<MemoryLimit> memory_limit_;
   std::optional<Sampler> sampler_;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervisor/node_tree.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/json.hpp"
+#include "base/process.hpp"
+#include "format/paths.hpp"
+#include "format/plan.hpp"
+#include "snapshot/materialise.hpp"
+#include "snapshot/store.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
+
+namespace trainctl::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kPatienceMs = 60'000;  // for another run that removes what was left here
+constexpr std::string_view kLockEnding = ".lock";
+
+/// Of this user on this machine.
+fs::path trees_folder() {
+  const fs::path temporary = base::get_env("TMPDIR").value_or("");
+  const bool usable = temporary.is_absolute() && ::access(temporary.c_str(), W_OK | X_OK) == 0;
+  return (usable ? temporary : fs::path("/tmp")) / ("trainctl-work-" + std::to_string(::geteuid()));
+}
+
+fs::path tree_of(const format::AttemptPaths& attempt) {
+  const std::string run = attempt.root.parent_path().parent_path().filename().string();
+  return trees_folder() / (run + "." + attempt.root.filename().string() + "." + std::to_string(attempt.own_node));
+}
+
+fs::path lock_of(const fs::path& tree) {
+  return tree.string() + std::string(kLockEnding);
+}
+
+/// Strangers may write where it lies: it has to be a folder, ours, and closed to them.
+Result<> make_trees_folder(const fs::path& folder) {
+  TRY(base::make_directory(folder));
+  struct stat status{};
+  if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string(), errno);
+  const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() && (status.st_mode & 077U) == 0;
+  if (ours) return {};
+  return fail(Errc::denied, folder.string() + " belongs to somebody else, or others may write there",
+              "remove it, or set TMPDIR for the job to a folder of yours");
+}
+
+/// Whoever holds no lock any more was killed.
+void remove_left(const fs::path& folder) {
+  const auto names = base::list_directory(folder);
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (!std::string_view(name).ends_with(kLockEnding) || name.starts_with('.')) continue;
+    const auto lock = base::FileLock::try_acquire(folder / name);
+    if (!lock || !*lock) continue;
+    (void)base::remove_tree(folder / name.substr(0, name.size() - kLockEnding.size()));
+    ::unlink((folder / name).c_str());
+  }
+}
+
+}  // namespace
+
+bool unpacks_on_node(const format::Plan& plan) {
+  if (!plan.target.is_object() || plan.source.value("kind", "none") != "snapshot") return false;
+  const Json slurm = plan.target.value("slurm", Json());
+  return slurm.is_object() && slurm.value("unpack", "") == "node_local";
+}
+
+fs::path source_root(const format::Plan& plan, const format::AttemptPaths& attempt) {
+  if (plan.in_place()) return plan.source.value("directory", ".");
+  if (unpacks_on_node(plan)) {
+    const fs::path tree = tree_of(attempt);
+    if (base::exists(tree)) return tree;
+  }
+  return attempt.work();
+}
+
+Result<NodeTree> NodeTree::claim(const format::AttemptPaths& attempt) {
+  const fs::path folder = trees_folder();
+  TRY(make_trees_folder(folder));
+  TRY_ASSIGN(const auto claiming, base::FileLock::acquire(folder / ".claim", kPatienceMs));
+  remove_left(folder);
+  fs::path tree = tree_of(attempt);
+  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(lock_of(tree)));
+  if (!lock) return fail(Errc::unavailable, tree.string() + " is in use by another process");
+  TRY(base::remove_tree(tree));
+  TRY(base::make_directory(tree));
+  return NodeTree(std::move(tree), std::move(*lock));
+}
+
+NodeTree::~NodeTree() {
+  if (path_.empty()) return;
+  (void)base::remove_tree(path_);
+  ::unlink(lock_of(path_).c_str());
+}
+
+Result<> fill_node_tree(const format::Plan& plan, const format::RunPaths& run, int attempt) {
+  const format::AttemptPaths paths = run.attempt(attempt);
+  const fs::path tree = tree_of(paths);
+  TRY_ASSIGN(const auto store, snapshot::Store::open(run.store()));
+  TRY(snapshot::materialise(store, plan.source.value("digest", ""), tree,
+                            {.verify = false, .make_outputs = false, .objects = {}, .go_on = {}}));
+  if (::symlink(paths.outputs().c_str(), (tree / "outputs").c_str()) != 0)
+    return fail_errno("make " + (tree / "outputs").string(), errno);
+  return {};
+}
+
+}  // namespace trainctl::host
