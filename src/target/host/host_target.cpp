@@ -132,8 +132,8 @@ Result<> HostTarget::watch(std::span<const Watched> runs, EventSink& sink, const
   if (runs.empty()) return {};
   TRY_ASSIGN(const auto client, link_->client(cancel));
   std::optional<RunnerStream> begun;
-  if (runs.size() == 1 && runs.front().cursors.empty() && until == Until::ended)
-    begun = link_->take(runs.front().ref.run);
+  if (runs.size() == 1) begun = link_->take(runs.front().ref.run);
+  if (!runs.front().cursors.empty() || until != Until::ended) begun.reset();  // it tells all from the beginning
   return watch_host(*client, runs, sink, cancel, until, std::move(begun));
 }
 

@@ -151,13 +151,14 @@ TEST_CASE("a stream that is given up does not disturb the connection") {
   const Cancel cancel = new_cancel();
   const auto client = link.client(cancel);
   REQUIRE(client);
-  const std::string run = store.add_log(std::string(20U << 20U, 'x'));
+  constexpr std::size_t kBytes = 20U << 20U;
+  const std::string run = store.add_log(std::string(kBytes, 'x'));
   for (int i = 0; i < 20; ++i) {
     auto stream = (*client)->open({{"op", "fetch"}, {"run", run}, {"file", "attempts/1/logs/std.log"}});
     REQUIRE(stream);
     REQUIRE(stream->next(cancel));
   }
-  CHECK(fetch(**client, run, cancel).value_or("").size() == 20'000'000);
+  CHECK(fetch(**client, run, cancel).value_or("").size() == kBytes);
 }
 
 TEST_CASE("the runner's errors come as they are, and other requests go on") {
