@@ -18,7 +18,7 @@ namespace trainctl::host {
 class Session {
  public:
   static constexpr std::size_t kOutLimit = 128U << 10U;
-  static constexpr std::size_t kPiece = 32U << 10U;
+  static constexpr std::size_t kPiece = 128U << 10U;
   static constexpr std::size_t kMaxStreams = 256;
 
   explicit Session(const StdioContext& context);

@@ -29,6 +29,7 @@ namespace trainctl::base {
 namespace {
 
 constexpr std::size_t kKeptErrors = 16U << 10U;
+constexpr int kOutPipe = 1U << 20U;        // bytes; the most that the kernel gives to everybody
 constexpr int kLookEveryMs = 10;  // without a pidfd
 
 Result<> set_non_blocking(const UniqueFd& fd) {
@@ -55,6 +56,8 @@ Result<ChildProcess> ChildProcess::start(const Command& command) {
   const UniqueFd their_in(ends[1]);
   TRY_ASSIGN(Pipe out, make_pipe());
   TRY_ASSIGN(Pipe err, make_pipe());
+  // Whoever sends much is not to be woken for every 64 KiB. Less is fine, too.
+  (void)::fcntl(out.read.get(), F_SETPIPE_SZ, kOutPipe);
   TRY(set_non_blocking(in));
   TRY(set_non_blocking(out.read));
   TRY(set_non_blocking(err.read));
