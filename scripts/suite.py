@@ -25,11 +25,11 @@ LOGS = BUILD / "test-logs"
 VENV_PYTHON = BUILD / "test-venv" / "bin" / "python"
 JOBS = max(2, os.cpu_count() or 1)
 QUICK, CI, NIGHTLY = "quick", "ci", "nightly"
-# Data races are looked for where there are threads or several processes on one file.
 # What the tests through the binaries need. At home they run on the debug build; in CI on the release build, which is what
 # people get, and which has to be built anyway: a debug build beside the one with sanitizers would cost minutes and find nothing more.
 BINARIES = ["trainctl", "trainctl-runner", "environment-driver"]
-TSAN_LAYERS = ("base", "host", "archive", "index", "engine")
+# Data races are looked for where there are threads or several processes on one file.
+TSAN_LAYERS = ("base", "host", "archive", "index", "snapshot", "target")
 
 
 @dataclass
@@ -263,7 +263,7 @@ def end_to_end(suite: Suite) -> Outcome:
 
 def all_parts() -> list[Part]:
     # Threads are few (the snapshot's look ahead, the mirror of a distant run): ThreadSanitizer waits for the night.
-    tsan = "^(" + "|".join(TSAN_LAYERS) + "): "
+    tsan = "^(" + "|".join(TSAN_LAYERS) + "):"
     return [
         Part("build dev", "debug build", "build", build("dev"), modes=(QUICK, NIGHTLY)),
         Part("build release", "what users get", "build", build("release", lambda: BINARIES)),
