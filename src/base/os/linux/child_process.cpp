@@ -29,8 +29,8 @@ namespace trainctl::base {
 namespace {
 
 constexpr std::size_t kKeptErrors = 16U << 10U;
-constexpr int kOutPipe = 1U << 20U;        // bytes; the most that the kernel gives to everybody
-constexpr int kLookEveryMs = 10;  // without a pidfd
+constexpr int kOutPipe = 1U << 20U;  // bytes; the most that the kernel gives to everybody
+constexpr int kLookEveryMs = 10;     // without a pidfd
 
 Result<> set_non_blocking(const UniqueFd& fd) {
   if (::fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("make a pipe", errno);
