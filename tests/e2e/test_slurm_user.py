@@ -208,8 +208,10 @@ def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, projec
     wait_until(lambda: not alive(supervisor), "its supervisor is killed")
     left = local / f"{killed.name}.1.0"
     assert left.exists()
+    lost = local / "without-its-lock.1.0"
+    lost.mkdir()
     shell.ok("submit", project.spec("c.run.json", target="nodes", command=["true"]), timeout=60)
-    wait_until(lambda: not left.exists(), "the next run has removed it")
+    wait_until(lambda: not left.exists() and not lost.exists(), "the next run has removed both")
 
 
 def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:
@@ -224,7 +226,6 @@ def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:
     shell.ok("submit", "ddp.json", timeout=180)
     shown = shell.json("show", "@")
     assert shown["state"] == "succeeded" and shown["metrics"]["loss"]["step"] == 20 and shown["metrics"]["loss"]["last"] < 0.05, shown
-    print(shell.run("show", "@"), shell.run("outputs", "@"), cluster.run("find", shell.last_run(), shell.user_home).stdout, shell.json("show", "@"))
     assert (shell.last_run() / "outputs" / "checkpoint.pt").stat().st_size > 100
     starts = [line for path in shell.last_run().glob("attempts/1/nodes/*/rank-*.jsonl") for line in jsonl(path) if line["type"] == "start"]
     assert len(starts) == 4, starts

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervisor/node_tree.hpp"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +12,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/private_directory.hpp"
 #include "base/process.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kPatienceMs = 60'000;  // for another run that removes what was left here
+constexpr const char* kClaim = ".claim";
 constexpr std::string_view kLockEnding = ".lock";
 
 /// Of this user on this machine.
@@ -45,27 +46,18 @@ fs::path lock_of(const fs::path& tree) {
   return tree.string() + std::string(kLockEnding);
 }
 
-/// Strangers may write where it lies: it has to be a folder, ours, and closed to them.
-Result<> make_trees_folder(const fs::path& folder) {
-  TRY(base::make_directory(folder));
-  struct stat status{};
-  if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string(), errno);
-  const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() && (status.st_mode & 077U) == 0;
-  if (ours) return {};
-  return fail(Errc::denied, folder.string() + " belongs to somebody else, or others may write there",
-              "remove it, or set TMPDIR for the job to a folder of yours");
-}
-
 /// Whoever holds no lock any more was killed.
 void remove_left(const fs::path& folder) {
   const auto names = base::list_directory(folder);
   if (!names) return;
   for (const std::string& name : *names) {
-    if (!std::string_view(name).ends_with(kLockEnding) || name.starts_with('.')) continue;
-    const auto lock = base::FileLock::try_acquire(folder / name);
+    if (name == kClaim) continue;
+    const bool locks = std::string_view(name).ends_with(kLockEnding);
+    const fs::path tree = folder / (locks ? name.substr(0, name.size() - kLockEnding.size()) : name);
+    const auto lock = base::FileLock::try_acquire(lock_of(tree));
     if (!lock || !*lock) continue;
-    (void)base::remove_tree(folder / name.substr(0, name.size() - kLockEnding.size()));
-    ::unlink((folder / name).c_str());
+    (void)base::remove_tree(tree);
+    ::unlink(lock_of(tree).c_str());
   }
 }
 
@@ -88,8 +80,11 @@ fs::path source_root(const format::Plan& plan, const format::AttemptPaths& attem
 
 Result<NodeTree> NodeTree::claim(const format::AttemptPaths& attempt) {
   const fs::path folder = trees_folder();
-  TRY(make_trees_folder(folder));
-  TRY_ASSIGN(const auto claiming, base::FileLock::acquire(folder / ".claim", kPatienceMs));
+  if (!base::make_private_directory(folder)) {
+    return fail(Errc::denied, folder.string() + " cannot be made, belongs to somebody else, or is open to others",
+                "remove it, or set TMPDIR for the job to a folder of yours");
+  }
+  TRY_ASSIGN(const auto claiming, base::FileLock::acquire(folder / kClaim, kPatienceMs));
   remove_left(folder);
   fs::path tree = tree_of(attempt);
   TRY_ASSIGN(auto lock, base::FileLock::try_acquire(lock_of(tree)));

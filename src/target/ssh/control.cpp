@@ -2,7 +2,6 @@
 #include "target/ssh/control.hpp"
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -17,6 +16,7 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/private_directory.hpp"
 #include "base/process.hpp"
 
 namespace trainctl::target {
@@ -28,16 +28,6 @@ constexpr std::size_t kLongestPath = 90;  // ssh adds 17 bytes of its own; a soc
 constexpr std::size_t kHexOfC = 40;       // %C
 constexpr std::size_t kKeyDigits = 8;
 constexpr std::uint64_t kMaxCommandBytes = 64U << 10U;
-
-bool is_private(const fs::path& folder) {
-  struct stat status{};
-  return ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() &&
-         (status.st_mode & 077U) == 0;
-}
-
-bool make_private(const fs::path& folder) {
-  return base::make_directory(folder).has_value() && is_private(folder);
-}
 
 /// Where a runtime folder may be, the best place first.
 std::vector<fs::path> candidates() {
@@ -74,7 +64,7 @@ void end_master(const fs::path& socket) {
 
 std::optional<fs::path> runtime_folder() {
   for (const fs::path& place : candidates()) {
-    if (make_private(place)) return place;
+    if (base::make_private_directory(place)) return place;
   }
   return std::nullopt;
 }
@@ -84,7 +74,7 @@ std::optional<fs::path> control_folder(const std::string& key) {
   for (const fs::path& place : candidates()) {
     fs::path folder = place / name;
     if (folder.string().size() + 1 + kHexOfC > kLongestPath) continue;
-    if (make_private(place) && make_private(folder)) return folder;
+    if (base::make_private_directory(place) && base::make_private_directory(folder)) return folder;
   }
   return std::nullopt;
 }
