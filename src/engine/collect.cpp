@@ -164,15 +164,20 @@ bool left_nothing(const format::RunPaths& run, const format::Plan& plan, int att
   return says("end", "") && !says("state", format::to_string(format::State::collecting));
 }
 
+Result<target::Collected> bring(const format::RunPaths& run, const format::Plan& plan, const target::RunRef& ref,
+                                const target::CollectPlan& wanted) {
+  if (left_nothing(run, plan, wanted.attempt)) return target::Collected{};
+  TRY_ASSIGN(const auto target, target_of(run, plan));
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  return target->collect(ref, wanted, cancel);
+}
+
 /// Copies and records; the caller has the lock.
 Result<OutputsRecord> bring_home(const format::RunPaths& run, const format::Plan& plan,
                                  const target::CollectPlan& wanted, const CollectOptions& options) {
   TRY_ASSIGN(target::RunRef ref, reference(run));
   ref.progress = options.progress;
-  TRY_ASSIGN(const auto target, target_of(run, plan));
-  TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  const auto collected = left_nothing(run, plan, wanted.attempt) ? Result<target::Collected>(target::Collected{})
-                                                                 : target->collect(ref, wanted, cancel);
+  const auto collected = bring(run, plan, ref, wanted);
   const bool stopped = !collected && (collected.error().retryable || collected.error().code == Errc::canceled);
   if (stopped) return fail(collected.error());
   OutputsRecord outputs{.state = OutputsAre::partial};

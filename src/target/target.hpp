@@ -171,9 +171,9 @@ class Target {
   /// The handle of a run that was launched here, after a crash; empty when it never was. Starts nothing.
   virtual Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) = 0;
 
-  /// Hands the growth of many runs to `sink` until all have ended (or, with Until::current, everything there is now was
-  /// handed over) or `cancel` is requested; all are success. Errc::unavailable (retryable) when the connection broke:
-  /// nothing about the runs is known then.
+  /// Takes up again what nothing supervises any more, then hands the growth of many runs to `sink` until all have ended
+  /// (or, with Until::current, everything there is now was handed over) or `cancel` is requested; all are success.
+  /// Errc::unavailable (retryable) when the connection broke: nothing about the runs is known then.
   virtual Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) = 0;
 
   /// Asks for the end of a run; returns when the wish is durable there. Twice is once; a run that has ended is fine.

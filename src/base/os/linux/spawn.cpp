@@ -62,7 +62,7 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
   for (int number = 1; number < NSIG; ++number) ::sigaction(number, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
-  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);  // NOLINT(concurrency-mt-unsafe): alone in the child
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   // First above 2, so that no dup2 overwrites a descriptor that is still needed (ours may run with 0..2 closed).
   const int in = ::fcntl(launch.streams.in, F_DUPFD_CLOEXEC, 3);
   const int out = ::fcntl(launch.streams.out, F_DUPFD_CLOEXEC, 3);
