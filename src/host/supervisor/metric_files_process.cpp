@@ -25,14 +25,15 @@ constexpr int kQuickLook = 2000;  ///< entries of folders: some milliseconds at 
 constexpr int kVeryQuickLook = 300;
 constexpr std::uint64_t kVeryShort = 100 * kMillisecond;  ///< no training is done in that time
 
-/// When rank 0 started. The file system's clock runs up to a tick (10 ms) behind ours.
+/// When rank 0 started. The file system's clock runs up to a tick (10 ms) behind ours and never ahead: what was
+/// unpacked just before is surely older. What a rank wrote in its first tick and never again is not taken.
 base::WallTime start_time(const format::AttemptPaths& attempt) {
   const auto lines = format::read_lines(attempt.rank(0, 0));
   if (!lines || lines->empty()) return {};
   const auto found = lines->front().find("t");
   if (found == lines->front().end() || !found->is_string()) return {};
   const auto time = base::parse_utc(found->get_ref<const std::string&>());
-  return time ? *time - std::chrono::milliseconds(10) : base::WallTime{};
+  return time.value_or(base::WallTime{});
 }
 
 }  // namespace
