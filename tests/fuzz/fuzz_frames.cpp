@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame decoder: bytes cut into pieces of any size give the same frames as in one piece, and what was decoded
-// encodes to the same bytes.
-// compiled with: host/stdio/frame.cpp
+// encodes to the same bytes. Packed frames become data of a bounded length or an error, and what is packed comes back.
+// compiled with: host/stdio/frame.cpp host/stdio/packing.cpp
+// linked with: trainctl_dep_zstd
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "host/stdio/frame.hpp"
+#include "host/stdio/packing.hpp"
 
 using namespace trainctl::host;
 
@@ -36,6 +38,17 @@ std::vector<Frame> decode(std::string_view bytes, std::size_t piece, bool& good)
   return frames;
 }
 
+/// `bytes` many times over, so that they are long enough to be packed.
+void packs_and_comes_back(std::string_view bytes) {
+  std::string text;
+  while (!bytes.empty() && text.size() < 3000) text += bytes;
+  std::string out;
+  if (!Packer().append(out, 1, text)) std::abort();
+  bool good = false;
+  auto frames = decode(out, out.size(), good);
+  if (!good || frames.size() != 1 || !Unpacker().unpack(frames[0]) || frames[0].payload != text) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -52,5 +65,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!append_frame(again, frame.type, frame.stream, frame.payload)) std::abort();
   }
   if (bytes.substr(0, again.size()) != again) std::abort();
+  Unpacker unpacker;
+  for (Frame frame : whole) {
+    if (unpacker.unpack(frame) && (frame.type == FrameType::packed || frame.payload.size() > kMaxPayload)) std::abort();
+  }
+  packs_and_comes_back(bytes);
   return 0;
 }

@@ -15,8 +15,8 @@
 namespace trainctl::host {
 namespace {
 
-constexpr std::array<std::string_view, 10> kNames = {"?",    "hello",  "request", "reply",  "note",
-                                                     "data", "credit", "end",     "cancel", "error"};
+constexpr std::array<std::string_view, 11> kNames = {"?",      "hello", "request", "reply", "note",  "data",
+                                                     "credit", "end",   "cancel",  "error", "packed"};
 constexpr std::uint32_t kMaxCredit = 1U << 31U;
 
 std::uint32_t read_u32(std::string_view bytes) {

@@ -29,6 +29,7 @@ enum class FrameType : std::uint8_t {
   end = 7,      ///< runner: JSON, closes a stream that carried data
   cancel = 8,   ///< client: the stream is not wanted any more; empty
   error = 9,    ///< runner: JSON {"code","message","hint","retryable"}; closes the stream (stream 0: the connection)
+  packed = 10,  ///< data as one zstd frame, to who names "zstd" in "packs" of its hello; counts as what it becomes
 };
 std::string_view to_string(FrameType type);
 

@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "host/stdio/frame.hpp"
 #include "host/stdio/operations.hpp"
+#include "host/stdio/packing.hpp"
 #include "host/stdio/upload.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -60,6 +61,7 @@ Session::Session(const StdioContext& context) : context_(context) {
         {"mono_ns", base::mono_ns()},
         {"credit", kStreamCredit},
         {"max_payload", kMaxPayload},
+        {"packs", {kPacking}},
         {"operations", offered_operations(context)}});
 }
 
@@ -87,6 +89,7 @@ bool Session::receive(std::string_view bytes) {
     auto frame = decoder_.next();
     if (!frame) return violation(frame.error().message);
     if (!*frame) return true;
+    if (const auto whole = unpacker_.unpack(**frame); !whole) return violation(whole.error().message);
     if (!handle(**frame)) return false;
   }
 }
@@ -104,6 +107,7 @@ bool Session::hello(const Frame& frame) {
                      std::to_string(kProtocolMax) + ", the client " + std::to_string(low) + " to " +
                      std::to_string(high));
   }
+  packs_ = names_packing(*json);
   greeted_ = true;
   return true;
 }
@@ -199,7 +203,7 @@ void Session::open_upload(std::uint32_t stream, const Json& request) {
 void Session::open_source(std::uint32_t stream, const std::string& operation, const Json& request) {
   auto source = operation == "watch" ? operate_watch(context_, request) : operate_fetch(context_, request);
   if (!source) return send_error(stream, source.error());
-  streams_.emplace(stream, Stream{CreditWindow(), std::move(*source)});
+  streams_.emplace(stream, Stream{.credit = CreditWindow(), .source = std::move(*source)});
 }
 
 void Session::request(const Frame& frame) {
@@ -237,7 +241,8 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
   if (!(*piece)->note.is_null()) send(FrameType::note, id, (*piece)->note);
   if (!(*piece)->bytes.empty()) {
     (void)stream.credit.take((*piece)->bytes.size());
-    (void)append_frame(out_, FrameType::data, id, (*piece)->bytes);
+    (void)(packs_ ? stream.packer.append(out_, id, (*piece)->bytes)
+                  : append_frame(out_, FrameType::data, id, (*piece)->bytes));
   }
   if (!(*piece)->end.is_null()) {
     send(FrameType::end, id, (*piece)->end);

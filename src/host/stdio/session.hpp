@@ -9,6 +9,7 @@
 
 #include "host/stdio/frame.hpp"
 #include "host/stdio/operations.hpp"
+#include "host/stdio/packing.hpp"
 #include "host/stdio/upload.hpp"
 
 namespace trainctl::host {
@@ -37,6 +38,7 @@ class Session {
   struct Stream {
     CreditWindow credit;
     std::unique_ptr<Source> source;
+    Packer packer = {};
   };
   [[nodiscard]] std::map<std::uint32_t, Stream>& streams() { return streams_; }
   /// The connection is gone: nobody waits for data any more.
@@ -66,11 +68,13 @@ class Session {
 
   const StdioContext& context_;
   FrameDecoder decoder_;
+  Unpacker unpacker_;
   std::string out_;
   std::map<std::uint32_t, Stream> streams_;
   std::map<std::uint32_t, Incoming> uploads_;
   std::uint32_t last_ = 0;  ///< the stream that sent last
   bool greeted_ = false;
+  bool packs_ = false;  ///< the client understands packed frames
 };
 
 }  // namespace trainctl::host

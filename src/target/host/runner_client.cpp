@@ -25,6 +25,7 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "host/stdio/frame.hpp"
+#include "host/stdio/packing.hpp"
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "trainctl/error.hpp"
@@ -103,13 +104,15 @@ Result<> RunnerClient::exchange_hellos(const Cancel& cancel) {
   Lock lock(mutex_);
   streams_[0] = std::make_shared<Stream>();
   decoder_.feed(std::exchange(connection_.early, {}));
-  post(FrameType::hello, 0, base::dump_json({{"protocol", {host::kProtocolMin, host::kProtocolMax}}}));
+  post(FrameType::hello, 0,
+       base::dump_json({{"protocol", {host::kProtocolMin, host::kProtocolMax}}, {"packs", {host::kPacking}}}));
   receive();
   TRY_ASSIGN(const Frame frame, take(lock, 0, cancel, base::mono_ns() + in_ns(timing_.hello)));
   auto json = base::parse_json(frame.payload);
   if (frame.type != FrameType::hello || !json || !json->is_object())
     return fail(Errc::cannot_start, "the runner on " + channel_->host() + " does not begin with a hello");
   hello_ = std::move(*json);
+  packs_ = host::names_packing(hello_);
   return check_version();
 }
 
@@ -267,6 +270,7 @@ void RunnerClient::receive() {
     auto frame = decoder_.next();
     if (!frame) return break_off(std::move(frame).error());
     if (!*frame) break;
+    if (auto whole = unpacker_.unpack(**frame); !whole) return break_off(std::move(whole).error());
     dispatch(std::move(**frame));
   }
   if (got != 0) return;
@@ -302,6 +306,12 @@ void RunnerClient::dispatch(Frame frame) {
 
 void RunnerClient::post(FrameType type, std::uint32_t stream, std::string_view payload) {
   (void)host::append_frame(out_, type, stream, payload);  // its size was looked at where it was made
+  flush();
+}
+
+void RunnerClient::post_data(std::uint32_t id, Stream& stream, std::string_view bytes) {
+  if (!packs_) return post(FrameType::data, id, bytes);
+  (void)stream.packer.append(out_, id, bytes);
   flush();
 }
 

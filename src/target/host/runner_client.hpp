@@ -20,6 +20,7 @@
 #include "base/fd.hpp"
 #include "base/json.hpp"
 #include "host/stdio/frame.hpp"
+#include "host/stdio/packing.hpp"
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "trainctl/result.hpp"
@@ -66,6 +67,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
     std::deque<host::Frame> frames;
     host::CreditReturn received;
     host::CreditWindow to_send;
+    host::Packer packer;
     bool closed = false;  ///< by the runner
   };
   /// A thread that waits for another one to read for it.
@@ -91,6 +93,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   void receive();
   void dispatch(host::Frame frame);
   void post(host::FrameType type, std::uint32_t stream, std::string_view payload);
+  void post_data(std::uint32_t id, Stream& stream, std::string_view bytes);
   void flush();
   [[nodiscard]] std::uint64_t silent_until_ns() const;
   void look_at_silence();
@@ -105,6 +108,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   base::UniqueFd wake_;  ///< the thread that reads looks up: there is more to send
   Json hello_;
   host::FrameDecoder decoder_;
+  host::Unpacker unpacker_;
   std::string out_;
   std::map<std::uint32_t, std::shared_ptr<Stream>> streams_;
   std::vector<Waiter*> waiters_;
@@ -114,6 +118,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   std::uint64_t heard_ns_ = 0;
   std::uint64_t asked_ns_ = 0;  ///< when a sign of life was asked for, 0 = not since the last word
   bool leading_ = false;
+  bool packs_ = false;  ///< the runner understands packed frames
 };
 
 /// An open stream. Given up (cancel) when it goes before the runner has closed it.

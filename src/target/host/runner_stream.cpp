@@ -94,7 +94,7 @@ Result<> RunnerStream::send(std::string_view bytes, const Cancel& cancel) {
     if (stream->closed) return fail(Errc::canceled, "the runner has answered already");
     const std::string_view piece = bytes.substr(0, std::min<std::size_t>(stream->to_send.left(), kSendPiece));
     (void)stream->to_send.take(piece.size());
-    client_->post(FrameType::data, id_, piece);
+    client_->post_data(id_, *stream, piece);
     bytes.remove_prefix(piece.size());
   }
   return {};
