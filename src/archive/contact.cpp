@@ -26,6 +26,8 @@ Result<> write(const format::RunPaths& run, const Contact& contact) {
   if (contact.seen) document["seen"] = base::format_utc(*contact.seen);
   if (contact.tried) document["tried"] = base::format_utc(*contact.tried);
   if (!contact.problem.empty()) document["problem"] = contact.problem;
+  if (contact.whole) document["whole"] = true;
+  if (contact.gone) document["gone"] = true;
   // After a crash an older one is as good: nothing is made durable.
   return base::write_file_atomic(file_of(run), base::dump_json(document) + "\n");
 }
@@ -41,15 +43,30 @@ Contact read_contact(const format::RunPaths& run) {
   contact.seen = base::parse_utc(document->value("seen", ""));
   contact.tried = base::parse_utc(document->value("tried", ""));
   contact.problem = document->value("problem", "");
+  contact.whole = document->value("whole", false);
+  contact.gone = document->value("gone", false);
   return contact;
 }
 
 Result<> note_seen(const format::RunPaths& run) {
-  return write(run, {.seen = base::wall_now()});
+  return write(run, {.seen = base::wall_now(), .whole = read_contact(run).whole});
+}
+
+Result<> note_whole(const format::RunPaths& run) {
+  return write(run, {.seen = base::wall_now(), .whole = true});
+}
+
+Result<> note_gone(const format::RunPaths& run) {
+  Contact contact = read_contact(run);
+  contact.tried = base::wall_now();
+  contact.problem = "the target has nothing of this run any more";
+  contact.gone = true;
+  return write(run, contact);
 }
 
 Result<> note_unreachable(const format::RunPaths& run, const std::string& problem) {
-  return write(run, {.seen = read_contact(run).seen, .tried = base::wall_now(), .problem = problem});
+  const Contact before = read_contact(run);
+  return write(run, {.seen = before.seen, .tried = base::wall_now(), .problem = problem, .whole = before.whole});
 }
 
 }  // namespace trainctl::archive

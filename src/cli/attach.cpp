@@ -314,7 +314,7 @@ Outcome Session::step() {
 /// on whatever the network does.
 Outcome Session::hear_of_target() {
   if (!mirroring_) return Outcome::going_on;
-  const auto trouble = mirroring_->trouble();
+  const auto trouble = mirroring_->trouble(run_);
   if (trouble && trouble->error.code != Errc::unavailable) {
     error_ = trouble->error;
     return Outcome::failed;

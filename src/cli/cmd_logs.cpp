@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "archive/contact.hpp"
 #include "archive/store.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
@@ -121,10 +122,13 @@ int verify(Context& context, const format::RunPaths& run, const format::RunState
       context.note("its target has " + std::to_string((*source)->size) + " bytes by now: trainctl sync, then again");
   }
   if (size >= recorded) return 0;
+  const archive::Contact contact = archive::read_contact(run);
+  const bool more_there = contact.seen && !contact.whole;
   return report(context, Error{.code = Errc::store,
                                .message = "the log has a gap: " + std::to_string(recorded - size) + " of " +
                                           std::to_string(recorded) + " bytes recorded at the end are missing",
-                               .hint = "the machine lost power before they reached the disk"});
+                               .hint = more_there ? "its target has not given all of it: trainctl sync " + run.id()
+                                                  : "the machine lost power before they reached the disk"});
 }
 
 /// Lines with the time each was written by.
@@ -243,7 +247,7 @@ int logs_action(Context& context, const LogsArguments& arguments) {
   const format::RunPaths run = store->run(*id);
   if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
     return report(context, supervised.error());
-  const std::string old = arguments.follow ? std::string() : bring_up_to_date(run);
+  const std::string old = bring_up_to_date(run, arguments.follow);
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   note_read_only(context, *store, state->state);
@@ -265,7 +269,7 @@ int all_ranks_action(Context& context, const LogsArguments& arguments) {
   const format::RunPaths run = store->run(*id);
   if (auto supervised = engine::ensure_supervised(run, engine::Start::adopt_only); !supervised)
     return report(context, supervised.error());
-  const std::string old = arguments.follow ? std::string() : bring_up_to_date(run);
+  const std::string old = bring_up_to_date(run, arguments.follow);
   const auto state = format::fold_run(run);
   if (!state) return report(context, state.error());
   std::optional<int> attempt = arguments.attempt;

@@ -32,6 +32,7 @@
 #include "format/state.hpp"
 #include "index/index.hpp"
 #include "index/query.hpp"
+#include "target/target.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -210,7 +211,7 @@ Result<> ask_targets(const Context& context, const archive::Store& store) {
   TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
   TRY(index->refresh(kBudget));
   TRY_ASSIGN(const auto open, index->open_runs(kMostRefreshed));
-  (void)refresh_runs(context, store, open, kRefreshDeadline);
+  (void)refresh_runs(context, store, open, kRefreshDeadline, target::Until::state);
   return {};
 }
 

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "archive/contact.hpp"
 #include "archive/store.hpp"
 #include "base/exit_code.hpp"
 #include "base/json.hpp"
@@ -18,6 +20,7 @@
 #include "cli/output.hpp"
 #include "cli/remote_runs.hpp"
 #include "cli/transfer.hpp"
+#include "engine/collect.hpp"
 #include "engine/sync.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
@@ -25,6 +28,7 @@
 #include "format/plan_target.hpp"
 #include "format/state.hpp"
 #include "index/index.hpp"
+#include "target/target.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -37,21 +41,36 @@ constexpr std::chrono::milliseconds kBudget{1000};
 struct SyncArguments {
   std::vector<std::string> runs;
   std::string timeout = "60s";
+  bool logs = false;
   bool no_collect = false;
 };
 
-Result<std::vector<std::string>> open_runs(const archive::Store& store) {
-  TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
-  TRY(index->refresh(kBudget));
-  return index->open_runs(kMostRuns);
+/// The target of this ended run has something yet that is wanted here.
+bool is_outstanding(const format::RunPaths& run) {
+  const archive::Contact contact = archive::read_contact(run);
+  if (contact.gone) return false;
+  if (!contact.whole) return true;
+  const auto plan = format::read_plan(run.plan());
+  const auto state = format::fold_run(run);
+  return plan && state && engine::outputs_record(run, *plan, *state).state == engine::OutputsAre::pending;
 }
 
-/// The runs that are named, else all that have not ended.
+Result<std::vector<std::string>> unfinished_runs(const archive::Store& store) {
+  TRY_ASSIGN(const auto index, index::Index::open(store, index::Mode::read));
+  TRY(index->refresh(kBudget));
+  TRY_ASSIGN(auto ids, index->open_runs(kMostRuns));
+  TRY_ASSIGN(const auto ended, index->ended_elsewhere(kMostRuns));
+  std::copy_if(ended.begin(), ended.end(), std::back_inserter(ids),
+               [&store](const std::string& id) { return is_outstanding(store.run(id)); });
+  return ids;
+}
+
+/// The runs that are named, else all of which something is not here yet.
 ResultAll<std::vector<std::string>> wanted_runs(const archive::Store& store, const SyncArguments& arguments) {
   if (!arguments.runs.empty()) return store.resolve_all(arguments.runs);
-  auto open = open_runs(store);
-  if (!open) return tl::make_unexpected(Errors{std::move(open).error()});
-  return std::move(*open);
+  auto unfinished = unfinished_runs(store);
+  if (!unfinished) return tl::make_unexpected(Errors{std::move(unfinished).error()});
+  return std::move(*unfinished);
 }
 
 Json to_json(const engine::TargetSync& one) {
@@ -93,7 +112,8 @@ int sync_action(Context& context, const SyncArguments& arguments) {
   if (!timeout) return report(context, Error(timeout.error()).with_context("read --timeout"));
   const auto ids = wanted_runs(*store, arguments);
   if (!ids) return report(context, ids.error());
-  const auto results = refresh_runs(context, *store, *ids, *timeout);
+  const auto results =
+      refresh_runs(context, *store, *ids, *timeout, arguments.logs ? target::Until::current : target::Until::state);
   int code = 0;
   Json items = Json::array();
   for (const engine::TargetSync& one : results) {
@@ -103,14 +123,16 @@ int sync_action(Context& context, const SyncArguments& arguments) {
   }
   if (!arguments.no_collect) collect_ended(context, *store, *ids, results);
   if (context.json) context.print({{"items", std::move(items)}});
-  if (results.empty()) context.note("no run goes on anywhere but here");
+  if (results.empty()) context.note("nothing is outstanding on other targets");
   return code;
 }
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<SyncArguments>();
-  app.add_option("run", arguments->runs, "The runs; all that have not ended when left out")->type_name("RUN");
+  app.add_option("run", arguments->runs, "The runs; all that something is outstanding of when left out")
+      ->type_name("RUN");
   app.add_option("--timeout", arguments->timeout, "At most this long for a target (60s)")->type_name("TIME");
+  app.add_flag("--logs", arguments->logs, "Also the logs of runs that go on; those of ended ones come anyway");
   app.add_flag("--no-collect", arguments->no_collect, "Leave the outputs of runs that have ended where they are");
   return [arguments](Context& context) { return sync_action(context, *arguments); };
 }

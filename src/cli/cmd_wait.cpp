@@ -18,6 +18,7 @@
 #include "cli/run_summary.hpp"
 #include "cli/transfer.hpp"
 #include "cli/wait.hpp"
+#include "format/paths.hpp"
 #include "format/state.hpp"
 
 namespace trainctl::cli {
@@ -40,15 +41,20 @@ int wait_action(Context& context, const WaitArguments& arguments) {
   }
   const auto ids = store->resolve_all(arguments.runs.empty() ? std::vector<std::string>{"@"} : arguments.runs);
   if (!ids) return report(context, ids.error());
+  std::vector<format::RunPaths> runs;
+  runs.reserve(ids->size());
+  for (const std::string& id : *ids) runs.push_back(store->run(id));
+  auto waiting = WaitForEnds::begin(runs);
+  if (!waiting) return report(context, waiting.error());
   const std::uint64_t began = base::mono_ns();
   int worst = 0;
-  for (const std::string& id : *ids) {
+  for (const format::RunPaths& run : runs) {
     std::optional<std::chrono::milliseconds> left;
     if (timeout) left = *timeout - std::chrono::milliseconds((base::mono_ns() - began) / 1'000'000U);
-    const auto state = wait_for_end(store->run(id), left);
+    const auto state = waiting->end_of(run, left);
     if (!state) return report(context, state.error());
-    if (!arguments.no_collect) collect_home(context, store->run(id));
-    print_summary(context, store->run(id), *state);
+    if (!arguments.no_collect) collect_home(context, run);
+    print_summary(context, run, *state);
     if (worst == 0) worst = format::exit_code_of(state->state, state->cause);
   }
   return worst;

@@ -20,9 +20,10 @@ constexpr std::chrono::milliseconds kPatience{5000};
 
 }  // namespace
 
-std::string bring_up_to_date(const format::RunPaths& run) {
+std::string bring_up_to_date(const format::RunPaths& run, bool followed) {
   const auto state = format::fold_run(run);
-  if (!state || format::is_terminal(state->state)) return {};
+  if (!state) return {};
+  if (format::is_terminal(state->state) ? archive::read_contact(run).whole : followed) return {};
   for (const engine::TargetSync& target : engine::sync({run}, kPatience)) {
     if (!target.problem) continue;
     const archive::Contact contact = archive::read_contact(run);

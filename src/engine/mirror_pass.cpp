@@ -62,6 +62,7 @@ Result<> MirrorPass::run(target::Target& target, target::Until until, const targ
 Result<MirrorPass::Copy*> MirrorPass::copy(std::string_view run) {
   const auto found = copies_.find(run);
   if (found == copies_.end()) return fail(Errc::io, "the target speaks of a run that was not asked for");
+  if (!heard_.contains(run)) heard_.emplace(run);
   return &found->second;
 }
 
@@ -92,7 +93,8 @@ Result<> MirrorPass::observed(std::string_view run, const Json& observation) {
 }
 
 Result<> MirrorPass::ended(std::string_view run) {
-  return current(run);
+  TRY_ASSIGN(Copy * copy, this->copy(run));
+  return archive::note_whole(copy->run);
 }
 
 Result<> MirrorPass::current(std::string_view run) {
@@ -103,7 +105,7 @@ Result<> MirrorPass::current(std::string_view run) {
 Result<> MirrorPass::missing(std::string_view run) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
   missing_.emplace_back(run);
-  return archive::note_unreachable(copy->run, "the target has nothing of this run any more");
+  return archive::note_gone(copy->run);
 }
 
 }  // namespace trainctl::engine

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ class MirrorPass final : public target::EventSink {
   [[nodiscard]] std::size_t busy() const { return busy_; }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  ///< written so far
   [[nodiscard]] std::uint64_t lines() const { return lines_; }  ///< of them, in logs
+  /// Something was heard of this run: what the copy shows of its state is as new as this pass.
+  [[nodiscard]] bool heard(const std::string& run) const { return heard_.contains(run); }
   /// The target says that it does not have these.
   [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
 
@@ -50,6 +53,7 @@ class MirrorPass final : public target::EventSink {
   [[nodiscard]] Result<std::vector<target::Watched>> watched() const;
 
   std::map<std::string, Copy, std::less<>> copies_;
+  std::set<std::string, std::less<>> heard_;
   std::vector<std::string> missing_;
   std::size_t busy_ = 0;
   std::uint64_t bytes_ = 0;

@@ -2,14 +2,17 @@
 #include "engine/mirroring.hpp"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
+#include "base/json.hpp"
 #include "engine/mirror_pass.hpp"
 #include "engine/supervision.hpp"
 #include "format/fold.hpp"
@@ -31,17 +34,36 @@ constexpr int kLongestPauseMs = 5000;
 }  // namespace
 
 Result<std::unique_ptr<Mirroring>> Mirroring::begin(const format::RunPaths& run, Start start) {
-  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
-  TRY_ASSIGN(auto target, target_of(run, plan));
+  return begin_group({run}, start);
+}
+
+Result<std::vector<std::unique_ptr<Mirroring>>> Mirroring::begin_all(const std::vector<format::RunPaths>& runs) {
+  std::map<std::string, std::vector<format::RunPaths>> by_target;
+  for (const format::RunPaths& run : runs) {
+    TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
+    by_target[base::dump_json(plan.target)].push_back(run);
+  }
+  std::vector<std::unique_ptr<Mirroring>> made;
+  for (auto& [definition, group] : by_target) {
+    TRY_ASSIGN(auto one, begin_group(std::move(group), Start::adopt_only));
+    if (one) made.push_back(std::move(one));
+  }
+  return made;
+}
+
+/// `runs` are of one target.
+Result<std::unique_ptr<Mirroring>> Mirroring::begin_group(std::vector<format::RunPaths> runs, Start start) {
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(runs.front().plan()));
+  TRY_ASSIGN(auto target, target_of(runs.front(), plan));
   if (target->capabilities().in_place) return nullptr;
   TRY_ASSIGN(auto cancel, target::Cancel::create());
   return std::unique_ptr<Mirroring>(
-      new Mirroring(run, format::target_name(plan), std::move(target), std::move(cancel), start));
+      new Mirroring(std::move(runs), format::target_name(plan), std::move(target), std::move(cancel), start));
 }
 
-Mirroring::Mirroring(format::RunPaths run, std::string target_name, std::unique_ptr<target::Target> target,
-                     target::Cancel cancel, Start start)
-    : run_(std::move(run)),
+Mirroring::Mirroring(std::vector<format::RunPaths> runs, std::string target_name,
+                     std::unique_ptr<target::Target> target, target::Cancel cancel, Start start)
+    : runs_(std::move(runs)),
       target_name_(std::move(target_name)),
       target_(std::move(target)),
       cancel_(std::move(cancel)),
@@ -53,9 +75,14 @@ Mirroring::~Mirroring() {
   thread_.join();
 }
 
-std::optional<Mirroring::Trouble> Mirroring::trouble() const {
+bool Mirroring::mirrors(const format::RunPaths& run) const {
+  return std::any_of(runs_.begin(), runs_.end(), [&run](const format::RunPaths& one) { return one.root == run.root; });
+}
+
+std::optional<Mirroring::Trouble> Mirroring::trouble(const format::RunPaths& run) const {
   const std::lock_guard lock(mutex_);
-  return trouble_;
+  const auto lost = lost_.find(run.id());
+  return lost != lost_.end() ? lost->second : trouble_;
 }
 
 void Mirroring::heard() {
@@ -64,6 +91,7 @@ void Mirroring::heard() {
 }
 
 void Mirroring::failed(const Error& error) {
+  for (const format::RunPaths& run : open_runs()) (void)archive::note_unreachable(run, error.message);
   const std::lock_guard lock(mutex_);
   if (trouble_) {
     trouble_->error = error;
@@ -72,44 +100,71 @@ void Mirroring::failed(const Error& error) {
   }
 }
 
-Result<> Mirroring::start_if_wanted() {
-  TRY_ASSIGN(const target::RunRef ref, reference(run_));
-  TRY_ASSIGN(const format::RunState state, format::fold_run(run_));
+Result<> Mirroring::start_if_wanted(const format::RunPaths& run) {
+  TRY_ASSIGN(const target::RunRef ref, reference(run));
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   const bool wanted = start_ == Start::allowed && state.state != format::State::stopping;
-  if (wanted && ref.handle.empty()) TRY(launch(run_, *target_, {.progress = {}, .followed = true}));
-  return repeat_wishes(run_, *target_, cancel_);
+  if (wanted && ref.handle.empty()) TRY(launch(run, *target_, {.progress = {}, .followed = true}));
+  return repeat_wishes(run, *target_, cancel_);
 }
 
-/// True when the run has ended and its copy is whole; false while another process copies it.
+/// Those that have not been copied to their ends.
+std::vector<format::RunPaths> Mirroring::open_runs() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<format::RunPaths> open;
+  for (const format::RunPaths& run : runs_) {
+    if (!through_.contains(run.id()) && !lost_.contains(run.id())) open.push_back(run);
+  }
+  return open;
+}
+
+/// `runs` were watched to their ends, but for those that the target does not have.
+void Mirroring::note_through(const std::vector<format::RunPaths>& runs, const std::vector<std::string>& missing) {
+  const std::lock_guard lock(mutex_);
+  for (const format::RunPaths& run : runs) through_.insert(run.id());
+  for (const std::string& run : missing) {
+    lost_[run] = {.error = Error{.code = Errc::not_found,
+                                 .message = target_name_ + " has nothing of this run any more",
+                                 .hint = "somebody removed it there"},
+                  .since_ns = base::mono_ns()};
+  }
+}
+
+/// True when all runs have ended and their copies are whole; false while another process copies some of them.
 Result<bool> Mirroring::once() {
-  TRY_ASSIGN(auto pass, MirrorPass::open({run_}));
-  if (pass->busy() > 0) return false;
-  TRY(start_if_wanted());
+  TRY_ASSIGN(auto pass, MirrorPass::open(open_runs()));
+  const std::vector<format::RunPaths> mine = pass->mine();
+  if (mine.empty()) return pass->busy() == 0;
+  for (const format::RunPaths& run : mine) TRY(start_if_wanted(run));
   heard();
-  TRY(archive::note_seen(run_));
+  for (const format::RunPaths& run : mine) TRY(archive::note_seen(run));
   TRY(pass->run(*target_, target::Until::ended, cancel_));
-  if (!pass->missing().empty())
-    return fail(Errc::not_found, target_name_ + " has nothing of this run any more", "somebody removed it there");
-  return true;
+  if (cancel_.requested()) return false;
+  note_through(mine, pass->missing());
+  return pass->busy() == 0;
 }
 
-/// Unknown is not failed: a broken connection changes nothing about the run, so it is only tried again. A changed host
+/// Unknown is not failed: a broken connection changes nothing about a run, so it is only tried again. A changed host
 /// key and the like stay until somebody does something.
 void Mirroring::loop() {
   int pause = kFirstPauseMs;
   while (!cancel_.requested()) {
-    const bool was_well = !trouble();
+    const bool was_well = well();
     const auto done = once();
     if (done && *done) return;
     if (was_well) pause = kFirstPauseMs;
     if (!done && !cancel_.requested()) {
       failed(done.error());
-      (void)archive::note_unreachable(run_, done.error().message);
       if (done.error().code != Errc::unavailable) return;
     }
     if (cancel_.wait_ms(pause)) return;
     pause = std::min(pause * 2, kLongestPauseMs);
   }
+}
+
+bool Mirroring::well() const {
+  const std::lock_guard lock(mutex_);
+  return !trouble_;
 }
 
 }  // namespace trainctl::engine

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies the growth of a run on another target into the store while a command watches.
+// Copies the growth of runs on another target into the store while a command watches.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/supervision.hpp"
 #include "format/paths.hpp"
@@ -16,12 +19,15 @@
 
 namespace trainctl::engine {
 
-/// Watches one run in a thread of its own and writes what comes into its folder, through broken connections, until the
-/// run has ended or this object goes. While another process mirrors the run, it waits to take over.
+/// Watches runs of one target in a thread of its own, all over one connection, and writes what comes into their
+/// folders, through broken connections, until all have ended or this object goes. While another process mirrors a run,
+/// it waits to take over.
 class Mirroring {
  public:
   /// Empty for a run that grows in place. With Start::allowed a run that was never launched is launched first.
   static Result<std::unique_ptr<Mirroring>> begin(const format::RunPaths& run, Start start);
+  /// Of many runs, one for each target that some of them are on; runs that grow in place need none. None is launched.
+  static Result<std::vector<std::unique_ptr<Mirroring>>> begin_all(const std::vector<format::RunPaths>& runs);
   Mirroring(const Mirroring&) = delete;
   Mirroring& operator=(const Mirroring&) = delete;
   ~Mirroring();
@@ -32,25 +38,32 @@ class Mirroring {
     Error error;
     std::uint64_t since_ns = 0;  ///< base::mono_ns
   };
-  [[nodiscard]] std::optional<Trouble> trouble() const;
+  [[nodiscard]] std::optional<Trouble> trouble(const format::RunPaths& run) const;
+  [[nodiscard]] bool mirrors(const format::RunPaths& run) const;
   [[nodiscard]] const std::string& target_name() const { return target_name_; }
 
  private:
-  Mirroring(format::RunPaths run, std::string target_name, std::unique_ptr<target::Target> target,
+  Mirroring(std::vector<format::RunPaths> runs, std::string target_name, std::unique_ptr<target::Target> target,
             target::Cancel cancel, Start start);
+  static Result<std::unique_ptr<Mirroring>> begin_group(std::vector<format::RunPaths> runs, Start start);
   void loop();
   Result<bool> once();
-  Result<> start_if_wanted();
+  [[nodiscard]] std::vector<format::RunPaths> open_runs() const;
+  Result<> start_if_wanted(const format::RunPaths& run);
+  void note_through(const std::vector<format::RunPaths>& runs, const std::vector<std::string>& missing);
+  [[nodiscard]] bool well() const;
   void heard();
   void failed(const Error& error);
 
-  format::RunPaths run_;
+  std::vector<format::RunPaths> runs_;
   std::string target_name_;
   std::unique_ptr<target::Target> target_;
   target::Cancel cancel_;
   Start start_;
   mutable std::mutex mutex_;
-  std::optional<Trouble> trouble_;
+  std::optional<Trouble> trouble_;            ///< of the target
+  std::map<std::string, Trouble> lost_ = {};  ///< by run: of these it has nothing
+  std::set<std::string> through_ = {};        ///< the runs that have ended and are copied
   std::thread thread_;
 };
 

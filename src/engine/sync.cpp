@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,6 +33,7 @@ namespace {
 struct Group {
   Json definition;
   std::vector<format::RunPaths> runs;
+  std::set<std::string> heard;  ///< the target told of these: it is there, whatever else went wrong
   TargetSync result;
 };
 
@@ -55,7 +57,7 @@ std::vector<Group> group(const std::vector<format::RunPaths>& runs) {
   return all;
 }
 
-Result<> copy_group(Group& group, const target::Cancel& cancel) {
+Result<> copy_group(Group& group, target::Until until, const target::Cancel& cancel) {
   TRY_ASSIGN(const auto target, target::open_target(group.definition, group.runs.front().store()));
   TRY_ASSIGN(auto pass, MirrorPass::open(group.runs));
   group.result.busy = pass->busy();
@@ -64,18 +66,23 @@ Result<> copy_group(Group& group, const target::Cancel& cancel) {
     if (!told && told.error().code == Errc::unavailable)
       return told;  // anything else is one run's: it may be gone there
   }
-  auto copied = pass->run(*target, target::Until::current, cancel);
+  auto copied = pass->run(*target, until, cancel);
   group.result.bytes = pass->bytes();
   group.result.lines = pass->lines();
   group.result.missing = pass->missing();
+  for (const format::RunPaths& run : pass->mine()) {
+    if (pass->heard(run.id())) group.heard.insert(run.id());
+  }
   return copied;
 }
 
 /// One target in a thread of its own, with the means to end it.
 class Job {
  public:
-  Job(Group group, target::Cancel cancel, target::Cancel done)
-      : group_(std::move(group)), cancel_(std::move(cancel)), done_(std::move(done)), thread_([this] { run(); }) {}
+  Job(Group group, target::Until until, target::Cancel cancel, target::Cancel done)
+      : group_(std::move(group)), until_(until), cancel_(std::move(cancel)), done_(std::move(done)), thread_([this] {
+          run();
+        }) {}
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
   ~Job() {
@@ -95,19 +102,22 @@ class Job {
                 .retryable = true};
     }
     if (group_.result.problem) {
-      for (const format::RunPaths& run : group_.runs)
-        (void)archive::note_unreachable(run, group_.result.problem->message);
+      for (const format::RunPaths& run : group_.runs) {
+        (void)(group_.heard.contains(run.id()) ? archive::note_seen(run)
+                                               : archive::note_unreachable(run, group_.result.problem->message));
+      }
     }
     return std::move(group_.result);
   }
 
  private:
   void run() {
-    if (auto copied = copy_group(group_, cancel_); !copied) group_.result.problem = std::move(copied).error();
+    if (auto copied = copy_group(group_, until_, cancel_); !copied) group_.result.problem = std::move(copied).error();
     done_.request();
   }
 
   Group group_;
+  target::Until until_;
   target::Cancel cancel_;
   target::Cancel done_;  ///< requested by the thread when it is through
   std::thread thread_;
@@ -115,7 +125,8 @@ class Job {
 
 }  // namespace
 
-std::vector<TargetSync> sync(const std::vector<format::RunPaths>& runs, std::chrono::milliseconds deadline) {
+std::vector<TargetSync> sync(const std::vector<format::RunPaths>& runs, std::chrono::milliseconds deadline,
+                             target::Until until) {
   const std::uint64_t end_ns = base::mono_ns() + static_cast<std::uint64_t>(deadline.count()) * 1'000'000U;
   std::vector<std::unique_ptr<Job>> jobs;
   std::vector<TargetSync> results;
@@ -123,7 +134,7 @@ std::vector<TargetSync> sync(const std::vector<format::RunPaths>& runs, std::chr
     auto cancel = target::Cancel::create();
     auto done = target::Cancel::create();
     if (cancel && done) {
-      jobs.push_back(std::make_unique<Job>(std::move(one), std::move(*cancel), std::move(*done)));
+      jobs.push_back(std::make_unique<Job>(std::move(one), until, std::move(*cancel), std::move(*done)));
     } else {
       one.result.problem = cancel ? std::move(done).error() : std::move(cancel).error();
       results.push_back(std::move(one.result));

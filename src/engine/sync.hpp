@@ -10,6 +10,7 @@
 
 #include "archive/store.hpp"
 #include "format/paths.hpp"
+#include "target/target.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::engine {
@@ -26,7 +27,8 @@ struct TargetSync {
 };
 
 /// Of the runs, those that grow elsewhere and were launched; the others are left out. Never longer than `deadline`, but
-/// for ends of processes. What came is kept whatever the problem.
-std::vector<TargetSync> sync(const std::vector<format::RunPaths>& runs, std::chrono::milliseconds deadline);
+/// for ends of processes. What came is kept whatever the problem. `until`: Until::current or Until::state.
+std::vector<TargetSync> sync(const std::vector<format::RunPaths>& runs, std::chrono::milliseconds deadline,
+                             target::Until until = target::Until::current);
 
 }  // namespace trainctl::engine

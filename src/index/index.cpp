@@ -189,7 +189,16 @@ Result<RunPage> Index::query(const RunQuery& query) {
 }
 
 Result<std::vector<std::string>> Index::open_runs(std::size_t most) {
-  TRY_ASSIGN(Statement rows, database_->prepare("SELECT id FROM runs WHERE terminal=0 ORDER BY key DESC LIMIT ?1"));
+  return ids_where("terminal=0", most);
+}
+
+Result<std::vector<std::string>> Index::ended_elsewhere(std::size_t most) {
+  return ids_where("terminal=1 AND target IS NOT NULL AND target<>'local'", most);
+}
+
+Result<std::vector<std::string>> Index::ids_where(const std::string& condition, std::size_t most) {
+  TRY_ASSIGN(Statement rows,
+             database_->prepare("SELECT id FROM runs WHERE " + condition + " ORDER BY key DESC LIMIT ?1"));
   rows.bind(1, static_cast<std::int64_t>(most));
   std::vector<std::string> ids;
   for (;;) {

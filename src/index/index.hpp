@@ -65,6 +65,9 @@ class Index {
   /// Ids of runs that have not ended as far as the index knows, newest first, at most `most`.
   Result<std::vector<std::string>> open_runs(std::size_t most);
 
+  /// Ids of runs that have ended on other targets, newest first, at most `most`.
+  Result<std::vector<std::string>> ended_elsewhere(std::size_t most);
+
   /// SQLite's own check, and that index and run folders agree in number.
   Result<std::vector<Finding>> check();
   /// Throws the index away and reads every run folder.
@@ -80,6 +83,7 @@ class Index {
   Result<> start_over();
   Result<Refreshed> refresh_once(std::chrono::milliseconds budget, const Progress& progress);
   Result<> checkpoint_if_large();
+  Result<std::vector<std::string>> ids_where(const std::string& condition, std::size_t most);
   [[nodiscard]] base::WallTime last_complete() const;
 
   archive::Store store_;

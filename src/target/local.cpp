@@ -52,7 +52,7 @@ Result<host::GrowthWatcher> open_watcher(std::span<const Watched> runs, Until un
     for (const auto& [file, cursor] : one.cursors) run.cursors[file] = {.have = cursor.have, .tail = cursor.tail};
   }
   return host::GrowthWatcher::open(paths_of(runs.front().ref).store(), std::move(watched),
-                                   {.follow = until == Until::ended});
+                                   {.follow = until == Until::ended, .logs = until != Until::state});
 }
 
 Result<> hand_over(host::GrowthWatcher& watcher, const format::StorePaths& store, const host::Growth& growth,

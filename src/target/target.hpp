@@ -127,8 +127,8 @@ class EventSink {
   virtual Result<> observed(std::string_view run, const Json& observation) = 0;
   /// The run has ended and everything of it was appended.
   virtual Result<> ended(std::string_view run) = 0;
-  /// The run goes on, and everything there was of it a moment ago was appended. Told now and then, and with
-  /// Until::current at the end.
+  /// The run goes on, and everything there was of it a moment ago was appended. Told now and then, and at
+  /// the end of a watch that does not wait for ends.
   virtual Result<> current(std::string_view) { return {}; }
   /// The target has nothing of this run: it was removed there, or never came. Errc::not_found ends the watch.
   virtual Result<> missing(std::string_view run) {
@@ -146,8 +146,12 @@ struct FileDigest {
   std::string sha256;  ///< hex
 };
 
-/// How long to watch: until the runs have ended, or only to take over what is there now.
-enum class Until { ended, current };
+/// How long to watch.
+enum class Until {
+  ended,    ///< until the runs have ended
+  current,  ///< only to take over what is there now
+  state,    ///< the same, but for logs of attempts that go on: a target may leave them out
+};
 
 class Target {
  public:
@@ -172,7 +176,7 @@ class Target {
   virtual Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) = 0;
 
   /// Takes up again what nothing supervises any more, then hands the growth of many runs to `sink` until all have ended
-  /// (or, with Until::current, everything there is now was handed over) or `cancel` is requested; all are success.
+  /// (or, with the other two, everything there is now was handed over) or `cancel` is requested; all are success.
   /// Errc::unavailable (retryable) when the connection broke: nothing about the runs is known then.
   virtual Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) = 0;
 

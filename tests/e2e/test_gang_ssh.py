@@ -74,6 +74,29 @@ def test_two_hosts_train_together(pair, trainctl):
     pair.wait_nothing_runs()
 
 
+def test_what_a_silent_host_keeps_back_is_fetched_later(pair, trainctl):
+    """The lead's end is believed, but the copy does not count as whole before the other host has given its logs."""
+    pair.project.script("import os, time\n"
+                        "print('begun', flush=True)\n"
+                        "while not os.path.exists(os.path.expanduser('~/go')): time.sleep(0.02)\n"
+                        "print('done', flush=True)\n")
+    trainctl.ok("submit", pair.write("late", script="train.py"), "--target", "pair", "--detach")
+    run = trainctl.last_run()
+    wait_until(lambda: trainctl.ok("sync", "--logs") and (run / "attempts/1/logs/rank-2.log").exists(), "node 1 has written")
+    for server in pair.servers:
+        (server.home / "go").touch()
+    pair.wait_nothing_runs()
+    pair.servers[1].kill()
+    silent = trainctl.run("sync", "--no-collect", code=75)
+    assert "refuses connections" in silent.error
+    assert trainctl.json("show", "@")["state"] == "succeeded"
+    assert "shown is what was known" in trainctl.ok("logs", "@", "--rank", "2").error
+    pair.servers[1].start()
+    trainctl.ok("sync")
+    assert trainctl.log(run, name="rank-2.log") == b"begun\ndone\n"
+    assert trainctl.json("sync")["items"] == []
+
+
 def test_a_failing_rank_on_the_second_host_is_named(pair, trainctl):
     file = pair.write("broken", command=["sh", "-c", '[ "$RANK" != 3 ] || exit 7; exec sleep 600'])
     failed = trainctl.run("submit", file, "--target", "pair", code=1)

@@ -96,7 +96,7 @@ def test_a_plan_for_elsewhere_knows_nothing_of_here(trainctl, project, server):
 
 def test_states_have_an_age_and_never_a_guess(trainctl, server, waiting):
     assert wait_until(lambda: synced(trainctl, "running"), "it is seen running")
-    wait_until(lambda: trainctl.ok("sync") and trainctl.log(waiting) == b"one\n", "its log is here")
+    wait_until(lambda: trainctl.ok("sync", "--logs") and trainctl.log(waiting) == b"one\n", "its log is here")
     contact = trainctl.json("show", "@")["contact"]
     assert contact["seen"] and contact["problem"] is None
     server.kill()
@@ -114,6 +114,49 @@ def test_states_have_an_age_and_never_a_guess(trainctl, server, waiting):
     assert listed["name"] == "a-1" and "contact" not in trainctl.json("show", "@")
     assert trainctl.ok("logs", "@").out == b"one\ntwo\n"
     assert trainctl.json("sync")["items"] == []
+
+
+def test_what_is_outstanding_comes_home_although_the_end_is_known(trainctl, project, server):
+    project.script(WAITS + "open('outputs/model.txt', 'w').write('trained')\n")
+    trainctl.ok("submit", project.spec(target="gpubox"), "--detach")
+    go(server)
+    wait_until(lambda: trainctl.json("ls", "--refresh")["items"][0]["state"] == "succeeded", "the end is seen by looking only")
+    model = trainctl.last_run() / "outputs" / "model.txt"
+    assert not model.exists()
+    trainctl.ok("sync")
+    assert model.read_text() == "trained"
+    assert trainctl.json("sync")["items"] == []
+
+
+def test_a_look_at_states_leaves_running_logs_there(trainctl, project, server):
+    project.script("print('x' * 999 + '\\n', end='')\n" * 3 + WAITS)
+    trainctl.ok("submit", project.spec(target="gpubox"), "--detach")
+    run = trainctl.last_run()
+    wait_until(lambda: trainctl.json("ls", "--refresh")["items"][0]["state"] == "running", "it is seen running")
+    trainctl.ok("sync")
+    assert not trainctl.log(run)
+    wait_until(lambda: trainctl.ok("sync", "--logs") and trainctl.log(run).endswith(b"one\n"), "its log is here")
+    go(server)
+    wait_until(lambda: synced(trainctl, "succeeded"), "the end is here")
+    assert trainctl.log(run) == (b"x" * 999 + b"\n") * 3 + b"one\ntwo\n"  # an end never comes without its log
+
+
+def test_who_waits_for_many_follows_all_of_them(trainctl, project, server):
+    """The second run ends, with a supervisor that had to be replaced, while the first one is waited for."""
+    project.script(WAITS)
+    trainctl.ok("submit", project.spec("first.run.json", target="gpubox"), "--detach")
+    first = trainctl.last_run()
+    project.script(WAITS.replace("~/go", "~/go-second"))
+    trainctl.ok("submit", project.spec("second.run.json", target="gpubox"), "--detach")
+    second = trainctl.last_run()
+    waiting = trainctl.start("wait", first.name, second.name)
+    trainctl.wait_log(second, "one\n")
+    os.kill(trainctl.lead(second), signal.SIGKILL)
+    (server.home / "go-second").touch()
+    wait_until(lambda: trainctl.json("show", second.name)["state"] == "succeeded", "the second one is followed to its end", 60)
+    assert waiting.poll() is None and trainctl.json("show", first.name)["state"] == "running"
+    go(server)
+    assert waiting.wait(timeout=60) == 0
 
 
 def test_a_host_that_says_nothing_holds_nobody_up(trainctl, server, waiting):
@@ -177,7 +220,7 @@ def test_clean_leaves_no_trace(trainctl, server, waiting):
 
 
 def test_a_host_that_is_down_from_the_start(trainctl, server, waiting):
-    wait_until(lambda: trainctl.ok("sync") and trainctl.log(waiting) == b"one\n", "its log is here")
+    wait_until(lambda: trainctl.ok("sync", "--logs") and trainctl.log(waiting) == b"one\n", "its log is here")
     server.kill()
     shown = trainctl.ok("logs", "@")
     assert shown.out == b"one\n" and "gpubox: root@box refuses connections" in shown.error and "what was known" in shown.error, shown

@@ -31,6 +31,7 @@ namespace trainctl::host {
 namespace {
 
 constexpr std::uint64_t kTail = 64U << 10U;
+constexpr std::string_view kFirstLeadFile = "attempts/1/events.jsonl";
 constexpr int kDepth = 8;  // nodes/<k>/… and logs/… are flat; a deeper tree is not ours
 
 void collect(const std::filesystem::path& root, const std::string& relative, int depth, std::vector<std::string>& out) {
@@ -52,6 +53,22 @@ void collect(const std::filesystem::path& root, const std::string& relative, int
 /// attempts/<n>/events.jsonl
 bool is_lead_file(std::string_view name) {
   return name.ends_with("/events.jsonl") && std::count(name.begin(), name.end(), '/') == 2;
+}
+
+std::string logs_folder(int attempt) {
+  return "attempts/" + std::to_string(attempt) + "/logs/";
+}
+
+bool is_silent(const std::string& folder, std::string_view file) {
+  return !folder.empty() && file.starts_with(folder);
+}
+
+/// The length of the whole lines of the lead's file before the one that tells an attempt's end. The events are written
+/// by us, without blanks; inside a text the quotes would have backslashes.
+std::size_t before_end(std::string_view bytes) {
+  const std::size_t end = bytes.find(R"("type":"end")");
+  const std::size_t last = bytes.substr(0, end).rfind('\n');
+  return last == std::string_view::npos ? 0 : last + 1;
 }
 
 }  // namespace
@@ -138,6 +155,8 @@ void GrowthWatcher::scan(std::size_t index) {
     } else if (state) {
       run.current = {{"run", run.paths.id()}, {"current", true}, {"state", to_string(state->state)}};
     }
+    const bool goes_on = state && !run.ended && state->state != format::State::retrying;
+    if (state) run.silent_logs = goes_on && !options_.logs ? logs_folder(state->attempt) : std::string();
   }
   watch_folders(index);  // before the listing: what appears in between is then an event
   for (const std::string& name : mirrored_files(run.paths))
@@ -196,19 +215,36 @@ std::optional<Growth> GrowthWatcher::take(Run& run, const std::string& name, Fil
   return growth;
 }
 
-/// The files of a run take turns. What the lead says comes behind all that had grown when it was looked at, so that a
-/// copy that shows the end has everything before it.
+/// What the lead says while its attempt goes on. A later attempt's file is begun behind everything of the earlier ones.
+std::optional<Growth> GrowthWatcher::take_news(Run& run, std::size_t max_bytes) {
+  for (auto& [name, file] : run.files) {
+    if (!is_lead_file(name) || file.size == file.held || (file.have == 0 && name != kFirstLeadFile)) continue;
+    const std::uint64_t have = file.have;
+    auto growth = take(run, name, file, max_bytes);
+    if (!growth) continue;
+    if (!growth->notice.is_null()) return growth;
+    growth->bytes.resize(before_end(growth->bytes));
+    file.have = have + growth->bytes.size();
+    if (!growth->bytes.empty()) return growth;
+    file.held = file.size;
+  }
+  return std::nullopt;
+}
+
 std::optional<Growth> GrowthWatcher::take_next(Run& run, std::size_t max_bytes) {
-  for (const bool lead : {false, true}) {
-    auto file = run.files.upper_bound(run.last_file);
-    for (std::size_t looked = 0; looked < run.files.size(); ++looked, ++file) {
-      if (file == run.files.end()) file = run.files.begin();
-      if (is_lead_file(file->first) != lead) continue;
-      auto growth = take(run, file->first, file->second, max_bytes);
-      if (!growth) continue;
-      run.last_file = file->first;
-      return growth;
-    }
+  if (auto news = take_news(run, max_bytes)) return news;
+  auto file = run.files.upper_bound(run.last_file);
+  for (std::size_t looked = 0; looked < run.files.size(); ++looked, ++file) {
+    if (file == run.files.end()) file = run.files.begin();
+    if (is_lead_file(file->first) || is_silent(run.silent_logs, file->first)) continue;
+    auto growth = take(run, file->first, file->second, max_bytes);
+    if (!growth) continue;
+    run.last_file = file->first;
+    return growth;
+  }
+  for (auto& [name, lead] : run.files) {
+    if (!is_lead_file(name)) continue;
+    if (auto growth = take(run, name, lead, max_bytes)) return growth;
   }
   return std::nullopt;
 }

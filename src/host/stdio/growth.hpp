@@ -44,6 +44,7 @@ std::vector<std::string> mirrored_files(const format::RunPaths& run);
 struct GrowthOptions {
   bool follow = true;             ///< false: what is there now is all; each run is told off then, ended or not
   bool tolerate_missing = false;  ///< a run that is not here gives the notice {"run","missing":true}, not an error
+  bool logs = true;               ///< false: the logs of an attempt that goes on are left out
 };
 
 class GrowthWatcher {
@@ -52,10 +53,13 @@ class GrowthWatcher {
   static Result<GrowthWatcher> open(const std::filesystem::path& store, std::vector<WatchedRun> runs,
                                     GrowthOptions options = {});
 
-  /// The next piece, at most `max_bytes`, files in turn; empty when there is nothing now. A file whose copy does not
-  /// fit (shorter than the cursor, or another tail) gives one notice {"run","file","mismatch":true,"size":…} and no
-  /// bytes; a run that has ended gives {"run","ended":true,"state":…,"cause":…} after its last byte, and one that has
-  /// not and is not followed {"run","current":true,"state":…}.
+  /// The next piece, at most `max_bytes`; empty when there is nothing now. What the lead says of a run comes first, so
+  /// that a flooding log does not hide it, then the other files take turns. How an attempt ended, and that another one
+  /// begins, comes behind all else that had grown when it was looked at: a copy that shows an end has everything before
+  /// it. A file whose copy does not fit (shorter than the cursor, or another tail) gives one notice
+  /// {"run","file","mismatch":true,"size":…} and no bytes; a run that has ended gives
+  /// {"run","ended":true,"state":…,"cause":…} after its last byte, and one that has not and is not followed
+  /// {"run","current":true,"state":…}.
   Result<std::optional<Growth>> next(std::size_t max_bytes);
 
   /// After a mismatch: goes on with the file from `cursor`.
@@ -74,6 +78,7 @@ class GrowthWatcher {
     std::uint64_t have = 0;
     std::uint64_t size = 0;
     std::string tail;
+    std::uint64_t held = 0;  ///< the size up to which the rest is an attempt's end, which comes last
     bool checked = false;
     bool broken = false;
   };
@@ -87,6 +92,7 @@ class GrowthWatcher {
     Json end;
     Json current;  ///< the state of a run that has not ended
     std::string last_file;
+    std::string silent_logs;  ///< the folder of logs that are left out; empty = none
     int folded_attempt = -1;
     std::uint64_t folded_size = 0;
   };
@@ -95,6 +101,7 @@ class GrowthWatcher {
   void scan(std::size_t index);
   static std::optional<format::RunState> fold_if_grown(Run& run);
   [[nodiscard]] std::optional<Growth> last_word(Run& run) const;
+  static std::optional<Growth> take_news(Run& run, std::size_t max_bytes);
   static std::optional<Growth> take_next(Run& run, std::size_t max_bytes);
   static std::optional<Growth> take(Run& run, const std::string& name, File& file, std::size_t max_bytes);
   static std::optional<Growth> check(const Run& run, const std::string& name, File& file);

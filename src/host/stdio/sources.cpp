@@ -129,6 +129,10 @@ Result<std::unique_ptr<Source>> operate_watch(const StdioContext& context, const
     if (!follow->is_boolean()) return fail(Errc::invalid, "\"follow\" is true or false");
     options.follow = follow->get<bool>();
   }
+  if (const auto logs = request.find("logs"); logs != request.end()) {
+    if (!logs->is_boolean()) return fail(Errc::invalid, "\"logs\" is true or false");
+    options.logs = logs->get<bool>();
+  }
   TRY_ASSIGN(auto watcher, GrowthWatcher::open(context.store, std::move(watched), options));
   return with_observations(context, names, options.follow, std::make_unique<WatchSource>(std::move(watcher)));
 }

@@ -170,17 +170,20 @@ void watch_other(HostLink& link, std::span<const Watched> runs, int node, Meetin
   }
 }
 
-/// What each host has now, one after the other.
+/// What each host has now, one after the other. The first host's word is taken whatever the others do; what could not
+/// be had of one of them is told at the end.
 Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
-                     const Cancel& cancel) {
+                     const Cancel& cancel, Until until) {
+  Result<> all;
   for (std::size_t k = 0; k < links.size() && !cancel.requested(); ++k) {
     const int node = static_cast<int>(k);
     const std::vector<Watched> left = meeting.left(runs, node);
     if (left.empty()) continue;
-    auto seen = watch_once(*links[k], left, node, meeting, cancel, Until::current);
+    auto seen = watch_once(*links[k], left, node, meeting, cancel, until);
     if (!seen && k == 0) return seen;
+    if (!seen && all) all = std::move(seen);
   }
-  return {};
+  return all;
 }
 
 }  // namespace
@@ -188,7 +191,7 @@ Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span
 Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs,
                     const std::map<std::string, GangFiles>& files, EventSink& sink, const Cancel& cancel, Until until) {
   Meeting meeting(sink, files);
-  if (until == Until::current) return look_at_all(links, runs, meeting, cancel);
+  if (until != Until::ended) return look_at_all(links, runs, meeting, cancel, until);
   TRY_ASSIGN(const Cancel stop, Cancel::create());
   std::vector<std::jthread> others;
   for (std::size_t k = 1; k < links.size(); ++k) {

@@ -41,7 +41,8 @@ Json watch_request(const std::map<std::string, Cursors>& watched, Until until) {
     }
     runs.push_back({{"run", run}, {"cursors", std::move(wanted)}});
   }
-  return {{"op", "watch"}, {"runs", std::move(runs)}, {"follow", until == Until::ended}};
+  return {
+      {"op", "watch"}, {"runs", std::move(runs)}, {"follow", until == Until::ended}, {"logs", until != Until::state}};
 }
 
 /// Of what is fetched.

@@ -252,7 +252,7 @@ Result<> ScriptedTarget::watch(std::span<const Watched> runs, EventSink& sink, c
     const std::int64_t now = clock_();
     for (Player& player : players) TRY(player.advance(now, sink));
     if (std::all_of(players.begin(), players.end(), [](const Player& one) { return one.ended(); })) return {};
-    if (until == Until::current) return tell_current(players, sink);
+    if (until != Until::ended) return tell_current(players, sink);
     if (cancel.wait_ms(wait_for(players, now))) return {};
   }
   return {};

@@ -11,11 +11,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/json.hpp"
 #include "base/ulid.hpp"
+#include "format/event.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/stdio/frame.hpp"
@@ -43,6 +45,7 @@ std::map<std::string, std::string> copy_all(Client& client, std::uint32_t stream
         if (ended != nullptr) *ended = note;
         continue;
       }
+      if (note.contains("current")) continue;
       current = note["file"].get<std::string>();
       auto& file = files[current];
       if (file.empty()) file.resize(note["offset"].get<std::size_t>(), '?');
@@ -188,6 +191,61 @@ TEST_CASE("a big log without credit does not delay a request") {
   CHECK(before <= kStreamCredit);
   client.send(FrameType::cancel, 1, "");
   CHECK(client.reply(3, {{"op", "find"}, {"run", run.id()}})["found"] == true);
+}
+
+TEST_CASE("what the lead says comes before a long log, an end behind it") {
+  Client client;
+  const auto run = make_run(client.store(), std::string(200'000, 'b'));
+  end_run(run);
+  client.ask(1, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}});
+  std::vector<std::string> order;
+  std::string events;
+  for (Frame frame = client.answer(1); frame.type != FrameType::end; frame = client.answer(1)) {
+    if (frame.type == FrameType::note) {
+      const Json note = *base::parse_json(frame.payload);
+      order.push_back(note.contains("file") ? note["file"].get<std::string>() : "ended");
+      continue;
+    }
+    if (order.back() != "attempts/1/events.jsonl") continue;
+    events += frame.payload;
+    CHECK((events.find(R"("type":"end")") != std::string::npos) == (order.size() > 1));
+  }
+  CHECK(order == std::vector<std::string>{"attempts/1/events.jsonl", "attempts/1/logs/std.log",
+                                          "attempts/1/events.jsonl", "ended"});
+  CHECK(events == *base::read_file(run.attempt(1).events()));
+}
+
+TEST_CASE("a second attempt is told of behind everything of the first") {
+  Client client;
+  const auto run = make_run(client.store(), std::string(200'000, 'b'));
+  auto first = format::EventWriter::open(run.attempt(1).events());
+  REQUIRE(first);
+  REQUIRE(first->append("end", {{"state", "failed"}, {"cause", "exit"}, {"exit_code", 1}, {"next", "retry"}}));
+  REQUIRE(base::make_directories(run.attempt(2).logs()));
+  auto second = format::EventWriter::open(run.attempt(2).events());
+  REQUIRE(second);
+  REQUIRE(second->append("attempt", {{"attempt", 2}}));
+  client.ask(1, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}, {"follow", false}});
+  std::vector<std::string> order;
+  for (Frame frame = client.answer(1); frame.type != FrameType::end; frame = client.answer(1)) {
+    if (frame.type != FrameType::note) continue;
+    const Json note = *base::parse_json(frame.payload);
+    if (note.contains("file")) order.push_back(note["file"].get<std::string>());
+  }
+  CHECK(order == std::vector<std::string>{"attempts/1/events.jsonl", "attempts/1/logs/std.log",
+                                          "attempts/1/events.jsonl", "attempts/2/events.jsonl"});
+}
+
+TEST_CASE("without logs those of an attempt that goes on are left out, those of one that has ended are not") {
+  Client client;
+  const auto run = make_run(client.store(), "a line\n");
+  const Json watch = {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}, {"follow", false}, {"logs", false}};
+  client.ask(1, watch);
+  CHECK(copy_all(client, 1).count("attempts/1/logs/std.log") == 0);
+  end_run(run);
+  client.ask(2, watch);
+  CHECK(copy_all(client, 2).at("attempts/1/logs/std.log") == "a line\n");
+  CHECK(client.refusal(3, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}, {"logs", "no"}})["code"] == "invalid");
 }
 
 TEST_CASE("fetch gives ranges of plain files and nothing else") {
