@@ -59,6 +59,84 @@ def test_an_unmodified_script(trainctl, project):
     assert trainctl.json("show", "@")["metrics"]["loss"]["last"] == 0.25
 
 
+def test_no_call_breaks_a_training(trainctl, project):
+    """One name for values and for rows, columns of any name, lists in pieces, nonsense: recorded as far as it goes."""
+    project.script(
+        "from azureml.core import Run\nrun = Run.get_context()\n"
+        "run.log_row('loss', a=1); run.log('loss', 0.5); run.log('acc', 1); run.log_row('acc', b=2)\n"
+        "run.log_table('table', {'name': [1], 'description': [2], 'self': [3]})\n"
+        "run.log_list('list', [1, 2]); run.log_list('list', [3]); run.log('list', 4)\n"
+        "run.log('bad', 1, step='x'); run.log_table('bad', 5); run.log_image('bad'); run.log_image('../bad', path='train.py')\n"
+        "run.log_image('bad', path='missing.png'); run.upload_file('../../bad', 'train.py'); run.upload_file('bad', 'missing')\n"
+        "run.upload_folder('bad', 'missing'); run.set_tags('nonsense'); run.log_confusion_matrix('bad', {1j: 2, (3,): 4})\n"
+        "print(run.get_metrics('loss'), run.get_metrics()['list'])\n")
+    done = trainctl.ok("run", "train.py")
+    run = trainctl.last_run()
+    assert "{'loss': 0.5} [1, 2, 3, 4]" in done.text
+    assert [p for p in points(run) if p[0] != "bad"] == [
+        ("loss/a", 0, 1), ("loss", 0, 0.5), ("acc", 0, 1), ("acc/b", 0, 2),
+        ("table/name", 0, 1), ("table/description", 0, 2), ("table/self", 0, 3),
+        ("list", 0, 1), ("list", 1, 2), ("list", 2, 3), ("list", 3, 4)]
+    for word in ("log: ", "log_table: ", "log_image: ", "upload_file: ", "upload_folder: ", "set_tags: "):
+        assert f"trainctl (azureml): {word}" in done.text, word
+    assert list((run / "outputs").rglob("*bad*")) == []
+
+
+def test_a_full_disk_breaks_no_training(trainctl, project):
+    """Each write beyond 2,000 bytes of a file fails, as on a full disk."""
+    project.write("large.bin", "x" * 5000)
+    project.script(
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "from azureml.core import Run\nrun = Run.get_context()\n"
+        "class Plot:\n    def savefig(self, path):\n        with open(path, 'w') as file: file.write('x' * 5000)\n"
+        "run.upload_file('a.bin', 'large.bin'); run.upload_file('b.bin', open('large.bin')); run.upload_folder('c', '.')\n"
+        "run.log_image('d', plot=Plot()); run.log_confusion_matrix('e', 'x' * 5000)\n"
+        "for step in range(100): run.log('loss', step)\n"
+        "print('trained')\n")
+    assert "trained" in trainctl.ok("run", "train.py").text
+    run = trainctl.last_run()
+    kept = sorted(str(file.relative_to(run / "outputs")) for file in (run / "outputs").rglob("*") if file.is_file())
+    assert kept == ["c/train.py"], "no file is kept in part"
+    assert 10 < len(points(run)) < 100
+
+
+def test_images_folders_and_documents(trainctl, project):
+    project.write("plot.svg", "<svg/>")
+    project.write("folder/sub/a.txt", "a")
+    project.script(
+        "from azureml.core import Run\nrun = Run.get_context()\n"
+        "class Plot:\n    def savefig(self, path): open(path, 'w').write('png' if path.endswith('.png') else '?')\n"
+        "run.log_image('roc', path='plot.svg'); run.log_image('deep/curve', plot=Plot())\n"
+        "run.upload_folder('kept', 'folder'); run.upload_folder('all', '.')\n"
+        "run.upload_files(['one.txt'], ['folder/sub/a.txt'])\n"
+        "run.log_accuracy_table('table', {'a': 1}); run.log_residuals('residuals', '{\"b\": 2}')\n"
+        "run.log_predictions('predictions', {'c': 3})\n"
+        "run.download_file('outputs/kept/sub/a.txt', 'back.txt'); print(open('back.txt').read())\n"
+        "try: run.download_file('missing')\nexcept FileNotFoundError: print('missing')\n"
+        "print(run.get_file_names())\n"
+        "print(run.get_details()['runId'] == run.id, run.get_details()['status'], run.get_status())\n"
+        "run.fail('too bad', error_code=3); print(run.get_details()['status'])\n")
+    done = trainctl.ok("run", "train.py")
+    run = trainctl.last_run()
+    files = ["all/folder/sub/a.txt", "all/plot.svg", "all/train.py", "images/deep/curve.png", "images/roc.svg",
+             "kept/sub/a.txt", "one.txt", "predictions.json", "residuals.json", "table.json"]
+    assert done.text.splitlines() == ["a", "missing", str([f"outputs/{file}" for file in files]), "True Running Running", "Failed"]
+    assert (run / "outputs/images/deep/curve.png").read_text() == "png"
+    assert [json.loads((run / f"outputs/{name}.json").read_text()) for name in ("table", "residuals", "predictions")] == [
+        {"a": 1}, {"b": 2}, {"c": 3}]
+    assert sorted(line["name"] for line in lines(run) if line.get("type") == "file") == files
+    assert [line["text"] for line in lines(run) if line.get("type") == "text"] == ["too bad"]
+    assert trainctl.json("show", "@")["state"] == "succeeded", "the exit code of the process decides"
+
+
+def test_the_experiment_has_its_name(trainctl, project):
+    project.script("import os\nfrom azureml.core import Run\n"
+                   "print(Run.get_context().experiment.name, os.environ.get('TRAINCTL_EXPERIMENT'))")
+    project.spec(experiment="mnist")
+    assert trainctl.ok("submit", "a.run.json").text == "mnist mnist\n"
+    assert trainctl.ok("run", "train.py").text == "Default None\n"
+
+
 def test_inputs_by_name(trainctl, project):
     project.write("data.csv", "1\n")
     project.script("from azureml.core import Run\nprint(open(Run.get_context().input_datasets['digits']).read())")

@@ -165,6 +165,7 @@ void set_run_variables(const format::Plan& plan, const format::RunPaths& run, in
   variables.set_default("PYTHONUNBUFFERED", "1");
   variables.set("TRAINCTL_RUN_ID", plan.id);
   variables.set("TRAINCTL_RUN_NAME", plan.name);
+  if (!plan.experiment.empty()) variables.set("TRAINCTL_EXPERIMENT", plan.experiment);
   variables.set("TRAINCTL_ATTEMPT", std::to_string(attempt));
   variables.set("TRAINCTL_OUTPUTS", paths.outputs());
   variables.set("TRAINCTL_METRICS", paths.metrics());

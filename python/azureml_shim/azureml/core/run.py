@@ -2,14 +2,15 @@
 """azureml.core.Run for runs of trainctl: standard library only, Python 3.7 or newer.
 
 Written are lines of docs/metrics.md to $TRAINCTL_METRICS/azureml-r<rank>.jsonl, each by one write(2), and files below
-$TRAINCTL_OUTPUTS. What a script logs never raises because of the disk or the folder. Outside a run of trainctl the SDK's
-offline run is imitated: it prints.
+$TRAINCTL_OUTPUTS. What a script logs or uploads never raises, be it because of the disk, the folder or its arguments: what
+goes wrong is said once on stderr and the training goes on. Outside a run of trainctl the SDK's offline run is imitated: it
+prints.
 """
 
+import functools
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 
@@ -20,9 +21,27 @@ _warned = set()
 
 
 def _warn(key, text):
-    if key not in _warned:
-        _warned.add(key)
-        print("trainctl (azureml): %s (said once)" % text, file=sys.stderr)
+    """Says a thing once per process. stderr itself may be closed or full."""
+    if key in _warned:
+        return
+    _warned.add(key)
+    try:
+        os.write(2, ("trainctl (azureml): %s (said once)\n" % text).encode("utf-8", "replace"))
+    except Exception:
+        pass
+
+
+def _never_raises(method):
+    """For what only records: no training ends because of it."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            _warn((method.__name__, type(error)), "%s: nothing was recorded: %s" % (method.__name__, error))
+
+    return guarded
 
 
 def _rank():
@@ -105,6 +124,24 @@ def _safe(path):
     return path
 
 
+def _keep(target, write):
+    """`write` fills a file beside the target, which becomes the target when it is whole; its ending stays for savefig."""
+    base, ending = os.path.splitext(target)
+    partial = "%s.%d.partial%s" % (base, os.getpid(), ending)
+    try:
+        write(partial)
+        os.replace(partial, target)
+    except BaseException:
+        if os.path.exists(partial):
+            os.unlink(partial)
+        raise
+
+
+def _write_file(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
 class _Nothing:
     """run.experiment.workspace: there is no workspace."""
 
@@ -128,7 +165,8 @@ class Run:
     def __init__(self, experiment=None, run_id=None, _prefix="", _parent=None, **_):
         self._id = run_id or os.environ.get("TRAINCTL_RUN_ID", "run")
         self._prefix, self.parent = _prefix, _parent
-        self._metrics, self._rows, self._tags, self._properties, self._children = {}, {}, {}, {}, []
+        self._metrics, self._tables, self._rows = {}, {}, {}
+        self._tags, self._properties, self._children = {}, {}, []
         self._status = "Running"
         self.experiment = experiment or _Experiment(os.environ.get("TRAINCTL_EXPERIMENT", "Default"))
 
@@ -191,6 +229,7 @@ class Run:
 
     # -- metrics
 
+    @_never_raises
     def log(self, name, value, description="", step=None):
         seen = self._metrics.setdefault(name, [])
         plain = _plain(value)
@@ -200,57 +239,57 @@ class Run:
             return self._text(name, plain)
         self._point(name, number, len(seen) - 1 if step is None else int(step))
 
+    @_never_raises
     def log_list(self, name, value, description=""):
         values = [_plain(v) for v in _as_list(value)]
-        self._metrics.setdefault(name, []).extend(values)
-        for step, one in enumerate(values):
+        seen = self._metrics.setdefault(name, [])
+        first = len(seen)
+        seen.extend(values)
+        for step, one in enumerate(values, first):
             number = _number(one)
             if number is not None:
                 self._point(name, number, step)
 
+    @_never_raises
     def log_row(self, name, description=None, **kwargs):
-        row = self._rows.get(name, 0)
-        self._rows[name] = row + 1
-        table = self._metrics.setdefault(name, {})
-        for column, value in kwargs.items():
-            value = _plain(value)
-            table.setdefault(column, []).append(value)
-            number = _number(value)
-            if number is None:
-                self._text("%s/%s" % (name, column), value, row)
-            else:
-                self._point("%s/%s" % (name, column), number, row)
+        self._row(name, kwargs)
 
+    @_never_raises
     def log_table(self, name, value, description=""):
         columns = {column: _as_list(values) for column, values in value.items()}
         for row in range(max([len(values) for values in columns.values()] or [0])):
-            self.log_row(name, **{str(c): values[row] for c, values in columns.items() if row < len(values)})
+            self._row(name, {column: values[row] for column, values in columns.items() if row < len(values)})
 
+    @_never_raises
     def log_image(self, name, path=None, plot=None, description=""):
-        target = self._output("images", "%s%s" % (name, os.path.splitext(path)[1] if path else ".png"))
-        if path is not None:
-            shutil.copyfile(path, target)
-        elif plot is not None:
-            plot.savefig(target)
-        else:
+        if path is None and plot is None:
             raise ValueError("log_image needs a path or a plot")
+        target = self._output("images", *_safe("%s%s" % (name, os.path.splitext(path)[1] if path else ".png")).split(os.sep))
+        if path is not None:
+            _keep(target, lambda partial: shutil.copyfile(path, partial))
+        else:
+            _keep(target, plot.savefig)
         self._note(target)
 
+    @_never_raises
     def log_confusion_matrix(self, name, value, description=""):
         self._document(name, value)
 
     log_accuracy_table = log_residuals = log_predictions = log_confusion_matrix
 
     def get_metrics(self, name=None, recursive=False, **_):
-        every = {key: value if isinstance(value, dict) or len(value) != 1 else value[0] for key, value in self._metrics.items()}
+        every = dict(self._tables)  # a name that was logged both ways shows its values
+        every.update((key, value if len(value) != 1 else value[0]) for key, value in self._metrics.items())
         return every if name is None else {key: value for key, value in every.items() if key == name}
 
     # -- tags
 
+    @_never_raises
     def tag(self, key, value=None):
         self._tags[key] = value
         _write({"type": "tag", "t": time.time(), "name": self._prefix + str(key), "value": None if value is None else str(value)})
 
+    @_never_raises
     def set_tags(self, tags):
         for key, value in tags.items():
             self.tag(key, value)
@@ -262,10 +301,12 @@ class Run:
     def get_tags(self):
         return dict(self._tags)
 
+    @_never_raises
     def remove_tags(self, tags):
         for key in [tags] if isinstance(tags, str) else tags:
             self._tags.pop(key, None)
 
+    @_never_raises
     def add_properties(self, properties):
         self._properties.update(properties)
 
@@ -278,25 +319,32 @@ class Run:
 
     # -- files
 
+    @_never_raises
     def upload_file(self, name, path_or_stream, datastore_name=None):
         target = self._output(*self._below(name).split("/"))
         if hasattr(path_or_stream, "read"):
             data = path_or_stream.read()
-            with open(target, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+            _keep(target, lambda partial: _write_file(partial, data.encode() if isinstance(data, str) else data))
         elif os.path.realpath(path_or_stream) != os.path.realpath(target):
-            shutil.copyfile(path_or_stream, target)
+            _keep(target, lambda partial: shutil.copyfile(path_or_stream, partial))
         self._note(target)
 
+    @_never_raises
     def upload_files(self, names, paths, return_artifacts=False, timeout_seconds=None, datastore_name=None):
         for name, path in zip(names, paths):
             self.upload_file(name, path)
 
+    @_never_raises
     def upload_folder(self, name, path, datastore_name=None):
-        for folder, _, files in os.walk(path):
-            for file in files:
-                source = os.path.join(folder, file)
-                self.upload_file(os.path.join(name, os.path.relpath(source, path)), source)
+        if not os.path.isdir(path):
+            raise NotADirectoryError("%s is no folder" % path)
+        outputs = os.path.realpath(self._output())
+        sources = []  # all of them before the first copy, which may lie in the same folder
+        for folder, folders, files in os.walk(path):
+            folders[:] = [f for f in folders if os.path.realpath(os.path.join(folder, f)) != outputs]
+            sources += [os.path.join(folder, file) for file in files]
+        for source in sources:
+            self.upload_file(os.path.join(name, os.path.relpath(source, path)), source)
 
     def download_file(self, name, output_file_path=None, **_):
         target = output_file_path or os.path.basename(name)
@@ -309,6 +357,7 @@ class Run:
         return sorted("outputs/" + os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")
                       for folder, _, files in os.walk(root) for file in files)
 
+    @_never_raises
     def register_model(self, model_name, model_path=None, tags=None, **_):
         self.tag("azureml.registered_model", model_name)
 
@@ -320,6 +369,7 @@ class Run:
     def complete(self, _set_status=True):
         self._status = "Completed"
 
+    @_never_raises
     def fail(self, error_details=None, error_code=None, _set_status=True):
         self._status = "Failed"
         if error_details is not None:
@@ -359,6 +409,19 @@ class Run:
 
     # -- below
 
+    def _row(self, name, columns):
+        row = self._rows.get(name, 0)
+        self._rows[name] = row + 1
+        table = self._tables.setdefault(name, {})
+        for column, value in columns.items():
+            value = _plain(value)
+            table.setdefault(column, []).append(value)
+            number = _number(value)
+            if number is None:
+                self._text("%s/%s" % (name, column), value, row)
+            else:
+                self._point("%s/%s" % (name, column), number, row)
+
     def _point(self, name, number, step):
         _write({"t": round(time.time(), 6), "step": step, "name": (self._prefix + str(name))[:250], "value": number})
 
@@ -380,8 +443,8 @@ class Run:
 
     def _document(self, name, value):
         target = self._output("%s.json" % str(name).replace("/", "_"))
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(value if isinstance(value, str) else json.dumps(value, default=_json_default))
+        text = value if isinstance(value, str) else json.dumps(value, default=_json_default)
+        _keep(target, lambda partial: _write_file(partial, text.encode("utf-8", "replace")))
         self._note(target)
 
 
