@@ -136,6 +136,20 @@ def test_trains_and_reuses_its_environment(shared: Trainctl, proof: Proof) -> No
     assert environment(shared) == (key, 0), "the second submit built something"
 
 
+def test_epochs_of_keras_one_at_a_time(shared: Trainctl) -> None:
+    """Each call of fit() counts although Keras names no epoch then; what evaluate() prints does not."""
+    folder = copied(shared, "keras")
+    script = (folder / "train.py").read_text()
+    [fit] = re.findall(r"^model\.fit\(.*\)\n", script, re.M)
+    for verbose in ("'auto'", "1", "2"):
+        one = fit.replace("epochs=options.epochs", f"epochs=1, verbose={verbose}")
+        again = f"for _ in range(4):\n    {one}    model.evaluate(*spirals(600, 1), verbose={verbose})\n"
+        (folder / "again.py").write_text(script.replace(fit, again))
+        shared.ok("submit", "spirals.estimator.json", "--set", "entry_script=again.py", cwd=folder, timeout=BUILD_AND_TRAIN)
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            assert len(series(shared, name, "pattern")) == 4, shared.ok("logs", "@").text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["scikit-learn", "tensorflow", "keras", "chainer", "xgboost", "lightgbm", "jax"])
 def test_the_default_version_resolves(shared: Trainctl, framework: str) -> None:

@@ -206,3 +206,19 @@ def test_presets_read_what_frameworks_print(trainctl, project):
     assert found == [("loss", 1, 0.5), ("accuracy", 1, 0.75), ("val_loss", 1, 0.25), ("loss", 2, 0.25),
                      ("loss", 2, 1.5), ("learning_rate", 2, 5e-05), ("epoch", 2, 0.1),
                      ("train-rmse", 3, 0.5), ("valid_1/auc", 3, 0.75)]
+
+
+def test_epochs_of_keras_one_at_a_time(trainctl, project):
+    """fit(epochs=1) in a loop: Keras prints no "Epoch 1/1", and one bar over another."""
+    project.script(
+        "for epoch in range(20):\n"
+        "    print('\\r 1/60 [>...] - ETA: 0s - loss: 9.0', end='')\n"
+        "    print('\\r60/60 [====] - 1s 3ms/step - loss: %s' % (1 / (epoch + 1)), end='')\n"
+        "    print('\\r60/60 [====] - 1s 3ms/step - loss: %s - val_loss: 0.5' % (1 / (epoch + 1)))\n"
+        "    print('\\r10/10 [====] - 0s 3ms/step - loss: 7.0')\n")
+    project.spec(metrics={"patterns": ["preset:keras"]})
+    trainctl.ok("submit", "a.run.json")
+    found = points(trainctl.last_run(), "pattern")
+    assert [value for name, _, value in found if name == "loss"] == [1 / (epoch + 1) for epoch in range(20)]
+    assert [name for name, _, _ in found].count("val_loss") == 20
+    assert trainctl.ok("metrics", "@", "loss", "--csv").text.count("\n") == 21

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "host/metrics/keras_bars.hpp"
 #include "host/metrics/patterns.hpp"
 
 namespace trainctl::host {
@@ -21,53 +22,8 @@ constexpr std::string_view kScalarMetric = "Attempted to log scalar metric ";
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
-bool is_name_start(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
 bool is_name(char c) {
   return is_name_start(c) || is_digit(c) || c == '/' || c == '.' || c == '-' || c == '@';
-}
-
-/// The number at the beginning of `text`, with a percent sign; empty when there is none or a letter follows it.
-std::string_view leading_number(std::string_view text) {
-  double value = 0;
-  const bool plus = text.starts_with('+');
-  const char* const begin = text.data() + (plus ? 1 : 0);
-  const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
-  if (error == std::errc::invalid_argument) return {};
-  auto size = static_cast<std::size_t>(end - text.data());
-  if (size < text.size() && text[size] == '%') ++size;
-  if (size < text.size() && (is_name_start(text[size]) || text[size] == ':')) return {};  // 3e, 12:30
-  return text.substr(0, size);
-}
-
-std::string_view leading_digits(std::string_view text) {
-  const auto end = std::find_if_not(text.begin(), text.end(), is_digit);
-  return text.substr(0, static_cast<std::size_t>(end - text.begin()));
-}
-
-/// "Epoch 3/10" → step 3; "60/60 [====] - 1s 3ms/step - loss: 0.5 - val_loss: 0.4", the last one of an epoch.
-bool find_keras(std::string_view line, std::string_view, PatternMatch& match) {
-  line = base::trim(line);
-  constexpr std::string_view kEpoch = "Epoch ";
-  if (line.starts_with(kEpoch)) {
-    const auto number = leading_digits(line.substr(kEpoch.size()));
-    const std::string_view rest = line.substr(kEpoch.size() + number.size());
-    if (number.empty() || !rest.starts_with('/')) return false;
-    match.emplace_back("step", number);
-    return true;
-  }
-  const auto done = leading_digits(line);
-  if (done.empty() || !line.substr(done.size()).starts_with('/')) return false;
-  if (leading_digits(line.substr(done.size() + 1)) != done) return false;
-  for (auto at = line.find(" - "); at != std::string_view::npos; at = line.find(" - ", at + 3)) {
-    const std::string_view piece = line.substr(at + 3, line.find(" - ", at + 3) - at - 3);
-    const auto colon = piece.find(": ");
-    if (colon == std::string_view::npos || colon == 0 || !is_name_start(piece.front())) continue;
-    const auto number = leading_number(base::trim(piece.substr(colon + 2)));
-    if (!number.empty()) match.emplace_back(piece.substr(0, colon), number);
-  }
-  return !match.empty();
 }
 
 /// {'loss': 0.5, 'learning_rate': '5e-05', 'epoch': 1.0}, as the Trainer of Hugging Face prints it.
@@ -174,6 +130,27 @@ constexpr std::array kPresets = {
 };
 
 }  // namespace
+
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+std::string_view leading_number(std::string_view text) {
+  double value = 0;
+  const bool plus = text.starts_with('+');
+  const char* const begin = text.data() + (plus ? 1 : 0);
+  const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
+  if (error == std::errc::invalid_argument) return {};
+  auto size = static_cast<std::size_t>(end - text.data());
+  if (size < text.size() && text[size] == '%') ++size;
+  if (size < text.size() && (is_name_start(text[size]) || text[size] == ':')) return {};  // 3e, 12:30
+  return text.substr(0, size);
+}
+
+std::string_view leading_digits(std::string_view text) {
+  const auto end = std::find_if_not(text.begin(), text.end(), is_digit);
+  return text.substr(0, static_cast<std::size_t>(end - text.begin()));
+}
 
 const Preset* find_preset(std::string_view name) {
   const auto found =

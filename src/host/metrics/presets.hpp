@@ -17,7 +17,7 @@ struct Preset {
   std::string_view name;
   /// Finds names and numbers in `line`; `previous` is the line before it. The views in `match` are into both.
   bool (*find)(std::string_view line, std::string_view previous, PatternMatch& match);
-  bool once_a_step = false;  ///< a name counts once until the step changes (bars are printed again and again)
+  bool keras_bars = false;  ///< bars are printed again and again: see KerasBars
   bool needs_previous = false;
 };
 
@@ -27,5 +27,11 @@ std::vector<std::string_view> preset_names();
 
 /// The line after this one may belong to it: it is kept until then.
 bool begins_azureml_metric(std::string_view line);
+
+// For those who find:
+bool is_name_start(char c);  ///< a letter or an underscore
+/// The number at the beginning of `text`, with a percent sign; empty when there is none or a letter follows it.
+std::string_view leading_number(std::string_view text);
+std::string_view leading_digits(std::string_view text);
 
 }  // namespace trainctl::host

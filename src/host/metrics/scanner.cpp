@@ -91,7 +91,7 @@ void PatternScanner::resume(std::uint64_t consumed, std::optional<std::int64_t> 
   pending_ = 0;
   line_.clear();
   previous_.clear();
-  seen_.clear();
+  bars_ = {};
   too_long_ = false;
 }
 
@@ -159,7 +159,10 @@ void PatternScanner::scan_line(std::string_view line, base::WallTime now, std::v
     if (limits_hit_[i] >= kGiveUpAfter) continue;
     const MatchOutcome outcome = patterns_[i].match(line, match_, previous_);
     if (outcome == MatchOutcome::limit) count_limit(i);
-    if (outcome == MatchOutcome::found) add_points(patterns_[i].preset(), now, points);
+    if (outcome != MatchOutcome::found) continue;
+    const Preset* const preset = patterns_[i].preset();
+    if (preset != nullptr && preset->keras_bars) bars_.drop_repeats(line, match_);
+    add_points(preset, now, points);
   }
   if (keeps_previous_) previous_ = begins_azureml_metric(line) ? std::string(line) : std::string();
   // Whichever pattern found the step of this line: values without a step of their own get it.
@@ -171,13 +174,11 @@ void PatternScanner::add_points(const Preset* preset, base::WallTime now, std::v
   std::optional<std::int64_t> own_step;
   for (const auto& [name, text] : match_)
     if (name == "step") own_step = to_step(parse_captured_number(text));
-  if (own_step && own_step != step_) seen_.clear();
   if (own_step) step_ = own_step;
   for (const auto& [name, text] : match_) {
     if (name == "step") continue;
     const auto value = parse_captured_number(text);
     if (!value) continue;
-    if (preset != nullptr && preset->once_a_step && !seen_.emplace(name).second) continue;
     format::MetricPoint& point = points.emplace_back();
     point.t = now;
     point.step = own_step;

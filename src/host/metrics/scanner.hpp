@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +11,7 @@
 
 #include "base/clock.hpp"
 #include "format/metric.hpp"
+#include "host/metrics/keras_bars.hpp"
 #include "host/metrics/patterns.hpp"
 
 namespace trainctl::host {
@@ -58,9 +58,9 @@ class PatternScanner {
   std::optional<std::int64_t> step_ = {};
   std::string clean_;
   PatternMatch match_;
-  bool keeps_previous_ = false;      ///< a preset needs it
-  std::string previous_ = {};        ///< the line before, when the next one may belong to it; it is not consumed yet
-  std::set<std::string> seen_ = {};  ///< names that presets found since the step changed
+  bool keeps_previous_ = false;  ///< a preset needs it
+  std::string previous_ = {};    ///< the line before, when the next one may belong to it; it is not consumed yet
+  KerasBars bars_ = {};
   std::vector<std::string> warnings_;
 };
 

@@ -58,6 +58,32 @@ TEST_CASE("the Keras preset takes the last bar of an epoch", "[presets]") {
   }
 }
 
+TEST_CASE("the Keras preset keeps every epoch of fit() with one epoch at a time", "[presets]") {
+  const auto losses = [](const std::string& text) {
+    std::vector<double> values;
+    for (const auto& [name, value] : scan_text("preset:keras", text)) {
+      if (name == "loss") values.push_back(value);
+    }
+    return values;
+  };
+  using Values = std::vector<double>;
+  const auto fit = [](const std::string& of, const std::string& loss) {  // what verbose=1 prints to a terminal
+    const std::string whole = of + "/" + of + " [====] - 0s 3ms/step - loss: " + loss;
+    return " 1/" + of + " [>...] - ETA: 0s - loss: 9.0\r" + whole + "\r" + whole + " - val_loss: 0.7\n";
+  };
+  const std::string evaluate = " 1/10 [>...] - loss: 8.0\r10/10 [====] - 0s 3ms/step - loss: 8.5\n";
+  CHECK(losses(fit("60", "0.5") + fit("60", "0.5") + fit("60", "0.25")) == Values{0.5, 0.5, 0.25});
+  CHECK(losses(fit("60", "0.5") + evaluate + fit("60", "0.25") + evaluate) == Values{0.5, 0.25});
+  CHECK(losses("Epoch 1/1\n" + fit("60", "0.5") + "Epoch 1/1\n" + fit("60", "0.25")) == Values{0.5, 0.25});
+  CHECK(losses("Epoch 2/2\n" + fit("60", "0.5") + evaluate + fit("60", "0.25")) == Values{0.5, 0.25});
+  CHECK(losses("1/Unknown - loss: 9\r7/7 [=] - loss: 0.5\n1/Unknown - loss: 9\r7/7 [=] - loss: 0.5\n") ==
+        Values{0.5, 0.5});
+  CHECK(losses("60/60 - 1s - 3ms/step - loss: 0.5\n60/60 - 0s - 3ms/step - loss: 0.5\n") == Values{0.5, 0.5});
+  const std::string one = "1/1 [====] - 0s 3ms/step - loss: ";  // one batch: no bar that is not whole
+  CHECK(losses(one + "0.5\r" + one + "0.5 - val_loss: 1\n" + one + "0.25\r" + one + "0.25 - val_loss: 1\n") ==
+        Values{0.5, 0.25});
+}
+
 TEST_CASE("dictionaries, rounds and pairs", "[presets]") {
   CHECK(scan_text("preset:huggingface", " 10%|#| 5/50 {'eval_loss': 0.5, 'name': 'x', 'epoch': 1.0}\n") ==
         Found{{"eval_loss", 0.5}, {"epoch", 1}});
