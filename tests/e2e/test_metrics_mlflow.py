@@ -94,6 +94,25 @@ def test_artifacts_go_to_the_outputs(trainctl, script):
     assert lines(run, "file")[0]["name"] == "big/a b.bin"
 
 
+def test_links_lead_no_artifact_out_of_the_outputs(trainctl, project, script):
+    project.write("elsewhere/secret.txt", "secret")
+    script("import pathlib\noutputs = pathlib.Path(os.environ['TRAINCTL_OUTPUTS'])\n"
+           "(outputs / 'in.txt').write_text('fine'); (outputs / 'inside').symlink_to('in.txt')\n"
+           "(outputs / 'out').symlink_to(sys.argv[1]); (outputs / 'file').symlink_to(sys.argv[1] + '/secret.txt')\n"
+           "print(call('GET', 'inside', base=ARTIFACTS))\n"
+           "for way, name in (('GET', 'out/secret.txt'), ('GET', 'file'), ('DELETE', 'out/secret.txt')):\n"
+           "    print(way, name, call(way, name, base=ARTIFACTS)[0])\n"
+           "connection.close()\n"
+           "print(call('PUT', 'out/new.txt', raw=b'x', base=ARTIFACTS)[0])\n"
+           "connection.close()\n"
+           "print(call('GET', 'artifacts/list?run_id=%s&path=out' % RUN)[0])\n"
+           "print(call('DELETE', 'out', base=ARTIFACTS)[0], (outputs / 'out').is_symlink())\n")
+    done = trainctl.ok("run", "train.py", str(project / "elsewhere"))
+    assert done.text.splitlines() == ["(200, b'fine')", "GET out/secret.txt 404", "GET file 404", "DELETE out/secret.txt 404",
+                                      "400", "404", "200 False"]
+    assert [file.name for file in (project / "elsewhere").iterdir()] == ["secret.txt"]
+
+
 def test_other_runs_of_the_script_get_their_name_in_front(trainctl, script):
     script("fold = call('POST', 'runs/create', {'experiment_id': '1', 'run_name': 'fold 1', 'tags': [{'key': 'mlflow.parentRunId',"
            " 'value': RUN}]})[1]['run']['info']['run_id']\n"
@@ -108,6 +127,16 @@ def test_a_run_with_its_own_server_keeps_it(trainctl, project):
     project.script("import os\nprint({k: v for k, v in os.environ.items() if k.startswith('MLFLOW')})")
     project.spec(environment_variables={"MLFLOW_TRACKING_URI": "file:mlruns"})
     assert trainctl.ok("submit", "a.run.json").text == "{'MLFLOW_TRACKING_URI': 'file:mlruns'}\n"
+
+
+def test_the_variables_of_a_client(trainctl, project, script):
+    """There is one experiment, with the run's name for it; no proxy comes between the script and its own machine."""
+    script("print(os.environ['MLFLOW_EXPERIMENT_ID'], os.environ['TRAINCTL_EXPERIMENT'], os.environ.get('no_proxy'), os.environ.get('NO_PROXY'))\n"
+           "print(call('GET', 'experiments/get?experiment_id=' + os.environ['MLFLOW_EXPERIMENT_ID'])[1]['experiment']['name'])\n")
+    project.spec(experiment="mnist")
+    assert trainctl.ok("submit", "a.run.json").text.splitlines() == ["1 mnist None None", "mnist"]
+    project.spec(experiment="mnist", env={"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com"})
+    assert trainctl.ok("submit", "a.run.json").text.splitlines()[0] == "1 mnist example.com,127.0.0.1 127.0.0.1"
 
 
 def test_it_can_be_turned_off(trainctl, project):

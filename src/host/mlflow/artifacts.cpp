@@ -22,6 +22,14 @@
 
 namespace trainctl::host {
 
+bool lies_below(const std::filesystem::path& outputs, const std::filesystem::path& path) {
+  std::error_code problem;
+  const auto root = std::filesystem::canonical(outputs, problem);
+  if (problem) return false;
+  const auto real = std::filesystem::weakly_canonical(path, problem);
+  return !problem && (real == root || real.string().starts_with(root.string() + "/"));
+}
+
 IncomingFile::~IncomingFile() {
   discard();
 }
@@ -47,13 +55,7 @@ Result<IncomingFile> IncomingFile::create(const std::filesystem::path& outputs, 
   const std::filesystem::path path = outputs / name;
   file.path_ = path;
   file.draft_ = path.parent_path() / (".mlflow-" + base::new_ulid() + ".partial");
-  // A link below outputs/ must not lead a client's file out of the run.
-  std::error_code problem;
-  const auto root = std::filesystem::canonical(outputs, problem);
-  const auto parent = std::filesystem::weakly_canonical(path.parent_path(), problem);
-  if (problem || (parent != root && !parent.string().starts_with(root.string() + "/"))) {
-    return fail(Errc::denied, name + " leads out of the outputs");
-  }
+  if (!lies_below(outputs, path.parent_path())) return fail(Errc::denied, name + " leads out of the outputs");
   TRY(base::make_directories(path.parent_path(), 0777));
   TRY_ASSIGN(file.fd_, base::open_file(file.draft_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
   return file;

@@ -13,6 +13,9 @@
 
 namespace trainctl::host {
 
+/// Whether `path` still lies below `outputs` once links are followed: none may lead a client out of the run.
+bool lies_below(const std::filesystem::path& outputs, const std::filesystem::path& path);
+
 /// A file below the outputs that is being received; it appears under its name when it is whole.
 class IncomingFile {
  public:

@@ -109,14 +109,18 @@ class Handler final : public HttpHandler {
     if (request.method == "GET" && (below.empty() || below == "/")) {
       const auto path = request.query.find("path");
       const auto folder = artifact_path(recorder_.tracking(), path == request.query.end() ? "" : path->second);
-      if (folder.empty()) return to_reply({.body = R"({"files": []})"});
+      if (folder.empty() || !lies_below(options_.outputs, options_.outputs / folder))
+        return to_reply({.body = R"({"files": []})"});
       return to_reply({.body = base::dump_json(list_artifacts(options_.outputs / folder, ""))});
     }
     const auto target = artifact_path(recorder_.tracking(), below);
-    if (target.empty()) return to_reply(api_error(404, "RESOURCE_DOES_NOT_EXIST", "no such artifact"));
-    if (request.method == "GET") return send_file(options_.outputs / target);
+    const std::filesystem::path file = options_.outputs / target;
+    // What is removed is the link itself.
+    if (target.empty() || !lies_below(options_.outputs, request.method == "DELETE" ? file.parent_path() : file))
+      return to_reply(api_error(404, "RESOURCE_DOES_NOT_EXIST", "no such artifact"));
+    if (request.method == "GET") return send_file(file);
     if (request.method != "DELETE") return to_reply(api_error(405, "BAD_REQUEST", "not allowed here"));
-    if (target != ".") (void)base::remove_tree(options_.outputs / target);
+    if (target != ".") (void)base::remove_tree(file);
     return {};
   }
 
@@ -139,7 +143,8 @@ class Handler final : public HttpHandler {
     const std::string run = member("run_id").empty() ? member("run_uuid") : member("run_id");
     const std::string root = std::string(kExperimentId) + "/" + run + "/artifacts";
     const auto folder = artifact_path(recorder_.tracking(), root + "/" + member("path"));
-    if (folder.empty()) return to_reply(api_error(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=" + run + " not found"));
+    if (folder.empty() || !lies_below(options_.outputs, options_.outputs / folder))
+      return to_reply(api_error(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=" + run + " not found"));
     Json list = list_artifacts(options_.outputs / folder, member("path"));
     list["root_uri"] = "mlflow-artifacts:/" + root;
     return to_reply({.body = base::dump_json(list)});

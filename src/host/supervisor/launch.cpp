@@ -187,6 +187,7 @@ Variables base_variables(const format::Plan& plan, const Prepared& prepared, con
     value ? variables.set(name, *value) : variables.remove(name);
   }
   for (const auto& [name, value] : plan.variables) variables.set(name, marks.fill(value));
+  for (const auto& [name, value] : prepared.endpoint) variables.set(name, value);
   return variables;
 }
 

@@ -42,6 +42,8 @@ struct Prepared {
   std::string python = "python3";  ///< of the environment
   /// The environment's: PATH, VIRTUAL_ENV, what setup lines changed; without a value: to be unset.
   std::vector<std::pair<std::string, std::optional<std::string>>> variables;
+  /// With which MLflow finds the run's endpoint. They win over the spec's, whose no_proxy they contain.
+  std::vector<std::pair<std::string, std::string>> endpoint;
   std::string environment;                  ///< BuiltEnvironment as JSON; empty when there is none
   std::vector<int> gpus;                    ///< assigned by admission
   bool hide_gpus = false;                   ///< CUDA_VISIBLE_DEVICES is set to `gpus` even when that is empty

@@ -47,6 +47,17 @@ bool has_own_server(const format::Plan& plan, const Prepared& prepared) {
          (is_set(kMlflowUri) && !is_of_another_run());
 }
 
+/// What the script would see; "" for nothing. The marks in the values of the spec do not matter here.
+std::string value_of(const std::string& name, const format::Plan& plan, const Prepared& prepared) {
+  for (const auto& [key, value] : plan.variables) {
+    if (key == name) return value;
+  }
+  for (const auto& [key, value] : prepared.variables) {
+    if (key == name) return value.value_or("");
+  }
+  return base::get_env(name.c_str()).value_or("");
+}
+
 }  // namespace
 
 void MlflowEndpoint::describe(const format::Plan& plan, const format::AttemptPaths& attempt) {
@@ -71,10 +82,8 @@ void MlflowEndpoint::open(const format::Plan& plan, const format::AttemptPaths& 
   const int port = port_of(socket_.get());
   const Json address = {{"port", port}, {"token", options_.token}};
   if (!base::write_file_atomic(address_file(attempt), base::dump_json(address) + "\n")) return close();
-  const auto look_up = [](const char* name) { return base::get_env(name).value_or(""); };
-  for (const auto& [name, value] :
-       mlflow_variables({.port = port, .run = plan.id, .token = options_.token, .look_up = look_up}))
-    prepared.variables.emplace_back(name, value);
+  const auto look_up = [&](const std::string& name) { return value_of(name, plan, prepared); };
+  prepared.endpoint = mlflow_variables({.port = port, .run = plan.id, .token = options_.token, .look_up = look_up});
   await_client();
 }
 
