@@ -141,6 +141,25 @@ def test_build(trainctl, inside, project, engine):
     assert "cannot be built" in failed.error and "missing.txt" in failed.error, failed
 
 
+def test_a_build_of_another_run_at_the_same_time(trainctl, inside, project, engine, scratch):
+    """What the run starts from is what its own build made, whatever another one did to the tag meanwhile."""
+    wrapper = scratch / "bin/podman"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f"""#!/bin/sh
+{engine.bin}/podman "$@" || exit
+[ "$1" != build ] || {engine.bin}/podman tag {pods.IMAGE} "$3"
+""")
+    wrapper.chmod(0o755)
+    project.write("docker/hello.txt", "hello\n")
+    project.write("docker/Dockerfile", f"FROM {pods.IMAGE}\nCOPY hello.txt /hello.txt\n")
+    spec = inside("cat /hello.txt", {"build": "docker/Dockerfile", "engine": "podman"})
+    done = trainctl.ok("submit", spec, env={"PATH": pods.path_with(wrapper.parent)})
+    assert done.text == "hello\n", done
+    other = engine("image", "inspect", "--format", "{{.Id}}", pods.IMAGE).strip()
+    assert events(trainctl, "container")[0]["id"].removeprefix("sha256:") != other
+    assert not list((trainctl.last_run().parent.parent / "secrets").glob(".image-*"))
+
+
 def test_cancel_lets_it_save(trainctl, inside):
     # INT is ignored in what a shell starts in the background, so the wait is for the shell itself.
     spec = inside("trap 'echo saving; exit 0' INT; echo ready; while true; do sleep 0.1; done", stop={"grace": "20s"})

@@ -2,6 +2,7 @@
 #include "host/container/image.hpp"
 
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -119,16 +120,26 @@ Result<> pull(const ContainerEngine& engine, const format::PlanContainer& contai
       "build it, correct environment.container.image, or log in to its registry");
 }
 
+/// The id of the image. Its tag only keeps it from being pruned: another run may build something else under it
+/// meanwhile.
 Result<std::string> build(const ContainerEngine& engine, const format::PlanContainer& container,
                           const ImageOptions& options) {
-  std::string tag = "trainctl-build:" + base::sha256_hex(container.dockerfile + "\n" + container.context).substr(0, 12);
-  TRY_ASSIGN(const auto built,
-             run_step({.argv = {engine.path, "build", "--tag", tag, "--file", container.dockerfile, container.context},
-                       .log_fd = options.log_fd}));
-  if (built.exit_code == 0) return tag;
-  return fail(Errc::cannot_start,
-              "the image of " + container.dockerfile + " cannot be built: " + last_words(built.tail),
-              "trainctl logs shows what the engine said");
+  const std::string tag =
+      "trainctl-build:" + base::sha256_hex(container.dockerfile + "\n" + container.context).substr(0, 12);
+  TRY(base::make_directories(options.scratch));
+  const std::filesystem::path id_file = options.scratch / (".image-" + base::new_ulid());
+  TRY_ASSIGN(const auto built, run_step({.argv = {engine.path, "build", "--tag", tag, "--iidfile", id_file, "--file",
+                                                  container.dockerfile, container.context},
+                                         .log_fd = options.log_fd}));
+  const auto id = base::read_file(id_file, 4096);
+  ::unlink(id_file.c_str());
+  if (built.exit_code != 0) {
+    return fail(Errc::cannot_start,
+                "the image of " + container.dockerfile + " cannot be built: " + last_words(built.tail),
+                "trainctl logs shows what the engine said");
+  }
+  if (!id) return fail(Errc::cannot_start, engine.path + " does not say what it built", id.error().message);
+  return std::string(base::trim(*id));
 }
 
 }  // namespace
@@ -136,15 +147,15 @@ Result<std::string> build(const ContainerEngine& engine, const format::PlanConta
 Result<ContainerImage> ensure_image(const format::PlanContainer& container, const ImageOptions& options) {
   ContainerImage image{.engine = {}, .name = container.image, .id = {}, .digest = {}};
   TRY_ASSIGN(image.engine, find_engine(container.engine));
-  std::string tag = container.image;
-  if (tag.empty()) {
+  std::string wanted = container.image;
+  if (wanted.empty()) {
     image.name = container.dockerfile;
-    TRY_ASSIGN(tag, build(image.engine, container, options));
+    TRY_ASSIGN(wanted, build(image.engine, container, options));
   }
-  TRY_ASSIGN(auto found, inspect(image.engine, tag));
+  TRY_ASSIGN(auto found, inspect(image.engine, wanted));
   if (!found && !container.image.empty()) {
     TRY(pull(image.engine, container, options));
-    TRY_ASSIGN(found, inspect(image.engine, tag));
+    TRY_ASSIGN(found, inspect(image.engine, wanted));
   }
   if (!found) return fail(Errc::cannot_start, "the image " + image.name + " is not there");
   image.id = found->id;
