@@ -292,7 +292,8 @@ int metrics_action(Context& context, const MetricsArguments& arguments) {
   }
   print_tables(context, *runs);
   // Plots are for eyes: in a pipe only when their shape was asked for.
-  if (context.out.is_terminal() || arguments.width || arguments.height || arguments.log) {
+  const bool shaped = arguments.width || arguments.height || arguments.log || arguments.x == "time";
+  if (context.out.is_terminal() || shaped) {
     const std::string text = plot_text(context, *runs, names, arguments);
     if (!text.empty()) context.out.write("\n" + text);
   }

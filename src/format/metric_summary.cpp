@@ -26,19 +26,12 @@ namespace {
 
 constexpr std::uint64_t kBlock = 1U << 20U;
 
-/// What a script says itself comes before what is read from its files, and that before what it prints.
-std::size_t precedence(std::string_view source) {
-  constexpr std::array<std::string_view, 7> kOrder = {"script",    "mlflow",  "azureml", "tensorboard",
-                                                      "lightning", "chainer", "pattern"};
-  return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), source) - kOrder.begin());
-}
-
 /// Whether a point of `source` and `rank` counts. One that comes before the present one replaces all it had.
 bool take_over(MetricSummary& summary, std::string_view source, int rank) {
   if (summary.source == source && summary.rank == rank && summary.points > 0) return true;
   if (summary.points > 0) {
-    const auto present = std::pair(precedence(summary.source), summary.rank);
-    if (std::pair(precedence(source), rank) >= present) return false;
+    const auto present = std::pair(source_precedence(summary.source), summary.rank);
+    if (std::pair(source_precedence(source), rank) >= present) return false;
   }
   summary = {};
   summary.source = source;
@@ -47,6 +40,13 @@ bool take_over(MetricSummary& summary, std::string_view source, int rank) {
 }
 
 }  // namespace
+
+std::size_t source_precedence(std::string_view source) {
+  // What a script says itself comes before what is read from its files, and that before what it prints.
+  constexpr std::array<std::string_view, 7> kOrder = {"script",    "mlflow",  "azureml", "tensorboard",
+                                                      "lightning", "chainer", "pattern"};
+  return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), source) - kOrder.begin());
+}
 
 void MetricSummary::add(const MetricPoint& point, std::size_t keep_recent) {
   const std::int64_t at = point.t.time_since_epoch().count();

@@ -5,6 +5,7 @@
 // twice: only the first source in the order of precedence counts. Of several ranks (or nodes) the lowest one speaks.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -46,6 +47,9 @@ struct LoggedText {
   std::string text;
   std::string file;  ///< below outputs/, where the whole text is; empty when `text` is whole
 };
+
+/// The place of a source among those that may say the same; the lowest counts.
+std::size_t source_precedence(std::string_view source);
 
 class MetricSummaries {
  public:

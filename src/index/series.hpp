@@ -25,7 +25,7 @@ struct Series {
   std::string name, source;
   int rank = 0;
   std::vector<SeriesPoint> points = {};  ///< in the order they were logged, thinned out when asked for
-  std::uint64_t count = 0;               ///< points in the files
+  std::uint64_t count = 0;               ///< points in the files, without what another source said
   SeriesPoint last = {};
   SeriesPoint lowest = {.value = std::numeric_limits<double>::quiet_NaN()};  ///< NaN: no number was logged
   SeriesPoint highest = {.value = std::numeric_limits<double>::quiet_NaN()};
@@ -39,7 +39,8 @@ struct SeriesQuery {
   std::size_t most_points = 0;
 };
 
-/// Sorted by name, source and rank.
+/// Sorted by name, source and rank. What several sources say of one step of a name and rank (mlflow and tensorboard,
+/// say, of one training) is in the series of the first of them, in the order of MetricSummaries.
 Result<std::vector<Series>> read_series(const format::AttemptPaths& attempt, const SeriesQuery& query);
 
 /// The thinning of SeriesQuery::most_points.
