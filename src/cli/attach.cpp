@@ -68,6 +68,7 @@ class Session {
   void wait();
   Result<> show(const engine::LogRange& range);
   Result<> show_json(const engine::LogRange& range);
+  void print_bytes(Json line, const std::string& bytes);
   void send_raw(const engine::LogRange& range);
   void show_environment_log();
   void announce_state();
@@ -91,6 +92,7 @@ class Session {
   int shown_attempt_ = 1;
   std::string shown_message_;
   std::uint64_t environment_offset_ = 0;
+  int environment_attempt_ = 0;
   std::uint64_t last_adoption_ = 0;
   bool canceled_here_ = false;
   std::optional<Error> error_;
@@ -128,6 +130,15 @@ void Session::send_raw(const engine::LogRange& range) {
   }
 }
 
+void Session::print_bytes(Json line, const std::string& bytes) {
+  if (base::is_utf8(bytes)) {
+    line["text"] = bytes;
+  } else {
+    line["base64"] = base::base64(bytes);
+  }
+  context_.print(line);
+}
+
 Result<> Session::show_json(const engine::LogRange& range) {
   for (std::uint64_t done = 0; done < range.size;) {
     TRY_ASSIGN(const std::string bytes,
@@ -138,12 +149,7 @@ Result<> Session::show_json(const engine::LogRange& range) {
                  {"attempt", range.attempt},
                  {"epoch", range.epoch},
                  {"offset", range.offset + done}};
-    if (base::is_utf8(bytes)) {
-      line["text"] = bytes;
-    } else {
-      line["base64"] = base::base64(bytes);
-    }
-    context_.print(line);
+    print_bytes(std::move(line), bytes);
     done += bytes.size();
   }
   context_.out.flush();
@@ -177,13 +183,20 @@ Result<> Session::show(const engine::LogRange& range) {
 
 void Session::show_environment_log() {
   const int attempt = follower_->state().attempt;
-  if (attempt == 0 || context_.json || context_.quiet) return;
+  if (attempt == 0 || context_.quiet) return;
+  if (std::exchange(environment_attempt_, attempt) != attempt) environment_offset_ = 0;
   const auto path = run_.attempt(attempt).environment_log();
   const std::uint64_t size = base::file_size(path).value_or(0);
   if (size <= environment_offset_) return;
   const auto bytes = base::read_range(path, environment_offset_, size - environment_offset_);
   if (!bytes) return;
-  environment_offset_ += bytes->size();
+  const std::uint64_t offset = std::exchange(environment_offset_, environment_offset_ + bytes->size());
+  if (context_.json) {
+    print_bytes(
+        {{"type", "log"}, {"stream", path.filename().string()}, {"attempt", attempt}, {"epoch", 1}, {"offset", offset}},
+        *bytes);
+    return context_.out.flush();
+  }
   status_.clear();
   TerminalFilter filter;
   context_.err.write(context_.err.is_terminal() ? filter.filter(*bytes) : *bytes);

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+from itertools import accumulate
 
 import pytest
 
@@ -136,6 +137,31 @@ def test_json_streams_one_event_a_line_and_closes_with_the_run(trainctl):
     logs = [event for event in events if event["type"] == "log"]
     assert {"stream", "attempt", "epoch", "offset"} < logs[0].keys()
     assert all(("text" in event) != ("base64" in event) for event in logs)
+
+
+@pytest.mark.parametrize("json_mode", [False, True], ids=["screen", "json"])
+def test_the_building_of_the_environment_is_shown_as_it_goes(trainctl, project, json_mode):
+    project.script("print('trained')")
+    project.spec(environment={"setup": ["echo building $((40 + 2))", f"while [ ! -e {project / 'go'} ]; do sleep 0.02; done", "echo built"]})
+    submit = trainctl.start("submit", "a.run.json", *(["--json"] if json_mode else []), bufsize=0)
+    shown = b""
+    while b"building 42" not in shown:  # before it is built; it ends when the stream ends
+        line = (submit.stdout if json_mode else submit.stderr).readline()
+        assert line, shown
+        shown += line
+    assert b"trained" not in shown
+    project.write("go", "")
+    out, _ = submit.communicate(timeout=60)
+    assert submit.returncode == 0
+    if not json_mode:
+        assert out == b"trained\n", "on stderr it stays apart from what the script says"
+        return
+    events = [json.loads(line) for line in (shown + out).splitlines()]
+    built = [event for event in events if event["type"] == "log" and event["stream"] == "environment.log"]
+    text = "".join(event["text"] for event in built)
+    assert text == trainctl.ok("logs", "@", "--environment").text and "built" in text
+    assert [event["offset"] for event in built] == [0, *accumulate(len(event["text"].encode()) for event in built)][:-1]
+    assert "".join(event["text"] for event in events if event["type"] == "log" and event["stream"] == "std.log") == "trained\n"
 
 
 def test_names_in_every_form(trainctl):
