@@ -41,6 +41,7 @@ constexpr std::array kOwnAliases = {
     Alias{"worker_count", "distributed_training.worker_count"},
     Alias{"parameter_server_count", "distributed_training.parameter_server_count"},
     Alias{"custom_docker_base_image", "custom_docker_image"},
+    Alias{"image_registry_details", "environment.container.registry"},
     Alias{"conda_dependencies_file_path", "conda_dependencies_file"},
     Alias{"pip_requirements_file_path", "pip_requirements_file"},
 };

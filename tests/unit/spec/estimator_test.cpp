@@ -134,6 +134,13 @@ TEST_CASE("packages, files and images", "[estimator]") {
   CHECK(run.config.environment->container->image == "img:1");
   CHECK(run.config.environment->container->shm_size->bytes == UINT64_C(8) << 30U);
   CHECK_FALSE(run.config.environment->python);
+  run = load_estimator(folder, R"({"framework": "pytorch", "script": "a.py", "custom_docker_image": "r.io/img:1",
+                                   "image_registry_details": {"address": "r.io", "username": "me",
+                                                              "password_secret": "REGISTRY_PASSWORD"},
+                                   "secrets": ["REGISTRY_PASSWORD"]})");
+  CHECK(run.config.environment->container->image == "r.io/img:1");
+  CHECK(run.config.environment->container->registry ==
+        ContainerRegistry{.address = "r.io", .username = "me", .password_secret = "REGISTRY_PASSWORD"});
   run = load_estimator(folder, R"({"framework": "generic", "script": "a.py"})");
   CHECK_FALSE(run.config.environment);
   run = load_estimator(folder, R"({"framework": "pytorch", "script": "a.py",
