@@ -38,23 +38,26 @@ def test_hello_without_a_file(trainctl, example):
     assert (trainctl.last_run() / "outputs" / "greeting.txt").read_text() == "hello, you\n"
 
 
-def test_processes(trainctl, example):
+@pytest.mark.parametrize("kind", ["run", "estimator"])
+def test_processes(trainctl, example, kind):
     folder = example("processes")
-    trainctl.ok("submit", "processes.run.json", cwd=folder)
+    trainctl.ok("submit", f"processes.{kind}.json", cwd=folder)
     finished(trainctl)
     assert trainctl.ok("logs", "@", "--rank", "all").text.count("of 3") == 3
     assert (trainctl.last_run() / "outputs" / "total.txt").read_text() == "500000500000\n"
 
 
-def test_pytorch_ddp(trainctl, example):
+@pytest.mark.parametrize("kind", ["run", "estimator"])
+def test_pytorch_ddp(trainctl, example, kind):
     assert subprocess.run(["/usr/bin/python3", "-c", "import torch"]).returncode == 0, "apt-get install python3-torch"
     folder = example("pytorch-ddp")
-    trainctl.ok("submit", "ddp.run.json", cwd=folder, timeout=300)
+    trainctl.ok("submit", f"ddp.{kind}.json", cwd=folder, timeout=300)
+    assert {path.name for path in (trainctl.last_run() / "attempts/1/logs").glob("*.log")} >= {"std.log", "rank-1.log"}
     loss = finished(trainctl)["metrics"]["loss"]
     assert loss["step"] == 20 and loss["last"] < 0.05, loss
     [points] = [item["points"] for item in trainctl.json("metrics", "@", "loss")["items"]]
     assert [point["step"] for point in points] == list(range(1, 21)), points
-    trainctl.ok("submit", "ddp.run.json", "--resume", "@", cwd=folder, timeout=300)
+    trainctl.ok("submit", f"ddp.{kind}.json", "--resume", "@", cwd=folder, timeout=300)
     again = finished(trainctl)["metrics"]["loss"]
     assert again["step"] == 40 and again["last"] < loss["last"], again
 
