@@ -8,10 +8,15 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from .cases import HERE, Bench, Row, walls
 from .measure import Command, median, side_by_side
@@ -24,8 +29,41 @@ def wanted(bench: Bench, name: str) -> bool:
     return bench.peers.have(name) and (bench.names is None or name in bench.names)
 
 
+@contextmanager
+def canned_server() -> Iterator[str]:
+    """A server that answers {}: its address."""
+    server = subprocess.Popen([sys.executable, str(HERE / "bench" / "canned_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+    server.communicate("")
+
+
+@contextmanager
+def mlflow_server(bench: Bench, folder: Path) -> Iterator[str]:
+    """MLflow's own tracking server with SQLite behind it, one worker (its database takes one writer anyway): its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    argv = [str(bench.peers.program("mlflow")), "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--host", "127.0.0.1",
+            "--port", str(port), "--workers", "1"]
+    log = (folder / "server.log").open("w")
+    server = subprocess.Popen(argv, cwd=folder, env=bench.env, stdout=log, stderr=log, start_new_session=True)
+    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while server.poll() is None and time.monotonic() < deadline:
+            try:
+                if urllib.request.urlopen(f"{address}/health", timeout=5).status == 200:
+                    break
+            except OSError:
+                time.sleep(0.2)
+        else:
+            raise RuntimeError(f"mlflow server does not answer: {folder}/server.log")
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
 def mlflow_endpoint(bench: Bench) -> list[Row]:
-    """MLflow's own client: one value a call and 1,000 a call, against our endpoint and against a server that answers {}."""
+    """MLflow's own client: one value a call and 1,000 a call, against our endpoint, MLflow's server and a server that answers {}."""
     if not wanted(bench, "mlflow"):
         return []
     here, store = bench.folder("mlflow-endpoint", fresh=True), bench.folder("store-mlflow-endpoint", fresh=True)
@@ -33,19 +71,25 @@ def mlflow_endpoint(bench: Bench) -> list[Row]:
     calls, batches = max(20, int(1000 * bench.scale)), max(2, int(20 * bench.scale))
     client = [python, str(HERE / "bench" / "mlflow_client.py"), str(calls), str(batches)]
     rates: dict[tuple[str, str], list[float]] = {}
-    for _ in range(max(1, bench.rounds // 2)):
-        for name, value in RATE.findall(bench.call("run", "--", *client, store=store, cwd=here)):
-            rates.setdefault((name, "trainctl"), []).append(float(value))
-        server = subprocess.Popen([sys.executable, str(HERE / "bench" / "canned_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        env = dict(bench.env, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{server.stdout.readline().strip()}", BENCH_RUN_ID="0" * 32)
-        done = subprocess.run(client, cwd=here, env=env, capture_output=True, text=True, timeout=600)
-        server.communicate("")
-        for name, value in RATE.findall(done.stdout):
-            rates.setdefault((name, "a server that answers {}"), []).append(float(value))
+
+    def note(tool: str, text: str) -> None:
+        for name, value in RATE.findall(text):
+            rates.setdefault((name, tool), []).append(float(value))
+
+    def against(address: str, **more: str) -> str:
+        env = dict(bench.env, MLFLOW_TRACKING_URI=address, **more)
+        return subprocess.run(client, cwd=here, env=env, capture_output=True, text=True, timeout=600).stdout
+
+    with mlflow_server(bench, here) as theirs:
+        for _ in range(max(1, bench.rounds // 2)):
+            note("trainctl", bench.call("run", "--", *client, store=store, cwd=here))
+            with canned_server() as address:
+                note("a server that answers {}", against(address, BENCH_RUN_ID="0" * 32))
+            note("mlflow server, SQLite", against(theirs))
     rows = []
     for name, what in (("log_metric", "MLflow client, one value a call"), ("log_batch", "MLflow client, 1,000 values a call")):
         ceiling = rates.get((name, "a server that answers {}"))
-        for tool in ("a server that answers {}", "trainctl"):
+        for tool in ("a server that answers {}", "mlflow server, SQLite", "trainctl"):
             if values := rates.get((name, tool)):
                 goal = 0.9 * median(ceiling) if tool == "trainctl" and ceiling else None
                 rows.append(Row(what, tool, median(values), "values/s", "", goal))
@@ -76,7 +120,9 @@ def tensorboard(bench: Bench) -> list[Row]:
 
 
 def overhead(bench: Bench) -> list[Row]:
-    """The second submit of an estimator whose environment is there, over its script run by hand with that environment's Python."""
+    """The second submit of an estimator whose environment is there, over its script run by hand with that environment's Python.
+
+    mlflow and metaflow run the same script with the same Python; they build no environment either."""
     here, store = bench.folder("overhead", fresh=True), bench.folder("store-overhead", fresh=True)
     (here / "train.py").write_text("print('trained')\n")
     (here / "a.estimator.json").write_text(json.dumps({"type": "estimator", "framework": "generic", "entry_script": "train.py", "pip_packages": ["six"]}))
@@ -84,10 +130,13 @@ def overhead(bench: Bench) -> list[Row]:
     shown = json.loads(bench.call("env", "ls", "--json", store=store, cwd=here))["items"][0]
     python = next(Path(shown["directory"] if "directory" in shown else store / "environments" / shown["key"]).glob("**/bin/python"))
     argv, env = bench.ours("submit", "a.estimator.json", store=store)
-    found = side_by_side([Command("by hand", [str(python), "train.py"], here, bench.env, weight=3), Command("trainctl", argv, here, env, weight=3)], bench.rounds)
+    script = [str(python), str(here / "train.py")]
+    peers = [command for name, label in (("mlflow", "mlflow run"), ("metaflow", "metaflow run")) for command in bench.peer(label, name, script, "overhead")]
+    found = side_by_side([Command("by hand", script, here, bench.env, weight=3), Command("trainctl", argv, here, env, weight=3), *peers], bench.rounds)
     bare = walls(found["by hand"])
-    return [Row("an estimator's script", "by hand", bare, "ms"),
-            Row("submit of an estimator, its environment built, over by hand", "trainctl", walls(found["trainctl"]) - bare, "ms", "", 30)]
+    what = "submit of an estimator, its environment built, over by hand"
+    rows = [Row("an estimator's script", "by hand", bare, "ms"), Row(what, "trainctl", walls(found["trainctl"]) - bare, "ms", "", 30)]
+    return rows + [Row(what, peer.label, walls(found[peer.label]) - bare, "ms") for peer in peers if found[peer.label]]
 
 
 def ranks(bench: Bench) -> list[Row]:
