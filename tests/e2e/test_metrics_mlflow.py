@@ -193,7 +193,9 @@ def test_the_endpoint_survives_its_supervisor(trainctl, project, script):
 
 
 REAL = """
-import mlflow
+import matplotlib.figure, mlflow, pandas
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 mlflow.set_experiment("some experiment")
 with mlflow.start_run():
     mlflow.log_params({"lr": 0.1})
@@ -201,12 +203,16 @@ with mlflow.start_run():
     mlflow.log_metrics({"a": 1.0, "b": float("inf")}, step=3)
     mlflow.set_tags({"team": "vision"})
     mlflow.log_text("hello", "notes/a.txt"); mlflow.log_dict({"a": 1}, "a.json")
+    open("local.txt", "w").write("from here")
+    mlflow.log_artifact("local.txt", "files")
+    figure = matplotlib.figure.Figure(); figure.add_subplot().plot([1, 2, 3])
+    mlflow.log_figure(figure, "plots/curve.png")
+    mlflow.log_input(mlflow.data.from_pandas(pandas.DataFrame({"x": [1.0, 2.0]}), name="points"), context="training")
+    mlflow.sklearn.log_model(LogisticRegression(max_iter=200).fit(*load_iris(return_X_y=True)), "explicit", registered_model_name="irises")
     with mlflow.start_run(nested=True, run_name="fold"):
         mlflow.log_metric("loss", 0.25)
 print("status", mlflow.get_run(mlflow.last_active_run().info.run_id).data.metrics)
 mlflow.sklearn.autolog(log_datasets=False)
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 LogisticRegression(max_iter=200).fit(*load_iris(return_X_y=True))
 print("done")
 """
@@ -230,7 +236,12 @@ def test_the_real_client(trainctl, project, packages):
     assert any(name.endswith("training_accuracy_score") and value > 0.9 for name, _, value in points if isinstance(value, float))
     outputs = run / "outputs"
     assert (outputs / "notes/a.txt").read_text() == "hello" and json.loads((outputs / "a.json").read_text()) == {"a": 1}
-    assert list(outputs.rglob("MLmodel"))
+    assert (outputs / "files/local.txt").read_text() == "from here"
+    assert (outputs / "plots/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {line["name"] for line in lines(run, "file")} >= {"notes/a.txt", "a.json", "files/local.txt", "plots/curve.png", "explicit/MLmodel"}
+    assert [line["name"] for line in lines(run, "input")] == ["points"]
+    assert {line["value"] for line in lines(run, "tag") if line["name"] == "mlflow.registeredModel"} == {"irises"}
+    assert (outputs / "explicit/MLmodel").exists() and len(list(outputs.rglob("MLmodel"))) >= 2, "one of ours, one of autologging"
 
 
 def test_a_run_inside_a_run_has_an_endpoint_of_its_own(trainctl, project, script):

@@ -170,6 +170,26 @@ TEST_CASE("logged models and artifacts", "[mlflow]") {
   CHECK(artifact_path(client.tracking, "/1/other/artifacts/x").empty());
 }
 
+TEST_CASE("datasets and registered models", "[mlflow]") {
+  Client client;
+  const Json dataset = {{"dataset", {{"name", "points"}, {"digest", "d1"}, {"source_type", "local"}, {"source", "{}"}}},
+                        {"tags", Json::array({{{"key", "mlflow.data.context"}, {"value", "training"}}})}};
+  client.call("POST", "runs/log-inputs", {{"run_id", "01run"}, {"datasets", Json::array({dataset})}});
+  REQUIRE(client.answers.back().records.size() == 1);
+  const Json& input = client.answers.back().records[0];
+  CHECK(input["type"] == "input");
+  CHECK(input["name"] == "points");
+  CHECK(input["digest"] == "d1");
+  client.call("POST", "runs/log-inputs", {{"run_id", "none"}, {"datasets", Json::array({dataset})}}, 404);
+  CHECK(client.call("POST", "registered-models/create", {{"name", "irises"}})["registered_model"]["name"] == "irises");
+  const Json version =
+      client.call("POST", "model-versions/create",
+                  {{"name", "irises"}, {"source", "models:/m-1"}, {"run_id", "01run"}})["model_version"];
+  CHECK(version["status"] == "READY");
+  CHECK(version["version"] == "1");
+  CHECK(client.tracking.find_run("01run")->tags.at("mlflow.registeredModel") == "irises");
+}
+
 TEST_CASE("records fit their lines", "[mlflow]") {
   std::string line;
   encode_record({{"type", "tag"}, {"t", 1.5}, {"name", "history"}, {"value", std::string(10000, 'x')}, {"rank", 0}},
