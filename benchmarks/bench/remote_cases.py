@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -74,24 +75,37 @@ def ssh_first_line(bench: Bench) -> list[Row]:
     return rows
 
 
-def ssh_log(bench: Bench) -> list[Row]:
-    """A long log, mirrored and shown."""
-    megabytes, wanted = max(8, int(1000 * bench.scale)), hashlib.sha256()
-    with box(bench, "ssh-log") as there:
-        big = there.host.home / "big.log"
-        with open(big, "wb") as file:
-            for number in range(megabytes):
-                block = (f"{number:07d} ".encode() + os.urandom(492).hex().encode() + b"\n") * 1008
-                block = block[:1_000_000 - 1] + b"\n"
-                file.write(block)
-                wanted.update(block)
-        # Twice each: a reader of more bytes than a connection buffers needs no warming up.
-        samples = side_by_side([there.ssh("ssh host cat", f"cat {big}", read=True), there.run("cat", big, read=True)], 2, warmup=0)
-        shown = json.loads(there.call("logs", "@", "--verify", "--json"))
+def log_lines(count: int) -> bytes:
+    """What a training writes: a time, some words, some numbers."""
+    chance = random.Random(1)
+    return "".join(f"2026-11-29 12:{number // 60 % 60:02d}:{number % 60:02d},{chance.randrange(1000):03d} INFO train: epoch {number // 5000} "
+                   f"step {number % 5000}/5000 loss={chance.random():.6f} accuracy={chance.random():.4f} lr={chance.random() * 1e-3:.3e} "
+                   f"grad_norm={chance.random() * 3:.4f} {chance.randrange(900, 1200)} samples/s\n" for number in range(count)).encode()
+
+
+def mirrored(there: Box, content: bytes, megabytes: int, what: str, same: str) -> list[Row]:
+    """A log of so many megabytes, made of that content again and again, mirrored and shown."""
+    big, wanted = there.host.home / "big.log", hashlib.sha256()
+    with open(big, "wb") as file:
+        for number in range(megabytes):
+            at = number * 1_000_000 % (len(content) - 1_000_000)
+            block = content[at:at + 999_999] + b"\n"
+            file.write(block)
+            wanted.update(block)
+    # Twice each: a reader of more bytes than a connection buffers needs no warming up.
+    samples = side_by_side([there.ssh("ssh host cat", f"cat {big}", read=True), there.run("cat", big, read=True)], 2, warmup=0)
+    shown = json.loads(there.call("logs", "@", "--verify", "--json"))
     rates = {label: megabytes / median([sample.wall for sample in found]) for label, found in samples.items()}
     whole = "stored byte for byte" if shown["sha256"] == wanted.hexdigest() else "NOT WHAT WAS WRITTEN"
-    return [Row(f"{megabytes:,} MB of remote log, shown", "ssh host cat", rates["ssh host cat"], "MB/s"),
-            Row("the same, mirrored and shown", "trainctl", rates["trainctl"], "MB/s", whole, 0.9 * rates["ssh host cat"])]
+    return [Row(what, "ssh host cat", rates["ssh host cat"], "MB/s"), Row(same, "trainctl", rates["trainctl"], "MB/s", whole, 0.9 * rates["ssh host cat"])]
+
+
+def ssh_log(bench: Bench) -> list[Row]:
+    """A long log, mirrored and shown: of a training's lines, and of bytes that no packing makes shorter."""
+    megabytes = max(8, int(1000 * bench.scale))
+    with box(bench, "ssh-log") as there:
+        return [*mirrored(there, log_lines(250_000), megabytes, f"{megabytes:,} MB of remote log, shown", "the same, mirrored and shown"),
+                *mirrored(there, os.urandom(8_000_000), megabytes, f"{megabytes:,} MB that cannot be packed", "the same, mirrored and shown")]
 
 
 def many_files(tree: Path, count: int) -> None:

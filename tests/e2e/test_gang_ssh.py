@@ -97,6 +97,25 @@ def test_what_a_silent_host_keeps_back_is_fetched_later(pair, trainctl):
     assert trainctl.json("sync")["items"] == []
 
 
+def test_who_follows_does_not_wait_for_a_silent_host_for_ever(pair, trainctl):
+    """Nor does the copy count as whole then: the next look asks for the rest."""
+    pair.project.script("import os, time\n"
+                        "print('begun', flush=True)\n"
+                        "while not os.path.exists(os.path.expanduser('~/go')): time.sleep(0.02)\n"
+                        "print('done', flush=True)\n")
+    trainctl.ok("submit", pair.write("torn", script="train.py"), "--target", "pair", "--detach")
+    run = trainctl.last_run()
+    waiting = trainctl.start("wait", "--no-collect", run.name)
+    wait_until(lambda: trainctl.log(run, name="rank-2.log") == b"begun\n", "node 1 is followed")
+    pair.servers[1].kill()
+    for server in pair.servers:
+        (server.home / "go").touch()
+    assert waiting.wait(timeout=90) == 0
+    assert trainctl.json("show", "@")["state"] == "succeeded"
+    pair.servers[1].start()
+    assert trainctl.ok("logs", "@", "--rank", "2").out == b"begun\ndone\n"
+
+
 def test_a_failing_rank_on_the_second_host_is_named(pair, trainctl):
     file = pair.write("broken", command=["sh", "-c", '[ "$RANK" != 3 ] || exit 7; exec sleep 600'])
     failed = trainctl.run("submit", file, "--target", "pair", code=1)

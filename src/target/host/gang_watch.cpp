@@ -78,13 +78,14 @@ class Meeting {
   /// This host has given all it has of the run.
   Result<> ended(const std::string& run, int node) {
     const std::lock_guard lock(mutex_);
-    const auto waiting = open_.find(run);
-    if (waiting == open_.end()) return {};
-    waiting->second.erase(node);
-    const bool over = waiting->second.empty();
-    if (over) open_.erase(waiting);
-    changed_.notify_all();
-    return over ? sink_.ended(run) : Result<>();
+    return close(run, node);
+  }
+
+  /// This host is not waited for any more: the run has ended, and its copy is not whole.
+  Result<> give_up(const std::string& run, int node) {
+    const std::lock_guard lock(mutex_);
+    torn_.insert(run);
+    return close(run, node);
   }
 
   /// Those of `runs` that this host has not given all of, from where the copy stands.
@@ -122,11 +123,22 @@ class Meeting {
   }
 
  private:
+  Result<> close(const std::string& run, int node) {
+    const auto waiting = open_.find(run);
+    if (waiting == open_.end()) return {};
+    waiting->second.erase(node);
+    if (!waiting->second.empty()) return {};
+    open_.erase(waiting);
+    changed_.notify_all();
+    return torn_.contains(run) ? sink_.current(run) : sink_.ended(run);
+  }
+
   EventSink& sink_;
   const std::map<std::string, GangFiles>& files_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, std::set<int>> open_;  ///< the hosts of each run that have not given all
+  std::set<std::string> torn_;                 ///< runs that some host has not given all of
   std::map<std::string, std::map<std::string, Cursor>> cursors_;
 };
 
@@ -145,8 +157,10 @@ class HostSink final : public EventSink {
   }
   Result<> ended(std::string_view run) override { return meeting_.ended(std::string(run), node_); }
   Result<> current(std::string_view run) override { return node_ == 0 ? meeting_.current(run) : Result<>(); }
-  /// The first host decides what there is: another may not have been prepared.
-  Result<> missing(std::string_view run) override { return node_ == 0 ? meeting_.missing(run) : Result<>(); }
+  /// The first host decides what there is: another may not have been prepared, and has no more to give then.
+  Result<> missing(std::string_view run) override {
+    return node_ == 0 ? meeting_.missing(run) : meeting_.ended(std::string(run), node_);
+  }
 
  private:
   Meeting& meeting_;
@@ -165,7 +179,7 @@ void watch_other(HostLink& link, std::span<const Watched> runs, int node, Meetin
     const std::vector<Watched> left = meeting.left(runs, node);
     if (left.empty()) return;
     if (watch_once(link, left, node, meeting, stop, Until::ended)) continue;
-    for (const std::string& run : meeting.kept_waiting(node)) (void)meeting.ended(run, node);
+    for (const std::string& run : meeting.kept_waiting(node)) (void)meeting.give_up(run, node);
     if (stop.wait_ms(kPauseMs)) return;
   }
 }
@@ -205,7 +219,7 @@ Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<
   if (!watched || cancel.requested()) return watched;
   for (std::size_t k = 1; k < links.size(); ++k) {
     for (const std::string& run : meeting.kept_waiting(static_cast<int>(k)))
-      TRY(meeting.ended(run, static_cast<int>(k)));
+      TRY(meeting.give_up(run, static_cast<int>(k)));
   }
   return {};
 }
