@@ -227,13 +227,13 @@ void Session::announce_state() {
 
 void Session::cancel(const std::string& reason) {
   canceled_here_ = true;
-  if (auto requested = engine::request_cancel(run_, reason); !requested) {
-    if (!requested.error().retryable) {
-      error_ = requested.error();
-      return;
-    }
-    context_.note("the wish is kept and told as soon as its target answers");
+  auto requested = mirroring_ ? mirroring_->cancel(run_, reason) : engine::request_cancel(run_, reason);
+  if (!requested) {
+    error_ = requested.error();
+    return;
   }
+  if (mirroring_ && mirroring_->trouble(run_))
+    context_.note("the wish is kept and told as soon as " + printable(mirroring_->target_name()) + " answers");
   // A run whose supervisor died hears the request only when somebody adopts it.
   if (auto supervised = engine::ensure_supervised(run_, engine::Start::adopt_only); !supervised)
     error_ = supervised.error();
@@ -262,7 +262,10 @@ Outcome Session::on_signal(int number) {
   if (number == SIGWINCH) return Outcome::going_on;
   if (number == SIGHUP || options_.only_reads) return Outcome::left;
   if (canceled_here_) {
-    context_.note(name() + " is being stopped; trainctl attach " + name() + " comes back to it");
+    const auto now = format::fold_run(run_);  // the wish may be younger than what was followed
+    const bool heard = now && now->open_requests.empty();
+    context_.note(heard ? name() + " is being stopped; trainctl attach " + name() + " comes back to it"
+                        : name() + " has not confirmed the cancel yet; the wish is kept: trainctl wait " + name());
     return Outcome::left;
   }
   if (!is_interactive()) {

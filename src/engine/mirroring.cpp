@@ -20,6 +20,7 @@
 #include "format/plan.hpp"
 #include "format/plan_target.hpp"
 #include "format/state.hpp"
+#include "host/adoption.hpp"
 #include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/error.hpp"
@@ -56,23 +57,49 @@ Result<std::unique_ptr<Mirroring>> Mirroring::begin_group(std::vector<format::Ru
   TRY_ASSIGN(const format::Plan plan, format::read_plan(runs.front().plan()));
   TRY_ASSIGN(auto target, target_of(runs.front(), plan));
   if (target->capabilities().in_place) return nullptr;
-  TRY_ASSIGN(auto cancel, target::Cancel::create());
+  TRY_ASSIGN(auto turn, target::Cancel::create());
   return std::unique_ptr<Mirroring>(
-      new Mirroring(std::move(runs), format::target_name(plan), std::move(target), std::move(cancel), start));
+      new Mirroring(std::move(runs), format::target_name(plan), std::move(target), std::move(turn), start));
 }
 
 Mirroring::Mirroring(std::vector<format::RunPaths> runs, std::string target_name,
-                     std::unique_ptr<target::Target> target, target::Cancel cancel, Start start)
+                     std::unique_ptr<target::Target> target, target::Cancel turn, Start start)
     : runs_(std::move(runs)),
       target_name_(std::move(target_name)),
       target_(std::move(target)),
-      cancel_(std::move(cancel)),
       start_(start),
+      turn_(std::move(turn)),
       thread_([this] { loop(); }) {}
 
 Mirroring::~Mirroring() {
-  cancel_.request();
+  {
+    const std::lock_guard lock(mutex_);
+    leaving_ = true;
+    turn_.request();
+  }
   thread_.join();
+}
+
+Result<> Mirroring::cancel(const format::RunPaths& run, const std::string& reason) {
+  TRY(host::write_request(run, {{"type", "cancel"}, {"reason", reason}}));
+  wishes_wait_ = true;
+  const std::lock_guard lock(mutex_);
+  turn_.request();
+  return {};
+}
+
+/// Empty when the thread is to end.
+std::optional<target::Cancel> Mirroring::next_turn() {
+  const std::lock_guard lock(mutex_);
+  if (leaving_) return std::nullopt;
+  if (!turn_.requested()) return turn_;
+  auto turn = target::Cancel::create();
+  if (!turn) {
+    trouble_ = Trouble{.error = std::move(turn).error(), .since_ns = base::mono_ns()};
+    return std::nullopt;
+  }
+  turn_ = std::move(*turn);
+  return turn_;
 }
 
 bool Mirroring::mirrors(const format::RunPaths& run) const {
@@ -100,12 +127,25 @@ void Mirroring::failed(const Error& error) {
   }
 }
 
-Result<> Mirroring::start_if_wanted(const format::RunPaths& run) {
+Result<> Mirroring::start_if_wanted(const format::RunPaths& run, const target::Cancel& turn) {
   TRY_ASSIGN(const target::RunRef ref, reference(run));
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   const bool wanted = start_ == Start::allowed && state.state != format::State::stopping;
-  if (wanted && ref.handle.empty()) TRY(launch(run, *target_, {.progress = {}, .followed = true}));
-  return repeat_wishes(run, *target_, cancel_);
+  if (wanted && ref.handle.empty()) TRY(launch(run, *target_, turn, {.progress = {}, .followed = true}));
+  return repeat_wishes(run, *target_, turn);
+}
+
+/// Whoever copies a run does not know of a wish that is written meanwhile.
+Result<> Mirroring::tell_waiting(const target::Cancel& turn) {
+  if (!wishes_wait_.exchange(false)) return {};
+  for (const format::RunPaths& run : open_runs()) {
+    auto told = repeat_wishes(run, *target_, turn);
+    if (told) continue;
+    wishes_wait_ = true;
+    return told;
+  }
+  heard();
+  return {};
 }
 
 /// Those that have not been copied to their ends.
@@ -131,15 +171,16 @@ void Mirroring::note_through(const std::vector<format::RunPaths>& runs, const st
 }
 
 /// True when all runs have ended and their copies are whole; false while another process copies some of them.
-Result<bool> Mirroring::once() {
+Result<bool> Mirroring::once(const target::Cancel& turn) {
   TRY_ASSIGN(auto pass, MirrorPass::open(open_runs()));
+  if (pass->busy() > 0) TRY(tell_waiting(turn));
   const std::vector<format::RunPaths> mine = pass->mine();
   if (mine.empty()) return pass->busy() == 0;
-  for (const format::RunPaths& run : mine) TRY(start_if_wanted(run));
+  for (const format::RunPaths& run : mine) TRY(start_if_wanted(run, turn));
   heard();
   for (const format::RunPaths& run : mine) TRY(archive::note_seen(run));
-  TRY(pass->run(*target_, target::Until::ended, cancel_));
-  if (cancel_.requested()) return false;
+  TRY(pass->run(*target_, target::Until::ended, turn));
+  if (turn.requested()) return false;
   note_through(mine, pass->missing());
   return pass->busy() == 0;
 }
@@ -148,16 +189,16 @@ Result<bool> Mirroring::once() {
 /// key and the like stay until somebody does something.
 void Mirroring::loop() {
   int pause = kFirstPauseMs;
-  while (!cancel_.requested()) {
+  while (const auto turn = next_turn()) {
     const bool was_well = well();
-    const auto done = once();
+    const auto done = once(*turn);
     if (done && *done) return;
     if (was_well) pause = kFirstPauseMs;
-    if (!done && !cancel_.requested()) {
+    if (!done && !turn->requested()) {
       failed(done.error());
       if (done.error().code != Errc::unavailable) return;
     }
-    if (cancel_.wait_ms(pause)) return;
+    if (turn->wait_ms(pause)) continue;
     pause = std::min(pause * 2, kLongestPauseMs);
   }
 }

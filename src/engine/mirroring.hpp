@@ -2,6 +2,7 @@
 // Copies the growth of runs on another target into the store while a command watches.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 
 #include "engine/supervision.hpp"
 #include "format/paths.hpp"
+#include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
 
@@ -42,14 +44,21 @@ class Mirroring {
   [[nodiscard]] bool mirrors(const format::RunPaths& run) const;
   [[nodiscard]] const std::string& target_name() const { return target_name_; }
 
+  /// Asks for the end of one of the runs. The wish is durable when this returns, and the target is told by the thread
+  /// that mirrors, now or as soon as it answers: nobody waits for a network here. A launch that is on its way is given
+  /// up.
+  Result<> cancel(const format::RunPaths& run, const std::string& reason);
+
  private:
   Mirroring(std::vector<format::RunPaths> runs, std::string target_name, std::unique_ptr<target::Target> target,
-            target::Cancel cancel, Start start);
+            target::Cancel turn, Start start);
   static Result<std::unique_ptr<Mirroring>> begin_group(std::vector<format::RunPaths> runs, Start start);
   void loop();
-  Result<bool> once();
+  std::optional<target::Cancel> next_turn();
+  Result<bool> once(const target::Cancel& turn);
   [[nodiscard]] std::vector<format::RunPaths> open_runs() const;
-  Result<> start_if_wanted(const format::RunPaths& run);
+  Result<> start_if_wanted(const format::RunPaths& run, const target::Cancel& turn);
+  Result<> tell_waiting(const target::Cancel& turn);
   void note_through(const std::vector<format::RunPaths>& runs, const std::vector<std::string>& missing);
   [[nodiscard]] bool well() const;
   void heard();
@@ -58,9 +67,11 @@ class Mirroring {
   std::vector<format::RunPaths> runs_;
   std::string target_name_;
   std::unique_ptr<target::Target> target_;
-  target::Cancel cancel_;
   Start start_;
-  mutable std::mutex mutex_;
+  std::atomic<bool> wishes_wait_ = false;     ///< one was written, and not told since
+  mutable std::mutex mutex_;                  ///< of what follows
+  target::Cancel turn_;                       ///< ends what the thread does now; it goes on with another one
+  bool leaving_ = false;                      ///< … or ends
   std::optional<Trouble> trouble_;            ///< of the target
   std::map<std::string, Trouble> lost_ = {};  ///< by run: of these it has nothing
   std::set<std::string> through_ = {};        ///< the runs that have ended and are copied

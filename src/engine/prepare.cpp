@@ -288,7 +288,8 @@ Result<format::RunPaths> submit(const archive::Store& store, Prepared& prepared,
   TRY_ASSIGN(auto target, target::open_target(prepared.plan.target, store.paths().root));
   if (prepared.reaching) TRY(prepared.reaching->wait());
   TRY_ASSIGN(format::RunPaths run, create(store, prepared));
-  auto launched = launch(run, *target, {.progress = prepared.progress, .followed = followed});
+  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  auto launched = launch(run, *target, cancel, {.progress = prepared.progress, .followed = followed});
   if (launched) return run;
   Error error = std::move(launched).error();
   if (error.retryable) error.hint = "whether it began is not known; trainctl attach " + prepared.plan.name + " goes on";

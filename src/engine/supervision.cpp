@@ -86,8 +86,8 @@ Result<OpenedRun> open_run(const format::RunPaths& run) {
   return opened;
 }
 
-Result<> launch(const format::RunPaths& run, target::Target& target, const LaunchWish& wish) {
-  TRY_ASSIGN(const auto cancel, target::Cancel::create());
+Result<> launch(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel,
+                const LaunchWish& wish) {
   const target::RunRef ref{.run = run.id(), .folder = run.root, .progress = wish.progress, .followed = wish.followed};
   TRY_ASSIGN(const target::Handle handle, target.launch(ref, cancel));
   if (target.capabilities().in_place) return {};  // the folder itself says all there is to know
@@ -102,8 +102,8 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   TRY_ASSIGN(auto opened, open_run(run));
   if (!opened.target->capabilities().in_place) return {};
   if (lead_is_elsewhere(state)) return {};
-  if (start == Start::allowed) return launch(run, *opened.target);
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
+  if (start == Start::allowed) return launch(run, *opened.target, cancel);
   return opened.target->adopt(opened.ref, cancel);
 }
 

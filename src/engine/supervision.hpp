@@ -9,6 +9,7 @@
 #include "base/file.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
 
@@ -37,8 +38,10 @@ struct LaunchWish {
   bool followed = false;                   ///< this process watches the run next
 };
 
-/// Launches the run (idempotent) and stores the handle at once.
-Result<> launch(const format::RunPaths& run, target::Target& target, const LaunchWish& wish = {});
+/// Launches the run (idempotent) and stores the handle at once. Errc::canceled when `cancel` was requested meanwhile:
+/// whether it began is not known then.
+Result<> launch(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel,
+                const LaunchWish& wish = {});
 
 /// Makes sure that a run that has not ended is supervised (design: "Adoption"): any client command may do so. A run
 /// that ended, or is supervised, or lies on another machine or where nothing can be written is left alone. Runs on

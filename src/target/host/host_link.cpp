@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/host_link.hpp"
 
+#include <poll.h>
+
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +19,16 @@
 #include "trainctl/result.hpp"
 
 namespace trainctl::target {
+namespace {
+
+/// False when `cancel` was requested first.
+bool wait_for(const Cancel& ended, const Cancel& cancel) {
+  std::array<pollfd, 2> polls = {pollfd{ended.fd(), POLLIN, 0}, pollfd{cancel.fd(), POLLIN, 0}};
+  while (!ended.requested() && !cancel.requested()) ::poll(polls.data(), polls.size(), -1);
+  return !cancel.requested();
+}
+
+}  // namespace
 
 std::shared_ptr<HostLink> HostLink::shared(const std::string& key,
                                            const std::function<std::shared_ptr<Channel>()>& make_channel) {
@@ -34,13 +47,29 @@ Error HostLink::named(Error error) const {
 }
 
 Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
+  while (connecting_) {
+    const Cancel ended = *connecting_;
+    lock.unlock();
+    if (!wait_for(ended, cancel)) return fail(Errc::canceled, "given up");
+    lock.lock();
+  }
   if (client_ && !client_->broken()) return client_;
   client_.reset();
   ahead_.clear();
+  TRY_ASSIGN(connecting_, Cancel::create());
+  lock.unlock();
+  auto made = connect(cancel);
+  lock.lock();
+  connecting_->request();
+  connecting_.reset();
+  if (made) client_ = *made;
+  return made;
+}
+
+Result<std::shared_ptr<RunnerClient>> HostLink::connect(const Cancel& cancel) {
   TRY_ASSIGN(auto connection, channel_->connect(cancel));
-  TRY_ASSIGN(client_, RunnerClient::greet(channel_, std::move(connection), cancel, timing_));
-  return client_;
+  return RunnerClient::greet(channel_, std::move(connection), cancel, timing_);
 }
 
 void HostLink::keep(const std::string& run, RunnerStream stream) {

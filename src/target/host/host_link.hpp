@@ -26,7 +26,8 @@ class HostLink {
   static std::shared_ptr<HostLink> shared(const std::string& key,
                                           const std::function<std::shared_ptr<Channel>()>& make_channel);
 
-  /// The connection, or a new one; errors as Channel::connect.
+  /// The connection, or a new one; errors as Channel::connect. Whoever finds another thread connecting waits for what
+  /// comes of that, and can give up on its own.
   Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
   /// A stream that was opened ahead for the run, for whoever goes on with it in this process.
   void keep(const std::string& run, RunnerStream stream);
@@ -39,10 +40,13 @@ class HostLink {
   [[nodiscard]] Error named(Error error) const;
 
  private:
+  Result<std::shared_ptr<RunnerClient>> connect(const Cancel& cancel);
+
   std::shared_ptr<Channel> channel_;
   ClientTiming timing_;
-  std::mutex mutex_;  ///< held while connecting: the others want the same connection
+  std::mutex mutex_;  ///< never held while something is waited for
   std::shared_ptr<RunnerClient> client_;
+  std::optional<Cancel> connecting_;           ///< while a thread connects; requested when it has ended
   std::map<std::string, RunnerStream> ahead_;  ///< by run
 };
 
