@@ -163,10 +163,13 @@ Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, cons
 
 Result<> request_signal(const format::RunPaths& run, const std::string& signal) {
   TRY_ASSIGN(auto opened, open_run(run));
-  if (!opened.target->capabilities().in_place)
-    return fail(Errc::invalid, "the target of this run cannot send signals", "trainctl cancel without --signal");
-  TRY(host::write_request(run, {{"type", "signal"}, {"signal", signal}}));
-  return {};
+  TRY_ASSIGN(const auto patience, Patience::begin(kCancelPatience));
+  auto sent = opened.target->signal(opened.ref, signal, patience->cancel());
+  if (sent || !patience->is_over()) return sent;
+  Error late{.code = Errc::unavailable,
+             .message = "the target did not answer within " + base::format_duration(kCancelPatience)};
+  late.retryable = true;
+  return fail(std::move(late));
 }
 
 }  // namespace trainctl::engine

@@ -67,7 +67,8 @@ Result<> request_cancel(const format::RunPaths& run, const std::string& reason);
 /// Hands every cancel that the lead has not acknowledged to the target again: it may have been out of reach. A wish
 /// that is there already is no other wish.
 Result<> repeat_wishes(const format::RunPaths& run, target::Target& target, const target::Cancel& cancel);
-/// Errc::invalid where the target cannot signal its runs.
+/// The target gets ten seconds; what could not be told then (Errc::unavailable) is not told later. Errc::invalid where
+/// the target cannot signal its runs.
 Result<> request_signal(const format::RunPaths& run, const std::string& signal);
 
 }  // namespace trainctl::engine

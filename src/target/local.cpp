@@ -131,6 +131,11 @@ Result<> LocalTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel
   return host::ensure_supervised(run, host::Start::adopt_only);
 }
 
+Result<> LocalTarget::signal(const RunRef& ref, const std::string& name, const Cancel&) {
+  TRY(host::write_request(paths_of(ref), {{"type", "signal"}, {"signal", name}}));
+  return host::ensure_supervised(paths_of(ref), host::Start::adopt_only);
+}
+
 Result<Collected> LocalTarget::collect(const RunRef&, const CollectPlan&, const Cancel&) {
   return Collected{};
 }

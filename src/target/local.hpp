@@ -15,6 +15,7 @@ class LocalTarget final : public Target {
   Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) override;
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
+  Result<> signal(const RunRef& ref, const std::string& name, const Cancel& cancel) override;
   Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;

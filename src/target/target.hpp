@@ -183,6 +183,12 @@ class Target {
   /// Asks for the end of a run; returns when the wish is durable there. Twice is once; a run that has ended is fine.
   virtual Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) = 0;
 
+  /// Sends a signal ("SIGUSR1") to all ranks of a run; returns when the wish is durable there. Errc::not_found when it
+  /// has ended, Errc::invalid where there are no processes.
+  virtual Result<> signal(const RunRef& /*ref*/, const std::string& /*name*/, const Cancel& /*cancel*/) {
+    return fail(Errc::invalid, "the target of this run cannot send signals", "trainctl cancel without --signal");
+  }
+
   /// Copies outputs of an ended attempt into the run's folder; nothing to do in place. What is whole here is not copied
   /// again, and a file that was cut goes on. Errc::unavailable (retryable) when the connection broke.
   virtual Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) = 0;

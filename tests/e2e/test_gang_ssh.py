@@ -135,6 +135,20 @@ def test_cancel_reaches_both_hosts(pair, trainctl):
     pair.wait_nothing_runs()
 
 
+def test_a_signal_reaches_every_rank_of_both_hosts_once(pair, trainctl):
+    file = pair.write("told", command=["sh", "-c", 'trap "echo usr1 $RANK" USR1; trap "exit 0" HUP; echo "up $RANK"; while :; do sleep 0.05; done'])
+    following = trainctl.start("submit", file, "--target", "pair")
+    for rank in range(4):
+        wait_until(lambda: f"up {rank}" in trainctl.run("logs", "told-1", "--rank", str(rank)).text, f"rank {rank} runs")
+    trainctl.ok("cancel", "--signal", "SIGUSR1", "@")
+    for rank in range(4):
+        wait_until(lambda: f"usr1 {rank}\n" in trainctl.run("logs", "told-1", "--rank", str(rank)).text, f"rank {rank} was told")
+    trainctl.ok("cancel", "--signal", "SIGHUP", "@")
+    assert following.wait(60) == 0
+    assert trainctl.ok("logs", "@", "--rank", "all").text.count("usr1") == 4
+    pair.wait_nothing_runs()
+
+
 def test_more_nodes_than_hosts_is_refused_before_anything_starts(pair, trainctl):
     file = pair.write("wide", command=["true"], resources={"nodes": 3})
     refused = trainctl.run("submit", file, "--target", "pair", code=3)

@@ -78,6 +78,15 @@ def test_exec_shell_and_tunnel_are_in_the_job(cluster: Cluster, shell, project) 
                                          environment_variables={"COLOUR": "blue"}))
 
 
+def test_a_signal_reaches_the_script_of_a_job(cluster: Cluster, shell, project) -> None:
+    project.write("run.json", {"target": "slurm", "command": "trap 'echo usr1; exit 0' USR1; echo begun; while :; do sleep 0.02; done"})
+    client = shell.start("submit", "run.json")
+    shell.wait_log(shell.last_run(), "begun\n", timeout=60)
+    shell.ok("cancel", "--signal", "SIGUSR1", "@")
+    assert client.wait(timeout=60) == 0
+    assert shell.ok("logs", "@").text.endswith("\nusr1\n")
+
+
 def test_show_says_why_it_waits(cluster: Cluster, shell, project) -> None:
     project.script("pass")
     project.write("run.json", json.dumps({"name": "big", "script": "train.py", "target": "slurm", "resources": {"cpus": 64}}))

@@ -199,6 +199,14 @@ void GangLead::warn() {
   }
 }
 
+void GangLead::signal(const GangSignal& signal) {
+  for (Node& node : nodes_) {
+    GangOrder next = orders_[node.number];
+    next.signals.push_back(signal);
+    order(node, next);
+  }
+}
+
 void GangLead::conclude(bool retry) {
   for (Node& node : nodes_) {
     GangOrder next = orders_[node.number];

@@ -46,6 +46,7 @@ class GangLead {
   void launch(const Rendezvous& rendezvous);
   void stop(const GangStop& how);  ///< again: with the later signal
   void warn();
+  void signal(const GangSignal& signal);
   void conclude(bool retry);
   void leave();
 

@@ -177,6 +177,8 @@ std::string encode(const GangOrder& order) {
                     {"cause", order.stop->cause ? Json(to_string(*order.stop->cause)) : Json(nullptr)},
                     {"message", order.stop->message}};
   }
+  for (const GangSignal& signal : order.signals)
+    json["signals"].push_back({{"request", signal.request}, {"number", signal.number}});
   return base::dump_json(json);
 }
 
@@ -203,6 +205,10 @@ Result<GangOrder> decode_order(std::string_view line) {
                           .grace = std::chrono::milliseconds(small(*stop, "grace_ms")),
                           .cause = format::parse_cause(text(*stop, "cause")),
                           .message = text(*stop, "message")};
+  }
+  if (const Json* signals = member(json, "signals"); signals != nullptr && signals->is_array()) {
+    for (const Json& one : *signals)
+      order.signals.push_back({.request = text(one, "request"), .number = small(one, "number")});
   }
   return order;
 }

@@ -36,6 +36,12 @@ struct GangStop {
   std::string message = {};
 };
 
+/// A signal for all ranks that a person sent. Of an attempt all are told, each is obeyed once.
+struct GangSignal {
+  std::string request;  ///< the control request's ULID
+  int number = 0;
+};
+
 struct GangOrder {
   int attempt = 0;
   GangStep step = GangStep::wait;
@@ -43,6 +49,7 @@ struct GangOrder {
   std::optional<GangStop> stop = {};  ///< end what runs
   bool warn = false;                  ///< the time limit is near: tell the processes that handle the signal for it
   bool retry = false;                 ///< from conclude on: another attempt will follow
+  std::vector<GangSignal> signals = {};
 };
 
 enum class NodeStep { idle, queued, preparing, ready, active, drained, ended };

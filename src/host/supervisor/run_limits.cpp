@@ -79,9 +79,14 @@ void RunSupervision::handle(const ControlRequest& request, std::uint64_t now) {
   if (request.type != "signal") return journal_->acknowledge(request.id, "refused: unknown request");
   const auto number = signal_number(request.signal);
   if (!number) return journal_->acknowledge(request.id, "refused: no such signal");
-  if (phase_ != Phase::active || ranks_->settled()) return journal_->acknowledge(request.id, "refused: nothing runs");
-  for (const Rank& rank : ranks_->ranks()) stopper_->send(rank, *number);
+  if (phase_ != Phase::active || ranks_settled()) return journal_->acknowledge(request.id, "refused: nothing runs");
+  if (lead_) lead_->signal({.request = request.id, .number = *number});
+  signal_ranks(*number);
   journal_->acknowledge(request.id, "accepted");
+}
+
+void RunSupervision::signal_ranks(int number) const {
+  for (const Rank& rank : ranks_->ranks()) stopper_->send(rank, number);
 }
 
 void RunSupervision::stop_for(Cause cause, const std::string& message, std::uint64_t now,

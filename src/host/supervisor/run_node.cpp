@@ -100,9 +100,19 @@ void RunSupervision::obey_in_attempt(std::uint64_t now) {
   const GangOrder& order = node_->order();
   if (phase_ == Phase::gathering && order.step == GangStep::launch) return launch_as_told();
   if (order.warn && phase_ == Phase::active && !std::exchange(warned_, true)) send_warning();
+  obey_signals();
   if (phase_ != Phase::closing || order.step < GangStep::conclude) return;
   ending_->retry = order.retry;
   collect(std::move(*ending_));
+}
+
+/// A supervisor that takes over does not know which of the signals its predecessor has sent: none is sent twice.
+void RunSupervision::obey_signals() {
+  const bool old = std::exchange(signals_are_old_, false);
+  for (const GangSignal& signal : node_->order().signals) {
+    const bool fresh = signals_obeyed_.insert(signal.request).second;
+    if (fresh && !old && phase_ == Phase::active) signal_ranks(signal.number);
+  }
 }
 
 /// Node 0 is gone or cannot be reached: what runs here trains for nobody.

@@ -134,6 +134,7 @@ void RunSupervision::begin_attempt(int number, bool adopt) {
   stop_since_ = kNever;
   preparing_since_ = kNever;
   warned_ = false;
+  signals_are_old_ = adopt;
   next_sample_ = kNever;
   next_group_look_ = kNever;
   gpus_ = options_.enclosure ? options_.enclosure->gpus() : std::vector<int>();

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/file.hpp"
@@ -129,6 +130,7 @@ class RunSupervision final : public Supervised {
   // … and what another node does (run_node.cpp)
   void obey(std::uint64_t now);
   void obey_in_attempt(std::uint64_t now);
+  void obey_signals();
   void between_attempts(const GangOrder& order);
   bool obey_stop(std::uint64_t now);
   void launch_as_told();
@@ -151,6 +153,7 @@ class RunSupervision final : public Supervised {
   // Limits and requests (run_limits.cpp)
   void read_requests(std::uint64_t now);
   void handle(const ControlRequest& request, std::uint64_t now);
+  void signal_ranks(int number) const;
   void check_limits(std::uint64_t now);
   void check_start(std::uint64_t now);
   void check_memory(std::uint64_t now);
@@ -232,6 +235,8 @@ class RunSupervision final : public Supervised {
   bool inbox_dirty_ = false;
   bool moved_on_ = false;  ///< of several machines: the phase has just changed
   bool warned_ = false;
+  bool signals_are_old_ = false;          ///< those that node 0 names first were sent by a supervisor before
+  std::set<std::string> signals_obeyed_;  ///< requests that node 0 has told of
 };
 
 }  // namespace trainctl::host

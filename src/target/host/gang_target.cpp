@@ -184,6 +184,10 @@ Result<> GangTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&
   return stopped;
 }
 
+Result<> GangTarget::signal(const RunRef& ref, const std::string& name, const Cancel& cancel) {
+  return hosts_.front()->signal(ref, name, cancel);  // whose supervisor tells the others
+}
+
 Result<Collected> GangTarget::collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) {
   TRY_ASSIGN(const std::size_t nodes, nodes_of(ref));
   TRY_ASSIGN(Collected all, hosts_.front()->collect(ref, plan, cancel));

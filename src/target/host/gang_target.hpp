@@ -31,6 +31,7 @@ class GangTarget final : public Target {
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) override;
   /// By the first host, or where that cannot be reached by any other.
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
+  Result<> signal(const RunRef& ref, const std::string& name, const Cancel& cancel) override;
   /// Those of node k > 0 come to outputs.node<k>.
   Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;

@@ -17,8 +17,10 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/ulid.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "format/state.hpp"
 #include "host/enter/enter.hpp"
 #include "host/enter/order.hpp"
 #include "host/stdio/frame.hpp"
@@ -29,6 +31,7 @@
 #include "target/host/runner_client.hpp"
 #include "target/host/upload.hpp"
 #include "target/target.hpp"
+#include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::target {
@@ -151,6 +154,19 @@ Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&
   TRY(client->request(request, cancel));
   if (ref.handle.empty()) TRY(forget_secrets(ref));
   // A run whose supervisor died hears the request only when somebody adopts it.
+  return adopt(ref, cancel);
+}
+
+Result<> HostTarget::signal(const RunRef& ref, const std::string& name, const Cancel& cancel) {
+  TRY_ASSIGN(const auto client, link_->client(cancel));
+  TRY_ASSIGN(const Json found, client->request({{"op", "find"}, {"run", ref.run}}, cancel));
+  const auto state = format::parse_state(found.value("state", ""));
+  if (state && format::is_terminal(*state)) return fail(Errc::not_found, "the run has ended on " + link_->host());
+  TRY(client->request({{"op", "request"},
+                       {"run", ref.run},
+                       {"id", base::new_ulid()},
+                       {"request", {{"v", 1}, {"type", "signal"}, {"signal", name}}}},
+                      cancel));
   return adopt(ref, cancel);
 }
 

@@ -30,6 +30,7 @@ class HostTarget final : public Target {
   /// Looks after the runs as well: one whose supervisor died gets a new one.
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) override;
   Result<> stop(const RunRef& ref, const StopPlan& plan, const Cancel& cancel) override;
+  Result<> signal(const RunRef& ref, const std::string& name, const Cancel& cancel) override;
   Result<Collected> collect(const RunRef& ref, const CollectPlan& plan, const Cancel& cancel) override;
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;
