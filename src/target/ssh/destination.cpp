@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/ssh/destination.hpp"
 
-#include <netdb.h>
-
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -14,6 +13,7 @@
 
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "base/ulid.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -22,6 +22,7 @@ namespace {
 
 constexpr int kHighestPort = 65535;
 constexpr std::size_t kLongest = 255;
+constexpr std::chrono::seconds kResolverPatience{5};
 
 /// A user may be called me@example.org.
 bool is_plain(std::string_view text) {
@@ -37,11 +38,38 @@ std::optional<int> parse_port(std::string_view text) {
   return port;
 }
 
+/// A program of its own: getaddrinfo knows no deadline, and waits long for a resolver that is not there.
 bool resolves(const std::string& name) {
-  addrinfo* found = nullptr;
-  const bool known = ::getaddrinfo(name.c_str(), nullptr, nullptr, &found) == 0;
-  if (found != nullptr) ::freeaddrinfo(found);
-  return known;
+  const auto found = base::run_command({.argv = {"getent", "ahosts", name}, .deadline = kResolverPatience});
+  return found ? found->exit_code == 0 : found.error().code == Errc::timeout;
+}
+
+/// What ssh_config makes of a name.
+struct Settings {
+  std::string host;
+  std::string way;  ///< through which other host or program
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+
+std::optional<Settings> settings_of(const std::string& name) {
+  const auto shown = base::run_command({.argv = {"ssh", "-G", "--", name}});
+  if (!shown || shown->exit_code != 0) return std::nullopt;
+  Settings settings{.host = name, .way = {}};
+  for (const std::string& line : base::split(shown->out, '\n')) {
+    if (line.starts_with("proxyjump ") || line.starts_with("proxycommand ")) settings.way += line + "\n";
+    if (line.starts_with("hostname ")) settings.host = line.substr(std::string_view("hostname ").size());
+  }
+  return settings;
+}
+
+/// The same for a name that nobody has: what ssh_config says of all.
+std::optional<Settings> settings_of_all(const std::string& name) {
+  const std::string nobody = "nobody-has-this-name-" + base::random_hex(4);
+  auto settings = settings_of(nobody);
+  if (!settings) return std::nullopt;
+  const std::size_t at = settings->host.find(nobody);  // HostName %h.example.org
+  if (at != std::string::npos) settings->host.replace(at, nobody.size(), base::to_lower(name));
+  return settings;
 }
 
 }  // namespace
@@ -75,6 +103,7 @@ std::vector<std::string> ssh_command(const SshOptions& options) {
                              "ClearAllForwardings=yes", "PermitLocalCommand=no", "RemoteCommand=none"}) {
     argv.insert(argv.end(), {"-o", option});
   }
+  if (options.accept_new_host_keys) argv.insert(argv.end(), {"-o", "StrictHostKeyChecking=accept-new"});
   // Whoever started a program is not told of banners, nor that "Shared connection to HOST closed".
   argv.insert(argv.end(), {"-o", options.program ? "LogLevel=ERROR" : "LogLevel=INFO"});
   if (!options.forward.empty()) argv.insert(argv.end(), {"-W", options.forward});
@@ -90,14 +119,11 @@ std::vector<std::string> ssh_command(const SshOptions& options) {
 }
 
 bool is_known_host(const std::string& name) {
-  const auto shown = base::run_command({.argv = {"ssh", "-G", "--", name}});
-  if (!shown || shown->exit_code != 0) return false;
-  std::string host = name;
-  for (const std::string& line : base::split(shown->out, '\n')) {
-    if (line.starts_with("proxyjump ") || line.starts_with("proxycommand ")) return true;
-    if (line.starts_with("hostname ")) host = line.substr(std::string_view("hostname ").size());
-  }
-  return host != base::to_lower(name) || resolves(host);
+  const auto settings = settings_of(name);
+  if (!settings) return false;
+  const bool said = !settings->way.empty() || settings->host != base::to_lower(name);
+  if (said && settings != settings_of_all(name)) return true;
+  return resolves(settings->host);
 }
 
 }  // namespace trainctl::target

@@ -26,6 +26,7 @@ Result<Destination> parse_destination(std::string_view text);
 struct SshOptions {
   Destination destination;
   std::optional<std::filesystem::path> config = {};          ///< -F
+  bool accept_new_host_keys = false;                         ///< of hosts that were never seen; a changed one never
   bool program = false;                                      ///< a person's: nothing but its own words on stderr
   bool terminal = false;                                     ///< … with a terminal there
   std::string forward = {};                                  ///< -W: host:port; no program there
@@ -33,10 +34,11 @@ struct SshOptions {
 };
 
 /// The words of `ssh`, before the remote command. Ours come first, as the first value of an option wins; nothing here
-/// weakens what the user's configuration says about host keys.
+/// weakens what the user's configuration says about host keys, unless the target's definition asks for it.
 std::vector<std::string> ssh_command(const SshOptions& options);
 
-/// Does ssh_config or the resolver know a host of that name? Runs `ssh -G`.
+/// Does ssh_config say something of that very name, or the resolver know it? What a `Host *` says of every name is no
+/// sign of a host. Runs `ssh -G`; a resolver that does not answer in seconds counts as a yes, and ssh will tell.
 bool is_known_host(const std::string& name);
 
 }  // namespace trainctl::target

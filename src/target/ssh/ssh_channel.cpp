@@ -51,9 +51,13 @@ constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 constexpr std::size_t kLongestWord = 120U << 10U;  ///< Linux takes 128 KiB for one argument; here it is hex
 
-bool is_same_in_all_shells(std::string_view word) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-";
-  return !word.empty() && word.find_first_not_of(kAllowed) == std::string_view::npos;
+/// The word as all login shells understand it; empty when there is none that they agree on.
+std::string quote_for_all_shells(std::string_view word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) return std::string(word);
+  // fish knows \\ and \' between single quotes, csh takes ! for its history and ends a word with the line.
+  if (word.find_first_of(std::string_view("'\\!\n\0", 5)) != std::string_view::npos) return {};
+  return "'" + std::string(word) + "'";
 }
 
 /// The talk with the script on the other side of a fresh ssh.
@@ -160,15 +164,15 @@ Result<std::shared_ptr<SshChannel>> SshChannel::from_definition(const Json& defi
   TRY_ASSIGN(Destination destination, parse_destination(host));
   std::string directory = definition.value("directory", kDefaultDirectory);
   TRY(check_directory(directory));
-  std::optional<fs::path> config;
-  if (const std::string file = definition.value("ssh_config", ""); !file.empty()) config = file;
-  return std::shared_ptr<SshChannel>(
-      new SshChannel(std::move(host), std::move(destination), std::move(config), std::move(directory), timing));
+  SshOptions options{.destination = std::move(destination),
+                     .accept_new_host_keys = definition.value("accept_new_host_keys", false)};
+  if (const std::string file = definition.value("ssh_config", ""); !file.empty()) options.config = file;
+  return std::shared_ptr<SshChannel>(new SshChannel(std::move(host), std::move(options), std::move(directory), timing));
 }
 
 std::optional<fs::path> SshChannel::shared_folder() const {
   // The configuration is a part of who is at the other end.
-  return control_folder(host_ + "\n" + (config_ ? config_->string() : ""));
+  return control_folder(host_ + "\n" + (options_.config ? options_.config->string() : ""));
 }
 
 Result<Connection> SshChannel::connect(const Cancel& cancel) {
@@ -190,7 +194,9 @@ Result<Connection> SshChannel::connect(const Cancel& cancel) {
 
 Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& control, milliseconds patience,
                                             const Cancel& cancel) const {
-  auto argv = ssh_command({.destination = destination_, .config = config_, .control_folder = control});
+  SshOptions options = options_;
+  options.control_folder = control;
+  auto argv = ssh_command(options);
   argv.emplace_back(kRemoteCommand);
   auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
   if (!ssh && ssh.error().code == Errc::not_found)
@@ -201,28 +207,29 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
 }
 
 Result<std::vector<std::string>> SshChannel::program(const std::vector<std::string>& words, bool terminal) const {
-  auto argv = ssh_command({.destination = destination_,
-                           .config = config_,
-                           .program = true,
-                           .terminal = terminal,
-                           .control_folder = shared_folder()});
+  SshOptions options = options_;
+  options.program = true;
+  options.terminal = terminal;
+  options.control_folder = shared_folder();
+  auto argv = ssh_command(options);
   std::string command = "exec";
   for (const std::string& word : words) {
-    if (!is_same_in_all_shells(word))
+    const std::string quoted = quote_for_all_shells(word);
+    if (quoted.empty())
       return fail(Errc::invalid, "on " + host_ + " \"" + word + "\" cannot be given to every login shell as it is",
-                  "give the target a \"directory\" of letters, digits and . _ / -");
+                  "give the target a \"directory\" without ' \\ ! and line breaks");
     if (word.size() > kLongestWord) return fail(Errc::invalid, "the command is longer than 64 KB");
-    command += " " + word;
+    command += " " + quoted;
   }
   argv.push_back(std::move(command));
   return argv;
 }
 
 Result<std::vector<std::string>> SshChannel::forward(int port) const {
-  return ssh_command({.destination = destination_,
-                      .config = config_,
-                      .forward = "127.0.0.1:" + std::to_string(port),
-                      .control_folder = shared_folder()});
+  SshOptions options = options_;
+  options.forward = "127.0.0.1:" + std::to_string(port);
+  options.control_folder = shared_folder();
+  return ssh_command(options);
 }
 
 Error SshChannel::explain(std::optional<int> exit_code, const std::string& errors) const {

@@ -25,7 +25,7 @@ struct SshTiming {
 
 class SshChannel final : public Channel {
  public:
-  /// From a definition: {"hosts":["user@box"],"ssh_config"?,"directory"?}. Errc::invalid.
+  /// From a definition: {"hosts":["user@box"],"ssh_config"?,"accept_new_host_keys"?,"directory"?}. Errc::invalid.
   static Result<std::shared_ptr<SshChannel>> from_definition(const Json& definition, const SshTiming& timing = {});
 
   /// One ssh session: the script, the runner for the host's architecture when it is not there, then the runner. A
@@ -39,20 +39,14 @@ class SshChannel final : public Channel {
   [[nodiscard]] std::string host() const override { return host_; }
 
  private:
-  SshChannel(std::string host, Destination destination, std::optional<std::filesystem::path> config,
-             std::string directory, const SshTiming& timing)
-      : host_(std::move(host)),
-        destination_(std::move(destination)),
-        config_(std::move(config)),
-        directory_(std::move(directory)),
-        timing_(timing) {}
+  SshChannel(std::string host, SshOptions options, std::string directory, const SshTiming& timing)
+      : host_(std::move(host)), options_(std::move(options)), directory_(std::move(directory)), timing_(timing) {}
   [[nodiscard]] std::optional<std::filesystem::path> shared_folder() const;
   [[nodiscard]] Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
                                                 std::chrono::milliseconds patience, const Cancel& cancel) const;
 
-  std::string host_;  ///< as the person wrote it
-  Destination destination_;
-  std::optional<std::filesystem::path> config_;
+  std::string host_;    ///< as the person wrote it
+  SshOptions options_;  ///< those that all its connections have
   std::string directory_;
   SshTiming timing_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -70,6 +71,24 @@ TEST_CASE("our options come first, the host behind --, and host keys are the use
   for (const std::string& word : argv) CHECK(word.find("HostKey") == std::string::npos);
   const auto alone = ssh_command({.destination = {.address = "box"}});
   CHECK(std::count(alone.begin(), alone.end(), "ControlPath=none") == 1);
+  const auto accepting = ssh_command({.destination = {.address = "box"}, .accept_new_host_keys = true});
+  CHECK(std::count(accepting.begin(), accepting.end(), "StrictHostKeyChecking=accept-new") == 1);
+}
+
+TEST_CASE("words of a program are quoted as all login shells understand it, or refused") {
+  const auto channel = SshChannel::from_definition({{"hosts", {"box"}}});
+  REQUIRE(channel);
+  const auto command = [&channel](const std::string& word) { return (*channel)->program({word, "enter"}, false); };
+  for (const auto& [word, quoted] : std::map<std::string, std::string>{{"/home/me/x-1.0_a", "/home/me/x-1.0_a"},
+                                                                       {"/home/a b", "'/home/a b'"},
+                                                                       {"", "''"},
+                                                                       {"/home/CORP+me@x", "'/home/CORP+me@x'"},
+                                                                       {"$HOME \"`*", "'$HOME \"`*'"}}) {
+    const auto argv = command(word);
+    REQUIRE(argv);
+    CHECK(argv->back() == "exec " + quoted + " enter");
+  }
+  for (const std::string word : {"it's", "a\\b", "a!b", "a\nb"}) CHECK_FALSE(command(word));
 }
 
 TEST_CASE("only lines with the nonce are the script's, wherever they begin and however they come in") {
