@@ -27,7 +27,7 @@ JOBS = max(2, os.cpu_count() or 1)
 QUICK, CI, NIGHTLY = "quick", "ci", "nightly"
 # What the tests through the binaries need. At home they run on the debug build; in CI on the release build, which is what
 # people get, and which has to be built anyway: a debug build beside the one with sanitizers would cost minutes and find nothing more.
-BINARIES = ["trainctl", "trainctl-runner", "environment-driver"]
+BINARIES = ["trainctl", "trainctl-runner", "environment-driver", "unit-target"]
 # Data races are looked for where there are threads or several processes on one file.
 TSAN_LAYERS = ("base", "host", "archive", "index", "snapshot", "target")
 

@@ -132,6 +132,8 @@ Result<> LocalTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel
 }
 
 Result<> LocalTarget::signal(const RunRef& ref, const std::string& name, const Cancel&) {
+  TRY_ASSIGN(const auto state, format::fold_run(paths_of(ref)));
+  if (format::is_terminal(state.state)) return fail(Errc::not_found, "the run has ended");
   TRY(host::write_request(paths_of(ref), {{"type", "signal"}, {"signal", name}}));
   return host::ensure_supervised(paths_of(ref), host::Start::adopt_only);
 }

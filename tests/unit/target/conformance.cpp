@@ -21,6 +21,7 @@
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/json.hpp"
+#include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "format/event.hpp"
 #include "format/fold.hpp"
@@ -149,6 +150,15 @@ Result<std::unique_ptr<Target>> open_scenario(const char* fidelity, bool endless
       {{"name", "scripted"}, {"type", "scripted"}, {"scenario", {{"fidelity", fidelity}, {"steps", steps}}}}, store);
 }
 
+/// A target that somebody set up for this program: its definition as a plan keeps it. tests/e2e/test_conformance.py
+/// starts an sshd and names it.
+constexpr const char* kGiven = "TRAINCTL_CONFORMANCE_TARGET";
+
+Result<std::unique_ptr<Target>> open_given(bool, const fs::path& store) {
+  TRY_ASSIGN(const Json definition, base::parse_json(base::get_env(kGiven).value_or("")));
+  return open_target(definition, store);
+}
+
 const std::vector<Kind> kKinds = {
     {"local", open_local},
     {"host", open_host},
@@ -224,7 +234,9 @@ std::map<std::string, Cursor> cursors_of(const Copy& copy) {
 }
 
 void for_each_kind(const std::function<void(const Kind&)>& test) {
-  for (const Kind& kind : kKinds) {
+  std::vector<Kind> kinds = kKinds;
+  if (base::get_env(kGiven)) kinds = {{"given", open_given}};
+  for (const Kind& kind : kinds) {
     INFO(kind.name);
     test(kind);
   }
@@ -346,6 +358,30 @@ TEST_CASE("a run is stopped; the same wish twice, or after the end, is fine") {
     CHECK(copy.state() == "canceled");
     CHECK(bench.target->stop(bench.ref, plan, *bench.cancel));
     CHECK(bench.target->collect(bench.ref, {}, *bench.cancel));
+  });
+}
+
+TEST_CASE("a signal reaches what runs, and nobody when the run has ended") {
+  for_each_kind([](const Kind& kind) {
+    const Bench bench(kind, true);
+    REQUIRE(bench.target->launch(bench.ref, *bench.cancel));
+    Copy copy;
+    std::optional<Result<>> sent;
+    copy.on_append = [&](const Piece& piece) {
+      if (piece.file == kLog && !sent) sent = bench.target->signal(bench.ref, "SIGTERM", *bench.cancel);
+      // Nothing runs that could get one: the run is ended in another way.
+      if (sent && !*sent) (void)bench.target->stop(bench.ref, {.request = bench.ref.run, .reason = ""}, *bench.cancel);
+    };
+    REQUIRE(bench.watch(copy));
+    REQUIRE(sent);
+    if (!*sent) {
+      CHECK(sent->error().code == Errc::invalid);
+      return;
+    }
+    CHECK(copy.state() == "failed");
+    const auto late = bench.target->signal(bench.ref, "SIGTERM", *bench.cancel);
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == Errc::not_found);
   });
 }
 
