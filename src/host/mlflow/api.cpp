@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -33,6 +34,7 @@ struct Call {
   Json in = Json::object();
   std::string id = {};  ///< the variable part of the path
   ApiAnswer out = {};
+  std::map<std::string, std::vector<format::MetricPoint>> histories = {};  ///< what was read of them
 
   [[nodiscard]] std::string text(const char* key) const { return json_text(in, key); }
 
@@ -81,7 +83,20 @@ struct Call {
     point.step = json_integer(item, "step").value_or(0);
     point.name = run.prefix + key;
     point.value = *value;
+    if (!json_text(item, "model_id").empty() && is_known(run, key, point)) return;
     out.points.push_back(std::move(point));
+  }
+
+  /// log_model of MLflow 3 says values of the run once more, to link them to the model.
+  bool is_known(const TrackedRun& run, const std::string& key, const format::MetricPoint& point) {
+    const auto last = run.metrics.find(key);
+    if (last == run.metrics.end() || last->second.t < point.t || !context.history) return false;
+    auto found = histories.find(point.name);
+    if (found == histories.end()) found = histories.emplace(point.name, context.history(point.name)).first;
+    return std::any_of(found->second.begin(), found->second.end(), [&](const format::MetricPoint& known) {
+      const bool same = known.value == point.value || (std::isnan(known.value) && std::isnan(point.value));
+      return same && known.t == point.t && known.step == point.step;
+    });
   }
 };
 

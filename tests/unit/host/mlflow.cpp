@@ -26,13 +26,24 @@ struct Client {
   std::vector<ApiAnswer> answers;
   int ids = 0;
 
+  [[nodiscard]] std::vector<format::MetricPoint> history(const std::string& name) const {
+    std::vector<format::MetricPoint> found;
+    for (const ApiAnswer& answer : answers) {
+      for (const auto& point : answer.points) {
+        if (point.name == name) found.push_back(point);
+      }
+    }
+    return found;
+  }
+
   Json call(const std::string& method, const std::string& path, const Json& body = Json::object(), int status = 200) {
     ApiRequest request{.method = method, .path = "/api/2.0/mlflow/" + path};
     if (method == "GET")
       for (const auto& [key, value] : body.items()) request.query[key] = value.get<std::string>();
     else
       request.body = base::dump_json(body);
-    const ApiContext context{.now = base::WallTime(std::chrono::seconds(5)), .fresh_id = "id" + std::to_string(++ids)};
+    ApiContext context{.now = base::WallTime(std::chrono::seconds(5)), .fresh_id = "id" + std::to_string(++ids)};
+    context.history = [this](const std::string& name) { return history(name); };
     const ApiAnswer answer = answer_mlflow(tracking, request, context);
     INFO(path << " " << answer.body);
     CHECK(answer.status == status);
@@ -168,6 +179,25 @@ TEST_CASE("logged models and artifacts", "[mlflow]") {
   CHECK(artifact_path(client.tracking, "/1/01run/artifacts") == ".");
   CHECK(artifact_path(client.tracking, "/1/01run/artifacts/../../x").empty());
   CHECK(artifact_path(client.tracking, "/1/other/artifacts/x").empty());
+}
+
+TEST_CASE("values that are only linked to a model are not new", "[mlflow]") {
+  Client client;
+  const auto log = [&client](double value, int step, const char* model) {
+    client.call("POST", "runs/log-batch",
+                {{"run_id", "01run"},
+                 {"metrics", Json::array({{{"key", "loss"},
+                                           {"value", value},
+                                           {"timestamp", 1000 + step},
+                                           {"step", step},
+                                           {"model_id", model}}})}});
+    return client.answers.back().points.size();
+  };
+  CHECK(log(0.5, 0, "") == 1);
+  CHECK(log(0.25, 1, "m-1") == 1);  // new, and of a model
+  CHECK(log(0.5, 0, "m-1") == 0);
+  CHECK(log(0.5, 0, "") == 1);  // who says it again without a model means it
+  CHECK(log(0.75, 0, "m-1") == 1);
 }
 
 TEST_CASE("datasets and registered models", "[mlflow]") {
