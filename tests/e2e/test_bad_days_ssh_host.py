@@ -65,7 +65,7 @@ def test_the_disk_of_the_host_is_full(make_box, trainctl, scratch):
         client.communicate(timeout=120)
         assert again.started == 1 and trainctl.json("show", again.name)["state"] in ("succeeded", "failed")
         log = trainctl.ok("logs", again.name).out  # behind what it wrote may stand what its shell says of the full disk
-        assert log.startswith(again.log) or again.log.startswith(log)
+        assert log.startswith(again.half) and (log.startswith(again.log) or again.log.startswith(log)), log
         last = box.workload()
         trainctl.ok("submit", last.spec)
         last.check()
@@ -150,12 +150,14 @@ def test_fifty_runs_of_one_host_are_followed_at_once(make_box, trainctl):
     works = [box.workload(seed=number, lines=40, gate=True) for number in range(50)]
     for work in works:
         trainctl.ok("submit", work.spec, "--detach")
+    sessions = (box.server.folder / "sshd.log").read_text().count("Starting session")
     waiting = trainctl.start("wait", *[work.name for work in works])
     wait_until(lambda: all(work.started for work in works), "all have started")
     for work in works:
         work.open()
     _, err = waiting.communicate(timeout=300)
     assert waiting.returncode == 0, err.decode()
+    assert (box.server.folder / "sshd.log").read_text().count("Starting session") == sessions + 1
     for work in works:
         work.check(outputs=False)
     nothing_left(box)

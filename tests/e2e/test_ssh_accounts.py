@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
+from harness import wait_until
 from remote import Box
 
 LOGIN_SHELLS = {"bash": "/bin/bash", "dash": "/bin/dash", "fish": "/usr/bin/fish", "csh": "/bin/csh", "tcsh": "/bin/tcsh", "ash": "busybox"}
@@ -85,3 +88,86 @@ def test_any_home_is_only_a_path(trainctl, door, make_user, hello):
     trainctl.ok("submit", hello, "--target", f"{user}@box")
     refused = trainctl.run("exec", "@", "--", "true", code=2)
     assert "cannot be given to every login shell" in refused.error and '"directory"' in refused.error
+
+
+@pytest.mark.parametrize("mask", ["0000", "0077"])
+def test_masks_and_locales_of_the_account(trainctl, project, door, make_user, mask):
+    """The script has the account's mask and locale; what we keep there is private, and names of files are bytes."""
+    user = f"tcm{os.getpid()}"
+    home = make_user(user, "/bin/bash")
+    (home / ".bashrc").write_text(f"umask {mask}\nexport LC_ALL=C LANG=C\n")
+    project.write("größe.txt", "über\n")
+    spec = project.spec(command=["/bin/sh", "-c", "umask; echo $LC_ALL; cat *.txt; echo x > outputs/ä.txt"], secrets=["KEY"], target=f"{user}@box",
+                        environment={"python": {"interpreter": "/usr/bin/python3"}})
+    assert trainctl.ok("submit", spec, env={"KEY": "secret"}).text == f"{mask}\nC\nüber\n"
+    assert (trainctl.last_run() / "outputs" / "ä.txt").read_text() == "x\n"
+    store = home / ".trainctl" / "store"
+    assert stat.S_IMODE(store.stat().st_mode) == 0o700
+    kept = (store / "runs").glob("*/attempts/1/work/outputs/ä.txt")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in kept] == [0o666 & ~int(mask, 8)]
+
+
+@pytest.fixture
+def agent(scratch):
+    """Starts ssh-agents at one socket; the last one is ended."""
+    running: list[subprocess.Popen] = []
+
+    def start(*keys: Path) -> subprocess.Popen:
+        (scratch / "agent").unlink(missing_ok=True)
+        running.append(subprocess.Popen(["ssh-agent", "-D", "-a", scratch / "agent"], stdout=subprocess.DEVNULL))
+        wait_until((scratch / "agent").exists, "the agent")
+        for key in keys:
+            subprocess.run(["ssh-add", "-q", key], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(scratch / "agent")})
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
+        one.wait()
+
+
+def test_an_agent_that_holds_the_key_and_one_that_is_gone(trainctl, project, make_box, agent, scratch):
+    box = make_box()
+    key = box.server.folder / "id"
+    first = agent(key)
+    key.rename(scratch / "key")  # from here on only the agent has it
+    trainctl.env["SSH_AUTH_SOCK"] = str(scratch / "agent")
+    box.server.ssh_config.write_text(box.server.ssh_config.read_text().replace("IdentitiesOnly yes", "IdentitiesOnly no"))
+    work = box.workload(gate=True)
+    client = trainctl.start("submit", work.spec)
+    work.wait_half()
+    first.kill()
+    first.wait()
+    box.server.kill()
+    box.server.start()
+    _, err = client.communicate(timeout=60)
+    assert client.returncode == 5 and b"does not let you in" in err and b"ssh-agent" in err, err.decode()
+    assert trainctl.json("show", work.name)["state"] == "running", "what cannot be asked has not failed"
+    agent(scratch / "key")
+    work.open()
+    assert trainctl.ok("attach", work.name).out.endswith(work.log[-100:])
+    work.check()
+
+
+def test_an_account_for_files_only_is_told(trainctl, project, make_box):
+    make_box(options=["ForceCommand internal-sftp"])
+    project.script("print('never')")
+    done = trainctl.run("submit", project.spec(target="root@box"), code=3)
+    assert "before a shell of ours began" in done.error and "no sftp-only" in done.error, done
+    assert done.seconds < 20
+
+
+def test_a_server_that_forbids_tunnels_is_named(trainctl, project, make_box):
+    box = make_box(options=["AllowTcpForwarding no"])
+    work = box.workload(gate=True)
+    trainctl.ok("submit", work.spec, "--detach")
+    tunnel = trainctl.pty("tunnel", work.name, "0:6006")
+    port = tunnel.expect(r"http://127.0.0.1:(\d+) ").group(1)
+    with socket.create_connection(("127.0.0.1", int(port))) as visitor:
+        assert visitor.recv(1) == b""
+    tunnel.expect(r"its sshd forbids tunnels \(AllowTcpForwarding no\)")
+    tunnel.interrupt()
+    assert tunnel.wait() == 130
+    assert trainctl.ok("exec", work.name, "--", "echo", "exec needs none").text == "exec needs none\n"
+    work.open()
+    trainctl.ok("wait", work.name)

@@ -211,16 +211,6 @@ def test_only_outputs_that_match_are_wanted(trainctl, project, box):
     assert trainctl.json("show", "@")["outputs"] == "not_wanted"
 
 
-def test_one_changed_file_of_many_is_all_that_is_asked_for(trainctl, project, box):
-    """What the host has of an earlier, nearly equal tree is known without a question for each file."""
-    for i in range(300):
-        project.write(f"d{i % 7}/f{i}.txt", f"content {i}")
-    submit(trainctl, project, "cat d*/*.txt | wc -c", name="first")
-    project.write("d1/f1.txt", "another content")
-    done = submit(trainctl, project, "cat d1/f1.txt", name="second")
-    assert done.text == "another content", done
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 def test_a_full_disk_here_leaves_the_run_as_it_was(trainctl, project, box):
     trainctl.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from faultproxy import Fault, FaultProxy
-from harness import PtySession, wait_until
+from harness import PtySession, jsonl, wait_until
 from remote import Box, Work
 from sshd import Sshd
 
@@ -78,6 +78,33 @@ def test_a_cancel_is_told_when_the_host_answers_again(box, trainctl):
     box.proxy.resume()
     assert screen.wait(timeout=60) == 130, screen.text
     work.check("canceled")
+
+
+def test_a_cancel_that_is_killed_is_told_all_the_same(box, trainctl):
+    work = box.workload(gate=True)
+    trainctl.ok("submit", work.spec, "--detach")
+    wait_until(lambda: work.started, "it runs")
+    box.proxy.pause()
+    box.proxy.cut()
+    canceling = trainctl.start("cancel", "work1-1")
+    wait_until(lambda: list((trainctl.last_run() / "control").glob("*.json")), "the wish is kept")
+    os.killpg(canceling.pid, signal.SIGKILL)
+    box.proxy.resume()
+    trainctl.run("wait", "work1-1", code=130, timeout=60)
+    work.check("canceled")
+
+
+def test_a_cancel_that_was_told_needs_nobody(box, trainctl):
+    work = box.workload(gate=True, stop={"signal": "SIGUSR2", "grace": "1s"}, command=["sh", "-c", "trap 'echo stopping' USR2; echo started >> $STARTS; echo on; while :; do sleep 0.05; done"])
+    trainctl.ok("submit", work.spec, "--detach")
+    wait_until(lambda: work.started, "it runs")
+    there = box.store / "runs" / trainctl.last_run().name
+    canceling = trainctl.start("cancel", "work1-1")
+    wait_until(lambda: list((there / "control").glob("*.json")), "the host was told")
+    os.killpg(canceling.pid, signal.SIGKILL)
+    wait_until(lambda: [event for event in jsonl(there / "attempts/1/events.jsonl") if event["type"] == "end"], "it ends without us")
+    trainctl.run("wait", "work1-1", code=130, timeout=60)
+    assert trainctl.json("show", "work1-1")["state"] == "canceled" and work.started == 1
 
 
 def uploading(box: Box, trainctl, project, link: Fault) -> PtySession:

@@ -61,6 +61,7 @@ class FaultProxy:
     def __init__(self, server: tuple[str, int]):
         self.server = server
         self.opened = 0  # connections so far
+        self.bytes = {UP: 0, DOWN: 0}  # that came in so far
         self._faults: list[Fault] = []
         self._links: set[_Link] = set()
         self._flowing = threading.Event()
@@ -134,7 +135,7 @@ class FaultProxy:
             with self._lock:
                 self.opened += 1
                 fault = self._faults.pop(0) if self._faults else None
-                link = _Link(client, server, fault, self._flowing)
+                link = _Link(client, server, fault, self._flowing, self.bytes)
                 self._links.add(link)
             link.start(self._forget)
 
@@ -146,8 +147,8 @@ class FaultProxy:
 class _Link:
     """One connection: a thread for each direction."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, fault: Fault | None, flowing: threading.Event):
-        self.client, self.server, self.fault, self.flowing = client, server, fault, flowing
+    def __init__(self, client: socket.socket, server: socket.socket, fault: Fault | None, flowing: threading.Event, count: dict[str, int]):
+        self.client, self.server, self.fault, self.flowing, self.count = client, server, fault, flowing, count
         self.running = 2
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -191,6 +192,7 @@ class _Link:
                 if source.fileno() < 0:
                     return
             piece = source.recv(PIECE)
+            self.count[direction] += len(piece)
             self.flowing.wait()
             if not piece:
                 if fault and fault.kind == "silence" and seen > fault.after:

@@ -45,13 +45,12 @@ def make_key(path: Path) -> str:
 def tree(pid: int) -> list[int]:
     """The process and all below it."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            found += tree(int(child))
+    try:
+        children = [child for task in os.listdir(f"/proc/{pid}/task") for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    except OSError:  # it has ended meanwhile
+        return found
+    for child in children:
+        found += tree(int(child))
     return found
 
 
