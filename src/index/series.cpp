@@ -63,18 +63,29 @@ bool is_wanted(const std::string& name, const SeriesQuery& query) {
   return query.system || !name.starts_with("system/");
 }
 
-/// Which points of a name and rank were read already, and from what source.
+/// Which points of a name and rank were read already. Sources come one after the other.
 class SeenPoints {
  public:
-  /// Whether another source has said the same of the same step. TensorBoard keeps floats, others doubles of one value.
+  /// Whether an earlier source has said the same of the same step. TensorBoard keeps floats, others doubles of one
+  /// value.
   bool repeats(const format::MetricPoint& point, const std::string& source) {
     if (!point.step) return false;
-    const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(point.value));
-    return points_.try_emplace({*point.step, bits}, source).first->second != source;
+    if (source != source_) {
+      earlier_.insert(earlier_.end(), current_.begin(), current_.end());
+      std::sort(earlier_.begin(), earlier_.end());
+      current_.clear();
+      source_ = source;
+    }
+    const Seen seen{*point.step, std::bit_cast<std::uint32_t>(static_cast<float>(point.value))};
+    if (std::binary_search(earlier_.begin(), earlier_.end(), seen)) return true;
+    current_.push_back(seen);
+    return false;
   }
 
  private:
-  std::map<std::pair<std::int64_t, std::uint32_t>, std::string> points_;
+  using Seen = std::pair<std::int64_t, std::uint32_t>;  ///< step and value
+  std::vector<Seen> earlier_, current_;
+  std::string source_;
 };
 
 class Reader {
