@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,20 @@ class ShellChannel final : public Channel {
 
  private:
   std::string script_;
+};
+
+/// A host that takes connections and never answers.
+class SilentChannel final : public Channel {
+ public:
+  Result<Connection> connect(const Cancel& cancel) override {
+    asked.set_value();
+    (void)cancel.wait_ms(-1);
+    return fail(Errc::canceled, "given up");
+  }
+  [[nodiscard]] Error explain(std::optional<int>, const std::string&) const override { return {}; }
+  [[nodiscard]] std::string host() const override { return "nobody"; }
+
+  std::promise<void> asked;
 };
 
 Cancel new_cancel() {
@@ -238,6 +253,23 @@ TEST_CASE("silence breaks a connection, a word keeps it") {
   CHECK(answer.error().code == Errc::unavailable);
   CHECK(base::mono_ns() - begin >= 400'000'000);
   CHECK((*busy)->broken());
+}
+
+TEST_CASE("whoever waits for the connection that another thread makes can give up alone") {
+  const auto channel = std::make_shared<SilentChannel>();
+  HostLink link(channel);
+  const Cancel first = new_cancel();
+  std::optional<Errc> outcome;
+  std::thread connecting([&] { outcome = link.client(first).error().code; });
+  channel->asked.get_future().wait();
+  const Cancel second = new_cancel();
+  second.request();
+  const auto given_up = link.client(second);
+  REQUIRE_FALSE(given_up);
+  CHECK(given_up.error().code == Errc::canceled);
+  first.request();
+  connecting.join();
+  CHECK(outcome == Errc::canceled);
 }
 
 TEST_CASE("a broken connection is made anew by the next request") {
