@@ -6,6 +6,7 @@ namespace of its own."""
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -125,11 +126,12 @@ def test_a_failing_rank_on_the_second_host_is_named(pair, trainctl):
     pair.wait_nothing_runs()
 
 
-def test_cancel_reaches_both_hosts(pair, trainctl):
+@pytest.mark.parametrize("by", ["command", "Ctrl-C"])
+def test_cancel_reaches_both_hosts(pair, trainctl, by):
     file = pair.write("long", command=["sh", "-c", 'echo "up $RANK"; exec sleep 600'])
     following = trainctl.start("submit", file, "--target", "pair")
     wait_until(lambda: "up 3" in trainctl.run("logs", "long-1", "--rank", "3").text, "rank 3 runs")
-    trainctl.ok("cancel", "@")
+    trainctl.ok("cancel", "@") if by == "command" else following.send_signal(signal.SIGINT)
     assert following.wait(60) == 130
     assert trainctl.json("show", "@")["state"] == "canceled"
     pair.wait_nothing_runs()
