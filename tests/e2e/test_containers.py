@@ -338,6 +338,8 @@ def test_docker_client(trainctl, inside, project, engine):
     assert trainctl.ok("submit", inside("echo $FROM_IMAGE; id -u", container)).text == f"yes\n{os.geteuid()}\n"
     assert events(trainctl, "container")[0]["engine"] == "docker"
     assert trainctl.run("submit", inside("exit 5", container)).code == 1
+    project.write("docker/Dockerfile", f"FROM {pods.IMAGE}\nENV BUILT=1\n")
+    assert trainctl.ok("submit", inside("echo $BUILT", {"build": "docker/Dockerfile", "engine": "docker"})).text == "1\n"
     spec = inside("trap '' INT TERM; echo ready; while true; do sleep 0.1; done", container, stop={"grace": "1s"})
     trainctl.ok("submit", "--detach", spec)
     wait_until(lambda: b"ready" in trainctl.ok("logs", "@").out, "the script")
