@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -115,6 +116,16 @@ Result<std::vector<Job>> ask_queue(std::chrono::milliseconds deadline) {
   TRY_ASSIGN(const auto done, run_slurm(queue_words(), deadline));
   if (done.exit_code != 0) return fail(Errc::unavailable, "squeue: " + done.err.substr(0, 300));
   return parse_queue(done.out);
+}
+
+std::optional<std::map<std::string, std::string>> ask_job(const std::string& job, std::chrono::milliseconds deadline) {
+  for (int i = 0; i < 2; ++i) {
+    const auto answer = run_slurm({"scontrol", "show", "job", job, "-o"}, deadline);
+    if (!answer) return std::nullopt;
+    auto pairs = parse_pairs(answer->out);
+    if (answer->exit_code == 0 && pairs.contains("JobState")) return pairs;
+  }
+  return std::nullopt;
 }
 
 Result<Question> Question::ask(std::vector<std::string> words) {

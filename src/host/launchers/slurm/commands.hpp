@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +32,10 @@ bool is_unreachable(std::string_view error);
 /// All jobs of this user that the controller still knows.
 std::vector<std::string> queue_words();
 Result<std::vector<Job>> ask_queue(std::chrono::milliseconds deadline = std::chrono::seconds(30));
+
+/// What the controller holds of a job ("JobState", "Restarts", "ExitCode" …); empty when it does not answer or has
+/// forgotten it.
+std::optional<std::map<std::string, std::string>> ask_job(const std::string& job, std::chrono::milliseconds deadline);
 
 /// One question that does not hold up a loop: a child asks, fd() becomes readable when it is done.
 class Question {

@@ -17,6 +17,7 @@
 #include "format/paths.hpp"
 #include "format/state.hpp"
 #include "host/launchers/slurm/claim.hpp"
+#include "host/launchers/slurm/record.hpp"
 #include "host/supervisor/journal.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -35,13 +36,14 @@ std::map<std::string, std::uint64_t> log_sizes(const format::AttemptPaths& attem
 }
 
 /// The attempt that gets the end; 0 when a job has it.
-Result<int> attempt_to_end(const format::RunPaths& run, const format::RunState& state) {
+Result<int> attempt_to_end(const format::RunPaths& run, const format::RunState& state, const Abandoned& abandoned) {
   if (state.attempt == 0 || wants_another(run.attempt(state.attempt))) {
     TRY_ASSIGN(const bool mine, claim(run.attempt(state.attempt + 1), this_host()));
     return mine ? state.attempt + 1 : 0;
   }
   const auto owner = owner_of(run.attempt(state.attempt));
-  if (owner) return state.attempt;  // of a job that is gone, or of a submission that was killed here
+  const bool ours = owner && owner->job.empty();  // a submission that was killed here was about to end it
+  if (owner) return ours || (owner->job == abandoned.job && state.attempt == abandoned.attempt) ? state.attempt : 0;
   if (owner.error().code != Errc::not_found) return tl::make_unexpected(owner.error());
   TRY_ASSIGN(const bool mine, claim(run.attempt(state.attempt), this_host()));
   return mine ? state.attempt : 0;
@@ -49,14 +51,22 @@ Result<int> attempt_to_end(const format::RunPaths& run, const format::RunState& 
 
 }  // namespace
 
+std::uint64_t ended_ms(const format::AttemptPaths& attempt) {
+  const auto lines = format::read_lines(attempt.events());
+  if (!lines) return 0;
+  const auto end = std::find_if(lines->rbegin(), lines->rend(),
+                                [](const Json& line) { return line.value("type", Json()) == "end"; });
+  return end == lines->rend() ? 0 : written_ms(*end);
+}
+
 std::string submit_host() {
   return base::host_name();
 }
 
-Result<bool> end_from_here(const format::RunPaths& run, const AttemptEnd& end) {
+Result<bool> end_from_here(const format::RunPaths& run, const AttemptEnd& end, const Abandoned& abandoned) {
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   if (format::is_terminal(state.state) && !state.end.is_null()) return true;
-  TRY_ASSIGN(const int number, attempt_to_end(run, state));
+  TRY_ASSIGN(const int number, attempt_to_end(run, state, abandoned));
   if (number == 0) return false;
   const format::AttemptPaths attempt = run.attempt(number);
   TRY_ASSIGN(Journal journal, Journal::open(attempt, number));

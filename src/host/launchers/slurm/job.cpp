@@ -128,15 +128,7 @@ class SlurmJob final : public Enclosure {
 
  private:
   /// What the controller says of the job; "JobState" is there.
-  [[nodiscard]] std::optional<std::map<std::string, std::string>> ask() const {
-    for (int i = 0; i < 2; ++i) {
-      const auto answer = run_slurm({"scontrol", "show", "job", me_.job, "-o"}, kShort);
-      if (!answer) return std::nullopt;
-      auto job = parse_pairs(answer->out);
-      if (answer->exit_code == 0 && job.contains("JobState")) return job;
-    }
-    return std::nullopt;
-  }
+  [[nodiscard]] std::optional<std::map<std::string, std::string>> ask() const { return ask_job(me_.job, kShort); }
 
   /// What the controller has decided about the job, where that can be read from its record.
   std::optional<Departure> judge(const std::map<std::string, std::string>& job) {
@@ -146,7 +138,8 @@ class SlurmJob final : public Enclosure {
     };
     const std::string preempted = value("PreemptTime");
     const std::string state = value("JobState");
-    if (std::atoi(value("Restarts").c_str()) > me_.restart || stage_of(state) == Stage::waiting) {
+    // A job that waits but was not put back: a controller that crashed has forgotten that it gave us nodes.
+    if (std::atoi(value("Restarts").c_str()) > me_.restart) {
       back_in_queue_ = true;
       return leaving(Cause::preempted, "Slurm has put the job back into the queue");
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,6 +32,7 @@
 #include "host/supervisor/history.hpp"
 #include "host/supervisor/journal.hpp"
 #include "host/supervisor/verdict.hpp"
+#include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host::slurm {
@@ -70,6 +72,18 @@ std::string last_words(const format::RunPaths& run, const std::string& job) {
   return words.substr(0, 400);
 }
 
+/// How often Slurm has put the job back; 0 when it does not say.
+int restarts_of(const std::string& job) {
+  const auto told = ask_job(job, kShort);
+  return told && told->contains("Restarts") ? std::atoi(told->at("Restarts").c_str()) : 0;
+}
+
+/// The node could not open the file of its output: Slurm fails such a job without a word, with this code.
+bool has_no_output(const std::string& job) {
+  const auto told = ask_job(job, kShort);
+  return told && told->contains("ExitCode") && told->at("ExitCode") == "0:53";
+}
+
 std::optional<Accounted> ask_accounting(const std::string& job) {
   const auto done = run_slurm({"sacct", "-P", "-n", "-X", "-o", "JobID,State,ExitCode", "-j", job}, kShort);
   if (!done || done->exit_code != 0) return std::nullopt;
@@ -100,18 +114,39 @@ std::optional<Json> RunObserver::look(const Snapshot& snapshot) {
   ended_ = format::is_terminal(state->state) && !state->end.is_null();
   has_lead_ = state->lead.is_object() && !wants_another(run_.attempt(state->attempt));
   if (ended_) return std::nullopt;
-  if (record->job() != job_) {
-    job_ = record->job();
+  if (const std::string counts = job_that_counts(*state, *record); counts != job_) {
+    job_ = counts;
     job_since_ = base::mono_ns();
     over_since_ = 0;
   }
   if (job_.empty()) return without_job(*state, *record);
   const Job* job = find(snapshot.jobs, job_);
+  if (job != nullptr && belongs_to_another(*job, run_.id())) job = nullptr;
+  if (job != nullptr && record->gone_since) note("seen");
   if (job != nullptr) return on_queue(*job, *state, *record);
   waiting_ = true;
   // An answer that is older than the job says nothing about it.
   if (snapshot.asked > job_since_) on_gone(job_, *record, *state);
   return std::nullopt;
+}
+
+/// The one that has the attempt, else the last one we know. That may be another one: sbatch was not heard, its job came
+/// late, and a second one had been submitted meanwhile. Then that one is too many.
+std::string RunObserver::job_that_counts(const format::RunState& state, const Record& record) {
+  const auto owner = has_lead_ ? owner_of(run_.attempt(state.attempt)) : fail(Errc::not_found, "nobody works");
+  if (!owner || owner->job.empty()) return record.job();
+  if (!record.knows(owner->job)) {
+    auto hold = Hold::try_take(run_);
+    if (hold && *hold && (*hold)->note_durable("job", {{"job", owner->job}}) && !record.job().empty())
+      (void)run_slurm({"scancel", record.job()}, kShort);
+  }
+  return owner->job;
+}
+
+/// That the controller has forgotten the job, or knows it again.
+void RunObserver::note(const char* type) {
+  auto hold = Hold::try_take(run_);
+  if (hold && *hold) (void)(*hold)->note(type, {{"job", job_}});
 }
 
 /// Nobody submits it: the submission was killed, or the submit host was restarted.
@@ -137,10 +172,13 @@ std::optional<Json> RunObserver::on_queue(const Job& job, const format::RunState
       on_over(job, state);
       return std::nullopt;
     case Stage::waiting: {
-      if (has_lead_) mourn(job, state);
-      const auto& limit = plan_.limits.queue_timeout;
-      if (limit && wall_ms() > record.submitted + static_cast<std::uint64_t>(limit->count())) {
-        return on_queue_timeout(state);
+      if (has_lead_) {
+        mourn(job, state);
+        return std::nullopt;
+      }
+      if (has_waited_too_long(state, record)) {
+        on_queue_timeout();
+        return std::nullopt;
       }
       Json json = told(State::queued, sentence_of(job.reason) + " (job " + job.id + ")", state.attempt);
       json["reason"] = job.reason;
@@ -157,12 +195,19 @@ std::optional<Json> RunObserver::on_queue(const Job& job, const format::RunState
   }
 }
 
-std::optional<Json> RunObserver::on_queue_timeout(const format::RunState& state) {
+/// Since it was submitted, or since Slurm took the nodes from its last attempt.
+bool RunObserver::has_waited_too_long(const format::RunState& state, const Record& record) const {
+  const auto& limit = plan_.limits.queue_timeout;
+  if (!limit) return false;
+  const std::uint64_t since = std::max(record.submitted, state.attempt > 0 ? ended_ms(run_.attempt(state.attempt)) : 0);
+  return wall_ms() > since + static_cast<std::uint64_t>(limit->count());
+}
+
+void RunObserver::on_queue_timeout() {
   conclude({.state = State::timed_out,
             .cause = Cause::queue_timeout,
             .message = "waited longer than " + base::format_duration(*plan_.limits.queue_timeout) + " for its turn"},
-           state, true);
-  return std::nullopt;
+           {}, true);
 }
 
 /// The job is over. What its supervisor wrote may be on its way; a job that never had nodes had none.
@@ -174,38 +219,40 @@ void RunObserver::on_over(const Job& job, const format::RunState& state) {
   AttemptEnd end = ending(job, state);
   const bool goes_on = state.attempt > 0 && wants_another(run_.attempt(state.attempt));
   if (goes_on && end.cause != Cause::canceled) return submit_another();
-  conclude(std::move(end), state);
+  conclude(std::move(end), {state.attempt, job.id});
 }
 
 /// The attempt has its end, which asks for another one, and nobody has put the job back.
 void RunObserver::submit_another() {
   {
     auto hold = Hold::try_take(run_);
-    if (!hold || !*hold || !(*hold)->note_durable("again")) return;
+    const auto record = read_record(run_);
+    if (!hold || !*hold || !record) return;
+    const std::string next = record->job();
+    if (!next.empty() && next != job_) return;  // there is another one already
+    if (!(*hold)->note_durable("again")) return;
   }
   over_since_ = 0;
   (void)start_submission(run_);
 }
 
-/// The job is in the queue again, and its supervisor has said nothing: its node was lost.
+/// The job is in the queue again, and its supervisor has said nothing: its node was lost. Only when Slurm has counted
+/// that: a controller that crashed may also have forgotten that it gave the job nodes, and there it works.
 void RunObserver::mourn(const Job& job, const format::RunState& state) {
   const auto owner = owner_of(run_.attempt(state.attempt));
   if (!owner || owner->job != job.id) return;
   const std::uint64_t now = base::mono_ns();
   if (over_since_ == 0) over_since_ = now;
   if (now - over_since_ < kLate) return;
+  if (restarts_of(job.id) <= owner->restart) return;
   conclude({.state = State::failed,
             .cause = Cause::node,
             .message = "node " + owner->machine + " was lost, Slurm has put the job back into the queue"},
-           state, true);
+           {state.attempt, job.id}, true);
 }
 
 void RunObserver::on_gone(const std::string& job, const Record& record, const format::RunState& state) {
-  if (!record.gone_since) {
-    auto hold = Hold::try_take(run_);
-    if (hold && *hold) (void)(*hold)->note("gone", {{"job", job}});
-    return;
-  }
+  if (!record.gone_since || record.gone != job) return note("gone");
   if (wall_ms() < *record.gone_since + static_cast<std::uint64_t>(options_.evidence.count())) return;
   const auto accounted = ask_accounting(job);
   AttemptEnd end{.state = State::lost, .cause = Cause::lost};
@@ -217,7 +264,7 @@ void RunObserver::on_gone(const std::string& job, const Record& record, const fo
     over.state = accounted->state;
     end = ending(over, state);
   }
-  conclude(std::move(end), state);
+  conclude(std::move(end), {state.attempt, job});
 }
 
 AttemptEnd RunObserver::ending(const Job& job, const format::RunState& state) const {
@@ -237,16 +284,19 @@ AttemptEnd RunObserver::ending(const Job& job, const format::RunState& state) co
     end.message = job.reason == "JobLaunchFailure" ? "Slurm could not launch the job" : "the job ended before it began";
   }
   if (const std::string words = last_words(run_, job.id); !words.empty()) end.message += ": " + words;
+  if (!has_lead_ && has_no_output(job.id))
+    end.message = "the job's node cannot write " + JobPaths(run_).root.string() +
+                  ": the target's directory has to be on a file system that the nodes share and can write";
   return end;
 }
 
-void RunObserver::conclude(AttemptEnd end, const format::RunState& state, bool job_goes_on) {
-  end.retry = should_retry(end, false, plan_.retry, read_history(run_, state.attempt).retries);
+void RunObserver::conclude(AttemptEnd end, const Abandoned& abandoned, bool job_goes_on) {
+  end.retry = should_retry(end, false, plan_.retry, read_history(run_, format::last_attempt(run_)).retries);
   const bool again = end.retry;
   {
     auto hold = Hold::try_take(run_);
     if (!hold || !*hold) return;
-    const auto written = end_from_here(run_, end);
+    const auto written = end_from_here(run_, end, abandoned);
     if (!written || !*written) return;
   }
   over_since_ = 0;

@@ -12,6 +12,7 @@
 
 #include "format/fold.hpp"
 #include "format/plan.hpp"
+#include "host/launchers/slurm/ending.hpp"
 #include "host/launchers/slurm/options.hpp"
 #include "host/launchers/slurm/queue.hpp"
 #include "host/launchers/slurm/record.hpp"
@@ -50,9 +51,12 @@ class RunObserver {
   void on_over(const Job& job, const format::RunState& state);
   void on_gone(const std::string& job, const Record& record, const format::RunState& state);
   void mourn(const Job& job, const format::RunState& state);
-  std::optional<Json> on_queue_timeout(const format::RunState& state);
+  [[nodiscard]] bool has_waited_too_long(const format::RunState& state, const Record& record) const;
+  void on_queue_timeout();
+  std::string job_that_counts(const format::RunState& state, const Record& record);
+  void note(const char* type);
   /// `job_goes_on`: the next attempt is the same job's; when there is none, the job is canceled.
-  void conclude(AttemptEnd end, const format::RunState& state, bool job_goes_on = false);
+  void conclude(AttemptEnd end, const Abandoned& abandoned, bool job_goes_on = false);
   void submit_another();
   [[nodiscard]] AttemptEnd ending(const Job& job, const format::RunState& state) const;
   [[nodiscard]] Json told(format::State state, const std::string& message, int attempt) const;
@@ -60,7 +64,7 @@ class RunObserver {
   format::RunPaths run_;
   format::Plan plan_;
   Options options_;
-  std::string job_ = {};  ///< the last one seen in the record, and since when
+  std::string job_ = {};  ///< the one that counts, and since when
   std::uint64_t job_since_ = 0;
   std::uint64_t over_since_ = 0;  ///< its end, or its return to the queue, was seen first; 0 = not yet
   std::uint64_t submitted_again_ = 0;

@@ -121,6 +121,10 @@ bool belongs_to(const Job& job, std::string_view run) {
   return job.text.ends_with("." + std::string(run.substr(run.size() - 6)));
 }
 
+bool belongs_to_another(const Job& job, std::string_view run) {
+  return job.text.find("trainctl:") != std::string::npos && !belongs_to(job, run);
+}
+
 std::map<std::string, std::string> parse_pairs(std::string_view text) {
   std::map<std::string, std::string> pairs;
   for (const std::string& line : base::split(text, '\n')) {

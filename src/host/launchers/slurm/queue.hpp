@@ -34,6 +34,8 @@ std::vector<Job> parse_queue(std::string_view text);
 
 /// The job's comment or name says that it is this run's.
 bool belongs_to(const Job& job, std::string_view run);
+/// Its comment says that it is another run's: a controller that was set up anew counts from 1 again.
+bool belongs_to_another(const Job& job, std::string_view run);
 
 /// The members of `scontrol show job -o` and `scontrol show config` that have a plain value.
 std::map<std::string, std::string> parse_pairs(std::string_view text);

@@ -28,35 +28,39 @@ std::string text_of(const Json& line, const char* key) {
   return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-std::uint64_t wall_ms(const Json& line) {
-  const auto time = base::parse_utc(text_of(line, "t"));
-  if (!time) return 0;
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(time->time_since_epoch()).count());
-}
-
 void fold_line(const Json& line, Record& record) {
   const std::string type = text_of(line, "type");
   if (type == "phase") record.phase = text_of(line, "message");
   if (type == "intent") {
     record.intent_open = true;
-    record.intended = wall_ms(line);
+    record.intended = written_ms(line);
   }
   if (type == "refused") record.intent_open = false;
   if (type == "again") {
     record.again = true;
     record.gone_since.reset();
   }
-  if (type == "gone" && !record.gone_since) record.gone_since = wall_ms(line);
+  if (type == "seen") record.gone_since.reset();
+  if (type == "gone" && (!record.gone_since || record.gone != text_of(line, "job"))) {
+    record.gone = text_of(line, "job");
+    record.gone_since = written_ms(line);
+  }
   if (type != "job") return;
   record.jobs.push_back(text_of(line, "job"));
-  record.submitted = wall_ms(line);
+  record.submitted = written_ms(line);
   record.intent_open = false;
   record.again = false;
   record.gone_since.reset();
 }
 
 }  // namespace
+
+std::uint64_t written_ms(const Json& line) {
+  const auto time = base::parse_utc(text_of(line, "t"));
+  if (!time) return 0;
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(time->time_since_epoch()).count());
+}
 
 Result<Record> read_record(const format::RunPaths& run) {
   TRY_ASSIGN(const auto lines, format::read_lines(JobPaths(run).record()));

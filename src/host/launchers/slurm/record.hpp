@@ -6,15 +6,19 @@
 //   job     {job}                it gave us this job; durable
 //   refused {message}            it said no, or did not hear it
 //   gone    {job}                the controller has forgotten the job, and the run has no end
+//   seen    {job}                … but then it knew it again
 //   again   {}                   the job is over and the run goes on: another one may be submitted
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file.hpp"
+#include "base/json.hpp"
 #include "format/event.hpp"
 #include "format/paths.hpp"
 #include "host/launchers/slurm/batch.hpp"
@@ -32,13 +36,20 @@ struct Record {
   std::uint64_t intended = 0;                    ///< … when, by the wall clock of this host, in milliseconds
   bool again = false;                            ///< the last job does not count any more
   std::string phase = {};                        ///< of the last `phase`
-  std::optional<std::uint64_t> gone_since = {};  ///< wall clock of this host, in milliseconds
+  std::string gone = {};                         ///< the job that the controller has forgotten
+  std::optional<std::uint64_t> gone_since = {};  ///< … since when, by the wall clock of this host, in milliseconds
   std::uint64_t submitted = 0;                   ///< the last job, by the same clock
   /// The job that counts now; empty = none.
   [[nodiscard]] std::string job() const { return jobs.empty() || again ? std::string() : jobs.back(); }
+  [[nodiscard]] bool knows(const std::string& job) const {
+    return std::find(jobs.begin(), jobs.end(), job) != jobs.end();
+  }
 };
 
 Result<Record> read_record(const format::RunPaths& run);
+
+/// When a line of events was written, by the wall clock of who did, in milliseconds; 0 = unknown.
+std::uint64_t written_ms(const Json& line);
 
 /// The right to submit, to end and to write the record, on this host.
 class Hold {

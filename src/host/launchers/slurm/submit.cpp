@@ -167,9 +167,8 @@ class Submission {
 
   [[nodiscard]] std::optional<std::string> find_job(const std::vector<Job>& jobs) const {
     for (const Job& job : jobs) {
-      const bool known = std::find(record_.jobs.begin(), record_.jobs.end(), job.id) != record_.jobs.end();
       // A job that was put back into the queue is the next one, too.
-      const bool counts = !known || stage_of(job.state) == Stage::waiting;
+      const bool counts = !record_.knows(job.id) || stage_of(job.state) == Stage::waiting;
       if (counts && belongs_to(job, run_.id())) return job.id;
     }
     return std::nullopt;
