@@ -207,7 +207,7 @@ class Cluster:
         return dict(line.split("|", 1) for line in lines)
 
     def skip_requeue_delay(self, job: str) -> None:
-        """Slurm starts a job that was put back only after two minutes, for credentials to expire."""
+        """Slurm starts a job that was put back only after two minutes, for credentials to expire: those of the same second do not count."""
         wait_until(lambda: self.run("squeue", "-h", "-j", job, "-o", "%T|%r").stdout.strip() == "PENDING|BeginTime",
                    f"job {job} is in the queue again", 90)
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
