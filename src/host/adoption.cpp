@@ -17,6 +17,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
+#include "host/launchers/slurm/batch.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -51,7 +52,9 @@ Result<base::FileLock> lock_ended(const format::RunPaths& run) {
   const bool ended = format::is_terminal(state.state);
   // Whether there is another attempt is for node 0 to say; another node that has ended its own may go.
   const bool left = run.own_node > 0 && state.state == format::State::retrying;
-  if (lock && (ended || left || state.attempt == 0)) return std::move(*lock);
+  // A job that waits in Slurm's queue has no attempt yet, and no supervisor.
+  const bool never_begun = state.attempt == 0 && !base::exists(slurm::JobPaths(run).record());
+  if (lock && (ended || left || never_begun)) return std::move(*lock);
   // Its supervisor has written the end and is about to go.
   if (ended) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
   const auto plan = format::read_plan(run.plan());
