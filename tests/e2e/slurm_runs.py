@@ -103,6 +103,13 @@ def shell(cluster: Cluster, trainctl):
     cluster.run("scancel", "--user=root", check=False)
 
 
+def define(shell, name: str, **slurm) -> None:
+    """Writes a target file of the user."""
+    target = shell.user_home / ".config" / "trainctl" / "targets" / f"{name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps({"type": "target", "launcher": "slurm", "slurm": slurm}))
+
+
 @pytest.fixture
 def behind(cluster: Cluster, shell, scratch: Path):
     """A trainctl without Slurm of its own; `cluster` is a target behind a login node that has it."""

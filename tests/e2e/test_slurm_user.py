@@ -17,7 +17,7 @@ import pytest
 
 from harness import REPOSITORY, alive, jsonl, wait_until
 from slurm import Cluster
-from slurm_runs import behind, cluster, shell  # noqa: F401  (fixtures)
+from slurm_runs import behind, cluster, define, shell  # noqa: F401  (fixtures)
 
 
 def test_as_a_user_does(cluster: Cluster, shell, project) -> None:
@@ -184,15 +184,14 @@ while not os.path.exists(os.environ["TRAINCTL_OUTPUTS"] + "/stop"):
 def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, project, scratch: Path) -> None:
     """Nothing of the source on the file system that is shared, outputs there as always, nothing left on the nodes; what a killed job
     left is removed by the next."""
-    local = Path(f"/tmp/trainctl-work-{os.geteuid()}")
-    (shell.user_home / ".config" / "trainctl" / "targets").mkdir(parents=True)
-    target = shell.user_home / ".config" / "trainctl" / "targets" / "nodes.json"
-    target.write_text(json.dumps({"type": "target", "launcher": "slurm", "slurm": {"unpack": "node_local"}}))
+    local = scratch / "disk" / f"trainctl-work-{os.geteuid()}"
+    local.parent.mkdir()
+    define(shell, "nodes", unpack="node_local")
     project.script(WHERE)
     project.write("data/rows.txt", "1,2,3")
     spec = project.spec(target="nodes", resources={"nodes": 2}, distribution={"type": "processes", "processes_per_node": 1},
                         environment={"python": {"interpreter": sys.executable}}, keep=["scratch.txt"])
-    shell.env["TMPDIR"] = "/tmp"
+    shell.env["TMPDIR"] = str(local.parent)
     shell.ok("submit", spec, "--detach")
     run, there = shell.last_run(), shell.user_home / ".trainctl" / "store" / "runs"
     said = wait_until(lambda: [text for rank in ("0", "1") if (text := shell.run("logs", "@", "--rank", rank).text)][1:], "both say where they are", 60)
@@ -203,7 +202,7 @@ def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, projec
     assert shell.ok("exec", "@", "--", "cat", "scratch.txt").out == b"written beside the source"
     shell.run("exec", "@", "--", "touch", "outputs/stop")  # srun may be cut off: the job ends with it
     shell.ok("wait", "@", timeout=60)
-    wait_until(lambda: not [path for path in local.iterdir() if path.name != ".claim"], "nothing is left")
+    wait_until(lambda: not local.exists(), "nothing is left")
     outputs = run / "outputs"
     assert sorted(path.name for path in outputs.iterdir()) == ["of-0", "of-1", "scratch.txt", "stop"]
     assert (outputs / "of-1").read_text() == "1,2,3" and (outputs / "scratch.txt").read_text() == "written beside the source"
@@ -220,7 +219,7 @@ def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, projec
     lost = local / "without-its-lock.1.0"
     lost.mkdir()
     shell.ok("submit", project.spec("c.run.json", target="nodes", command=["true"]), timeout=60)
-    wait_until(lambda: not left.exists() and not lost.exists(), "the next run has removed both")
+    wait_until(lambda: not local.exists(), "the next run has removed both, and its own")
 
 
 def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:

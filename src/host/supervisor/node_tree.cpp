@@ -61,6 +61,27 @@ void remove_left(const fs::path& folder) {
   }
 }
 
+Result<base::FileLock> enter(const fs::path& folder) {
+  for (;;) {
+    if (!base::make_private_directory(folder)) {
+      return fail(Errc::denied, folder.string() + " cannot be made, belongs to somebody else, or is open to others",
+                  "remove it, or set TMPDIR for the job to a folder of yours");
+    }
+    auto lock = base::FileLock::acquire(folder / kClaim, kPatienceMs);
+    if (lock || lock.error().code != Errc::not_found) return lock;  // gone: the last one has just left
+  }
+}
+
+/// The last one to leave removes the folder, so that nothing of ours stays on a node.
+void leave(const fs::path& folder) {
+  const auto claiming = base::FileLock::try_acquire(folder / kClaim);
+  if (!claiming || !*claiming) return;
+  const auto names = base::list_directory(folder);
+  if (!names || names->size() != 1) return;
+  ::unlink((folder / kClaim).c_str());
+  ::rmdir(folder.c_str());
+}
+
 }  // namespace
 
 bool unpacks_on_node(const format::Plan& plan) {
@@ -80,11 +101,7 @@ fs::path source_root(const format::Plan& plan, const format::AttemptPaths& attem
 
 Result<NodeTree> NodeTree::claim(const format::AttemptPaths& attempt) {
   const fs::path folder = trees_folder();
-  if (!base::make_private_directory(folder)) {
-    return fail(Errc::denied, folder.string() + " cannot be made, belongs to somebody else, or is open to others",
-                "remove it, or set TMPDIR for the job to a folder of yours");
-  }
-  TRY_ASSIGN(const auto claiming, base::FileLock::acquire(folder / kClaim, kPatienceMs));
+  TRY_ASSIGN(const auto claiming, enter(folder));
   remove_left(folder);
   fs::path tree = tree_of(attempt);
   TRY_ASSIGN(auto lock, base::FileLock::try_acquire(lock_of(tree)));
@@ -98,6 +115,7 @@ NodeTree::~NodeTree() {
   if (path_.empty()) return;
   (void)base::remove_tree(path_);
   ::unlink(lock_of(path_).c_str());
+  leave(path_.parent_path());
 }
 
 Result<> fill_node_tree(const format::Plan& plan, const format::RunPaths& run, int attempt) {
