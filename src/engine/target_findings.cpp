@@ -36,6 +36,7 @@ class Judge {
     gpus();
     disk();
     limits();
+    logout();
     pythons();
     programs();
     return std::move(found_);
@@ -126,6 +127,14 @@ class Judge {
     };
     low("open_files", "open files", kFewFiles, "-n");
     low("processes", "processes", kFewProcesses, "-u");
+  }
+
+  /// Jobs of Slurm are not of the session that submits them.
+  void logout() {
+    if (!probe_.value("logout_kills", false) || definition_.value("launcher", "") == "slurm") return;
+    add(Level::problem, "logout", "systemd ends the processes of " + text("user") + " when the session ends: runs, too",
+        "ask for KillUserProcesses=no or KillExcludeUsers=" + text("user") +
+            " in logind.conf; loginctl enable-linger does not spare them");
   }
 
   void pythons() {

@@ -161,3 +161,22 @@ def test_fifty_runs_of_one_host_are_followed_at_once(make_box, trainctl):
     for work in works:
         work.check(outputs=False)
     nothing_left(box)
+
+
+def test_a_host_that_ends_processes_at_logout_is_found_out(make_box, trainctl, scratch):
+    tools = scratch / "tools"
+    tools.mkdir()
+    loginctl = tools / "loginctl"
+    box = make_box(variables={"PATH": f"{tools}:{os.environ['PATH']}"})
+
+    def said(answer: str) -> list[dict]:
+        loginctl.write_text(f"#!/bin/sh\n{answer}\n")
+        loginctl.chmod(0o755)
+        tested = trainctl.run("target", "test", "root@box", "--json").json["items"][0]["findings"]
+        return [finding for finding in tested if finding["what"] == "logout"]
+
+    [finding] = said("printf 'KillUserProcesses=yes\\nKillOnlyUsers=\\nKillExcludeUsers=nobody\\n'")
+    assert finding["level"] == "problem" and "runs, too" in finding["text"] and "KillExcludeUsers=root" in finding["hint"], finding
+    assert said("printf 'KillUserProcesses=yes\\nKillOnlyUsers=\\nKillExcludeUsers=root\\n'") == []
+    assert said("echo Failed to connect to bus >&2; exit 1") == []
+    nothing_left(box)

@@ -18,6 +18,7 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "host/environment/request.hpp"
+#include "host/linux/logout.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/resources/gpu.hpp"
 #include "host/stdio/operations.hpp"
@@ -132,6 +133,7 @@ Result<Json> operate_probe(const StdioContext& context, const Json&) {
                 {"python", pythons()},
                 {"programs", programs()}};
   add_gpus(reply);
+  if (const auto kills = logout_kills(base::user_name())) reply["logout_kills"] = *kills;
   return reply;
 }
 
