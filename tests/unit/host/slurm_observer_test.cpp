@@ -142,8 +142,8 @@ TEST_CASE("a job of which nobody was told is watched once it works", "[slurm]") 
   watched.look({job("7", "RUNNING")});
   CHECK(watched.record().job() == "7");
   CHECK_FALSE(watched.record().intent_open);
-  watched.look({job("7", "NODE_FAIL")});
-  CHECK(watched.state().state == format::State::retrying);
+  watched.look({job("7", "COMPLETED")});
+  CHECK(watched.state().state == format::State::lost);
 }
 
 TEST_CASE("only the job of an attempt gives evidence of its end", "[slurm]") {

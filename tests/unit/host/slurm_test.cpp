@@ -116,6 +116,18 @@ TEST_CASE("what a run leaves open comes from the target", "[slurm]") {
   }));
 }
 
+TEST_CASE("every option of a target is passed on by its name", "[slurm]") {
+  const format::RunPaths run{"/s/runs/x"};
+  const Json said = {{"partition", "gpu,long"}, {"account", "ml"},         {"qos", "high"},
+                     {"constraint", "a100&ib"}, {"gres", "gpu:a100:1"},    {"dependency", "afterok:123"},
+                     {"licenses", "matlab:1"},  {"reservation", "course"}, {"nodelist", "n[1-4]"},
+                     {"exclude", "n9"}};
+  const auto words = sbatch_words(plan_with({{"gpus", 4}}), run, options_of(said));
+  for (const auto& [name, value] : said.items()) CHECK(has(words, "--" + name + "=" + value.get<std::string>()));
+  CHECK_FALSE(has(words, "--gres=gpu:4"));  // the target knows better which
+  CHECK(std::count(words.begin(), words.end(), "--exclusive") == 0);
+}
+
 TEST_CASE("options that are ours, or no options, are refused", "[slurm]") {
   for (const char* word :
        {"--array=0-9", "-a", "--wrap=ls", "--output=/x", "--comment=mine", "script.sh", "--mail\n-x"}) {
