@@ -166,6 +166,15 @@ Result<> check_container_engine(const format::Plan& plan) {
               "install podman or docker, or remove environment.container");
 }
 
+/// Where the run wants its environment built goes before what the target says.
+Json with_build(Json definition, const spec::RunConfiguration& config) {
+  if (!config.environment || !config.environment->build || definition.value("launcher", "") != "slurm")
+    return definition;
+  const bool in_job = *config.environment->build == spec::BuildOn::job;
+  definition["slurm"]["environment_build"] = in_job ? "job" : "submit_host";
+  return definition;
+}
+
 Result<> add_environment(const archive::Store& store, const spec::LoadedRun& run, const PrepareOptions& options,
                          bool here, Prepared& prepared) {
   if (options.bare_command && !run.config.environment) return {};
@@ -252,7 +261,7 @@ ResultAll<Prepared> prepare(const archive::Store& store, const spec::LoadedRun& 
   auto plan = map_plan(run);
   if (!plan) return tl::make_unexpected(std::move(plan).error());
   prepared.plan = std::move(*plan);
-  prepared.plan.target = std::move(*definition);
+  prepared.plan.target = with_build(std::move(*definition), run.config);
   keep(errors, add_files(store, run, there, prepared));
   auto secrets = read_secrets(run, options.store_snapshot);
   if (secrets) {

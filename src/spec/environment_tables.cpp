@@ -137,6 +137,9 @@ const Table& table_of<Environment>() {
                   "Lines a login shell runs once before the script; the variables they change are kept: \"module load "
                   "cuda/12\"."),
               field("container", &T::container, "Run in this container image; a text is the image."),
+              word_field("build", &T::build, {{"submit_host", BuildOn::submit_host}, {"job", BuildOn::job}},
+                         "Where it is built for a job of Slurm: on the submit host, or in the job; default: as the "
+                         "target's slurm.environment_build says. Other targets build on the host that runs."),
           },
       .aliases = {{"image", "container.image"},
                   {"conda_file", "python.conda_file"},

@@ -103,11 +103,15 @@ struct ContainerEnvironment {
 };
 
 /// A reference to a JSON file ("environment": "envs/torch.json") is already replaced by that file's content.
+/// Which machine builds environments for a job of Slurm.
+enum class BuildOn { submit_host, job };
+
 struct Environment {
   std::optional<std::string> reference;  ///< the file it came from, relative to the base directory; only a record
   std::optional<PythonEnvironment> python;
   std::vector<std::string> setup;
   std::optional<ContainerEnvironment> container;
+  std::optional<BuildOn> build;  ///< unset: as the target says
   friend bool operator==(const Environment&, const Environment&) = default;
 };
 

@@ -26,7 +26,6 @@ struct SlurmOptions {
   std::optional<ByteSize> memory;
   std::optional<std::int64_t> cpus;
   std::vector<std::string> options;  ///< more words for sbatch
-  enum class BuildOn { submit_host, job };
   BuildOn environment_build = BuildOn::submit_host;
   enum class Unpack { shared, node_local };
   Unpack unpack = Unpack::shared;

@@ -46,9 +46,9 @@ std::vector<Field> slurm_fields() {
       field("cpus", &T::cpus, "CPUs per node of a run without resources.cpus; default: the partition's.", at_least_one),
       field("options", &T::options, "More options of sbatch, one a text: \"--mail-type=END\"."),
       word_field("environment_build", &T::environment_build,
-                 {{"submit_host", T::BuildOn::submit_host}, {"job", T::BuildOn::job}},
+                 {{"submit_host", BuildOn::submit_host}, {"job", BuildOn::job}},
                  "Where Python environments are built: on the submit host (default; compute nodes often have no "
-                 "network) or in the job."),
+                 "network) or in the job. A run's environment.build goes before it."),
       word_field(
           "unpack", &T::unpack, {{"shared", T::Unpack::shared}, {"node_local", T::Unpack::node_local}},
           "Where the source is unpacked: in the run's folder, which all nodes see (default), or by each node on a "

@@ -89,6 +89,7 @@ Result<std::shared_ptr<HostLink>> open_link(const Json& definition) {
   Json key = definition;
   key.erase("name");  // two names of one host are one connection
   key.erase("addresses");
+  key.erase("slurm");
   return HostLink::shared(base::dump_json(key), [&channel] { return channel; });
 }
 

@@ -53,6 +53,7 @@ OverTimeLimit=0
 InactiveLimit=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
+Licenses=matlab:2
 """
 
 
@@ -141,7 +142,7 @@ class Cluster:
                              root=self.root)
         text += "".join(f"{key}={value}\n" for key, value in self.settings.items())
         for i, node in enumerate(self.names(), 1):
-            text += f"NodeName={node} NodeAddr={self.net}.{10 + i} CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN\n"
+            text += f"NodeName={node} NodeAddr={self.net}.{10 + i} CPUs=4 RealMemory=4000 Gres=gpu:2 Features=fast State=UNKNOWN\n"
         nodes = f"n[1-{self.count}]" if self.count > 1 else "n1"
         text += f"PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE\n"
         text += f"PartitionName=cheap Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL\n"

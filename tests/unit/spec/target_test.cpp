@@ -90,7 +90,7 @@ TEST_CASE("Slurm is a target of its own, or the launcher behind a host", "[targe
   CHECK(options.partition == "gpu");
   CHECK(options.memory->bytes == 4ULL << 30U);
   CHECK(options.options == std::vector<std::string>{"--mail-type=END"});
-  CHECK(options.environment_build == SlurmOptions::BuildOn::submit_host);
+  CHECK(options.environment_build == BuildOn::submit_host);
   places.write("user/login.json", R"({"kind": "slurm", "host": "login"})");
   const Json login = defined(places.read("login"));
   CHECK(login["type"] == "ssh");

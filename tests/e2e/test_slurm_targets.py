@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: serial
+"""What a target says about Slurm, on a real one: options, the environment's place, what is seen while a job waits, cleaning up."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from harness import wait_until
+from slurm import Cluster
+from slurm_runs import cluster, define, shell  # noqa: F401  (fixtures)
+
+
+def test_what_a_target_says_reaches_the_job(cluster: Cluster, shell, project) -> None:
+    first = cluster.run("sbatch", "--parsable", "--hold", "-o", "/dev/null", "--wrap", "true").stdout.strip()
+    cluster.run("scontrol", "create", "reservation", "ReservationName=course", "StartTime=now", "Duration=60", "Users=root", "Nodes=n2")
+    try:
+        define(shell, "course", partition="main", account="ml", constraint="fast", dependency=f"afterany:{first}", licenses="matlab:1",
+               reservation="course", nodelist="n2", exclude="n1", options=["--nice=7"])
+        shell.ok("submit", project.spec(command=["true"], target="course"), "--detach")
+        number = wait_until(lambda: shell.ok("sync") and shell.json("show", "@")["message"].split("(job ")[1].rstrip(")"), "its job")
+        said = cluster.run("scontrol", "show", "job", number, "-o").stdout
+        for pair in ("Partition=main", "Account=ml", "Features=fast", f"Dependency=afterany:{first}", "Licenses=matlab:1",
+                     "Reservation=course", "ReqNodeList=n2", "ExcNodeList=n1", "Nice=7"):
+            assert pair in said, (pair, said)
+        assert "waits for the job it depends on" in shell.json("show", "@")["message"]
+        cluster.run("scancel", first)
+        shell.ok("wait", "@", timeout=60)
+        assert "NodeList=n2 " in cluster.run("scontrol", "show", "job", number, "-o").stdout
+    finally:
+        cluster.run("scancel", "--user=root")
+        wait_until(lambda: cluster.run("scontrol", "delete", "ReservationName=course", check=False).returncode == 0, "the reservation is gone")
+
+
+def test_the_status_line_says_why_it_waits(cluster: Cluster, shell, project) -> None:
+    session = shell.pty("submit", project.spec(command=["true"], target="slurm", resources={"cpus": 64}))
+    session.expect("asks for more than its partition can ever give")
+    session.interrupt()
+    assert session.wait() == 130 and shell.json("show", "@")["state"] == "canceled"
+
+
+def test_clean_leaves_nothing_of_a_cluster_but_what_waits(cluster: Cluster, shell, project) -> None:
+    define(shell, "held", options=["--hold"])
+    shell.ok("submit", project.spec(command=["true"], target="slurm"), timeout=60)
+    shell.ok("submit", project.spec("waiting.run.json", command=["true"], target="held"), "--detach")
+    wait_until(lambda: "PENDING" in cluster.jobs().values(), "the second one waits")
+    refused = shell.run("target", "clean", "slurm", "--all", "--yes", code=2)
+    assert "waiting-1" in refused.error
+    assert "1 run removed" in shell.ok("target", "clean", "slurm", "--yes").text
+    assert "has not ended" in shell.run("rm", "@", code=2).error
+    assert "PENDING" in cluster.jobs().values()
+    shell.ok("cancel", "@")
+    assert "1 run removed" in shell.ok("target", "clean", "slurm", "--all", "--yes").text
+    assert not [path for path in (shell.user_home / ".trainctl").rglob("*") if path.is_file()]
+    assert not [state for state in cluster.jobs().values() if state in ("PENDING", "RUNNING")]
+
+
+class PackageIndex:
+    """An index with one package, for the login node and the nodes, which reach nothing else; `asked` says who built with it."""
+
+    def __init__(self, address: str):
+        self.asked: set[str] = set()
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as wheel:
+            wheel.writestr("tiny.py", "VALUE = 42\n")
+            wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+            wheel.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\n"
+                           "tiny-1.0.dist-info/RECORD,,\n")
+        index = self
+
+        class Pages(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = "tiny-1.0-py3-none-any.whl"
+                page = {"/simple/tiny/": f'<a href="/{name}">{name}</a>'.encode(), f"/{name}": data.getvalue()}.get(self.path)
+                index.asked.add(self.client_address[0])
+                self.send_response(200 if page else 404)
+                self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
+                self.send_header("Content-Length", str(len(page or b"")))
+                self.end_headers()
+                self.wfile.write(page or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer((address, 0), Pages)
+        self.url = f"http://{address}:{self.server.server_port}/simple"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.mark.parametrize("target, run, in_job", [("submit_host", None, False), ("job", None, True), ("job", "submit_host", False),
+                                                 ("submit_host", "job", True)])
+def test_where_the_environment_is_built(cluster: Cluster, shell, project, scratch: Path, target: str, run: str | None, in_job: bool) -> None:
+    """The target says it, a run may say it otherwise."""
+    index = PackageIndex(f"{cluster.net}.1")
+    define(shell, "nodes", environment_build=target)
+    project.script("import tiny; print(tiny.VALUE)")
+    environment = {"python": {"packages": ["tiny==1.0"], "index_urls": [index.url]}, **({"build": run} if run else {})}
+    shell.env["UV_CACHE_DIR"] = str(scratch / "uv-cache")
+    assert shell.ok("submit", project.spec(script="train.py", target="nodes", environment=environment), timeout=120).text == "42\n"
+    nodes = {f"{cluster.net}.{10 + node}" for node in (1, 2)}
+    assert index.asked and (index.asked <= nodes if in_job else not index.asked & nodes), index.asked
+    index.server.shutdown()
