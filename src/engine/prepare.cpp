@@ -37,6 +37,7 @@
 #include "spec/load.hpp"
 #include "spec/run_configuration.hpp"
 #include "spec/validate.hpp"
+#include "target/cancel.hpp"
 #include "target/registry.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
