@@ -151,12 +151,15 @@ Result<std::unique_ptr<Target>> open_scenario(const char* fidelity, bool endless
 }
 
 /// A target that somebody set up for this program: its definition as a plan keeps it. tests/e2e/test_conformance.py
-/// starts an sshd and names it.
+/// starts an sshd and names it, tests/e2e/test_slurm_conformance.py a cluster.
 constexpr const char* kGiven = "TRAINCTL_CONFORMANCE_TARGET";
 
+Json given() {
+  return base::parse_json(base::get_env(kGiven).value_or("null")).value_or(Json());
+}
+
 Result<std::unique_ptr<Target>> open_given(bool, const fs::path& store) {
-  TRY_ASSIGN(const Json definition, base::parse_json(base::get_env(kGiven).value_or("")));
-  return open_target(definition, store);
+  return open_target(given(), store);
 }
 
 const std::vector<Kind> kKinds = {
@@ -196,6 +199,7 @@ class Bench {
     plan.source = {{"kind", "in_place"}, {"directory", folder_.path().string()}};
     plan.command.argv = {"/bin/sh", "-c", endless ? "echo one; exec sleep 600" : "echo one; sleep 0.03; echo two"};
     plan.resources.nodes = nodes_;
+    plan.target = given();
     plan.metrics.system = false;
     plan.stop.grace = std::chrono::milliseconds(200);
     const format::RunPaths run = store.run(plan.id);
