@@ -35,12 +35,15 @@ FetchContent_MakeAvailable(${TRAINCTL_FETCHED})
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
-# Everything but libc is linked statically: shared, these cost 6 ms at each start (measured), static 1 ms.
+# Everything but libc is linked statically: shared, these cost 6 ms at each start (measured), static 1 ms. They come from the
+# system alone, see docs/decisions/0017-four-libraries-from-the-system.md.
 function(trainctl_static_library name archive header hint)
   find_library(${name}_ARCHIVE NAMES ${archive})
   find_path(${name}_INCLUDE NAMES ${header})
   if(NOT ${name}_ARCHIVE OR NOT ${name}_INCLUDE)
-    message(FATAL_ERROR "${archive} or ${header} was not found: apt-get install ${hint}")
+    message(FATAL_ERROR "${archive} or ${header} was not found. Debian and Ubuntu: apt-get install ${hint}. Elsewhere: the "
+      "library's development package and, where it is apart, the one with its static library; one installed by hand is "
+      "found through CMAKE_PREFIX_PATH.")
   endif()
   add_library(trainctl_dep_${name} INTERFACE)
   target_link_libraries(trainctl_dep_${name} INTERFACE "${${name}_ARCHIVE}")

@@ -8,8 +8,8 @@ die() { printf 'error: %s\n' "$*" >&2; exit 3; }
 
 # What building needs on Debian 12, by apt name.
 BUILD_PACKAGES="g++ cmake ninja-build ccache mold git ca-certificates pkg-config python3 python3-venv
-  nlohmann-json3-dev libcli11-dev libexpected-dev libspdlog-dev libfmt-dev catch2
-  libssl-dev libzstd-dev libpcre2-dev libsqlite3-dev libcurl4-openssl-dev libyaml-cpp-dev"
+  nlohmann-json3-dev libcli11-dev libexpected-dev catch2
+  libssl-dev libzstd-dev libpcre2-dev libsqlite3-dev libyaml-cpp-dev"
 # What the tests need on top: a compiler for the runner of aarch64 hosts and something to run it on; an SSH server; Slurm; MPI; an
 # engine with what it needs for containers; for tests/e2e/test_frameworks.py PyTorch (217 MB with all it depends on; the wheel of the index
 # brings gigabytes of CUDA) and images to train Chainer with (31 MB).
