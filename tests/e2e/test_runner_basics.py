@@ -261,6 +261,15 @@ def test_retry_budget_and_resume(run):
     assert r.log(0, 3) == b"2\n"
 
 
+def test_empty_folders_of_declared_outputs_are_nothing_to_resume_from(run):
+    r = run(*sh("echo $TRAINCTL_RESUME_FROM; [ $TRAINCTL_ATTEMPT = 1 ] || touch outputs/checkpoints/last/a; exit 75"),
+            retry={"max": 2, "on": ["exit:75"], "backoff_ms": 10, "resume": True}, resume_from={"path": "/earlier", "run": None},
+            outputs=[{"name": "last", "path": "checkpoints/last/model"}])
+    r.supervise()
+    assert [r.log(0, n) for n in (1, 2)] == [b"/earlier\n"] * 2
+    assert r.log(0, 3).decode().strip() == str(r.attempt(3) / "work" / "outputs")
+
+
 def test_cancel_between_attempts(run):
     r = run("false", retry={"max": 5, "on": ["exit"], "backoff_ms": 60000})
     p = r.start()

@@ -267,6 +267,17 @@ Result<ContainerLaunch> in_container(const format::Plan& plan, const format::Run
   return made;
 }
 
+/// Whether anything but folders lies below: those of declared outputs are there before the script writes.
+bool holds_files(const std::filesystem::path& root) {
+  std::error_code problem;
+  for (std::filesystem::recursive_directory_iterator it(root, problem), end; !problem && it != end;
+       it.increment(problem)) {
+    std::error_code ignored;
+    if (it->is_symlink(ignored) || !it->is_directory(ignored)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Variables Variables::inherited() {
@@ -328,10 +339,9 @@ std::filesystem::path rank_directory(const format::Plan& plan, const format::Att
 }
 
 std::string resume_path(const format::Plan& plan, const format::RunPaths& run, int attempt) {
-  const format::AttemptPaths paths = run.attempt(attempt);
-  std::error_code ignored;
-  const bool own = plan.retry.resume && attempt > 1 && !std::filesystem::is_empty(paths.outputs(), ignored) && !ignored;
-  if (own) return paths.outputs();
+  // The last attempt's, of which ours are a copy: a rank that is started after another one wrote sees the same.
+  const bool own = plan.retry.resume && attempt > 1 && holds_files(run.attempt(attempt - 1).outputs());
+  if (own) return run.attempt(attempt).outputs();
   return plan.resume_from ? plan.resume_from->path : std::string();
 }
 
