@@ -103,6 +103,21 @@ def test_parameter_server(trainctl, project):
     assert logs.count('"worker"') >= 3 and '"ps"' in logs and '"chief"' not in logs
 
 
+@pytest.mark.parametrize("command, words", [
+    ("python train.py --lr 0.10 | tee log", ["bash", "-c", "python train.py --lr 0.10 | tee log"]),
+    (["python", "train.py", "--lr", 0.10], ["python", "train.py", "--lr", "0.1"]),
+])
+def test_a_command_of_mpi_ranks_in_a_container(trainctl, project, command, words):
+    project.write("train.runconfig", {"command": command, "communicator": "IntelMpi", "nodeCount": 2,
+                                      "mpi": {"processCountPerNode": 2},
+                                      "environment": {"docker": {"baseImage": "team/training:3"}}, "docker": {"useDocker": True}})
+    made = trainctl.json("import", "train.runconfig", "-o", "train.run.json")
+    assert made["configuration"]["command"] == ["mpiexec", "-n", "4", *words]
+    looks = {item["field"]: item["note"] for item in made["items"] if item["fate"] == "changed"}
+    assert "4 ranks, on one machine" in looks["communicator"] and looks["nodeCount"] == looks["communicator"]
+    trainctl.ok("validate", "train.run.json")
+
+
 def test_gloo(trainctl, project):
     (project.path / "conda.yml").write_text("dependencies: [python]\n")
     imported(trainctl, project, "nccl")

@@ -208,20 +208,34 @@ void where_and_how_long(Report& report, Imported& made) {
   }
 }
 
+/// The words that every rank executes.
+Json rank_words(const Report& report, const Json& out) {
+  if (out.contains("command")) {
+    if (out["command"].is_array()) return out["command"];
+    return Json::array({"bash", "-c", out["command"]});
+  }
+  Json words = {"python3", out["script"]};
+  for (const Value& word : report.root().get("arguments").items())
+    words.push_back(with_references(report.text_of(word), out));
+  return words;
+}
+
 /// mpiexec of the host does not reach into a container: the image's own starts the ranks, all on one machine.
 void mpi_in_container(Report& report, Json& out) {
   if (!out.contains("distribution") || out["distribution"].value("type", "") != "mpi") return;
-  if (!out.contains("environment") || !out["environment"].contains("container") || !out.contains("script")) return;
+  if (!out.contains("environment") || !out["environment"].contains("container")) return;
+  if (!out.contains("script") && !out.contains("command")) return;
   const std::int64_t nodes = out.contains("resources") ? out["resources"].value("nodes", std::int64_t{1}) : 1;
   const std::int64_t ranks = nodes * out["distribution"].value("processes_per_node", std::int64_t{1});
-  Json command = {"mpiexec", "-n", std::to_string(ranks), "python3", out["script"]};
-  for (const Value& word : report.root().get("arguments").items())
-    command.push_back(with_references(report.text_of(word), out));
-  out["command"] = command;
+  Json command = {"mpiexec", "-n", std::to_string(ranks)};
+  for (Json& word : rank_words(report, out)) command.push_back(std::move(word));
   for (const char* field : {"script", "arguments", "parameters", "parameter_style", "distribution", "resources"})
     out.erase(field);
-  report.again(report.root().get("communicator"), "command",
-               "in a container the image's mpiexec starts the " + std::to_string(ranks) + " ranks, on one machine");
+  out["command"] = std::move(command);
+  const std::string note =
+      "in a container the image's mpiexec starts the " + std::to_string(ranks) + " ranks, on one machine";
+  report.again(report.root().get("communicator"), "command", note);
+  if (nodes > 1) report.again(report.root().get("nodeCount"), "command", note);
 }
 
 }  // namespace
