@@ -2,7 +2,6 @@
 #include "index/condition.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,12 +9,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/number.hpp"
 #include "base/text.hpp"
 #include "format/metric.hpp"
 #include "format/state.hpp"
@@ -28,14 +27,6 @@
 
 namespace trainctl::index {
 namespace {
-
-std::optional<double> to_number(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
-  double value = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 bool is_order(Compare compare) {
   return compare == Compare::less || compare == Compare::less_equal || compare == Compare::greater ||
@@ -145,7 +136,7 @@ class Compiler {
   Result<Value> to_value(const Field& field, const Where& where) {
     const std::string& text = where.value.text;
     const std::size_t at = where.value.column;
-    const auto number = to_number(text);
+    const auto number = base::parse_number(text);
     switch (field.source) {
       case Field::Source::metric:
         if (is_glob(where.compare)) return where_error("~ compares text, a metric is a number", at);
@@ -167,7 +158,7 @@ class Compiler {
   Result<Value> column_value(const Column& column, const Where& where) {
     const std::string& text = where.value.text;
     const std::size_t at = where.value.column;
-    const auto number = to_number(text);
+    const auto number = base::parse_number(text);
     if (column.kind == Kind::text) return Value(text);
     if (column.kind == Kind::state) return state_value(where);
     if (is_glob(where.compare)) return where_error("~ compares text, " + std::string(column.name) + " is none", at);

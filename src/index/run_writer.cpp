@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/json.hpp"
+#include "base/number.hpp"
 #include "format/goal.hpp"
 #include "format/metric_summary.hpp"
 #include "format/paths.hpp"
@@ -62,6 +63,13 @@ void bind_number(Statement& statement, int at, const std::optional<std::int64_t>
   } else {
     statement.bind_null(at);
   }
+}
+
+/// A number as it was typed (`run train.py --lr 1e-4`, or what MLflow logs) is one, too: the script has the text,
+/// people compare.
+std::optional<double> number_of(const Json& value) {
+  if (value.is_number()) return value.get<double>();
+  return value.is_string() ? base::parse_number(value.get_ref<const std::string&>()) : std::nullopt;
 }
 
 }  // namespace
@@ -187,8 +195,8 @@ Result<> RunWriter::write_parameters(std::int64_t key, const Json& parameters) {
     const std::string text = scalar_text(value);
     TRY_ASSIGN(Statement * row, statement(kParameter));
     row->bind(1, key).bind(2, name).bind(4, std::string_view(text));
-    if (value.is_number()) {
-      row->bind(3, value.get<double>());
+    if (const auto number = number_of(value)) {
+      row->bind(3, *number);
     } else {
       row->bind_null(3);
     }

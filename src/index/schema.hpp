@@ -6,7 +6,7 @@
 
 namespace trainctl::index {
 
-inline constexpr int kSchemaVersion = 3;
+inline constexpr int kSchemaVersion = 4;
 
 /// Sets up a connection that may write. `wal` is false on network file systems.
 Result<> configure_writer(Database& database, bool wal);

@@ -51,6 +51,9 @@ def test_ls_filters_sorts_and_pages(trainctl):
     assert names("--state", "failed") == ["r2-1", "r1-1"]
     assert names("--sort", "created") == ["r0-1", "r1-1", "r2-1"]
     assert names("--since", "1h") == ["r2-1", "r1-1", "r0-1"]
+    between = trainctl.json("show", "r1")["created"]
+    assert names("--since", between) == ["r2-1", "r1-1"]
+    assert names("--since", between, "--where", "exit_code = 2") == ["r2-1"] and names("--since", "2999-01-01") == []
     page = trainctl.json("ls", "--limit", "2")
     assert page["next"] and [item["name"] for item in page["items"]] == ["r2-1", "r1-1"]
     assert names("--limit", "2", "--after", page["next"]) == ["r0-1"]
@@ -58,6 +61,21 @@ def test_ls_filters_sorts_and_pages(trainctl):
     assert [(row["name"], row["exit_code"]) for row in rows] == [("r2-1", "2"), ("r1-1", "1"), ("r0-1", "0")]
     trainctl.run("ls", "--where", "no such thing >", code=2)
     trainctl.run("ls", "--state", "suceeded", code=2)
+
+
+def test_numbers_are_compared_however_they_were_typed(trainctl, project):
+    project.script("import sys; print(sys.argv[1:])")
+    for number, rate in enumerate(["0.10", "1e-4", "0.01", "auto"]):
+        assert f"'{rate}'" in trainctl.ok("run", "--name", f"r{number}", "train.py", "--lr", rate).text
+
+    def names(*words: str) -> list[str]:
+        return [item["name"] for item in trainctl.json("ls", *words)["items"]]
+
+    assert names("--where", "parameters.lr < 0.001") == ["r1-1"]
+    assert names("--where", "parameters.lr = 0.1") == ["r0-1"]
+    assert names("--where", "parameters.lr = '0.10'") == names("--where", "parameters.lr ~ '*10'") == ["r0-1"]
+    assert names("--sort", "parameters.lr")[:3] == ["r1-1", "r2-1", "r0-1"]
+    assert trainctl.json("show", "r1")["parameters"] == {"lr": "1e-4"}
 
 
 def test_ls_without_runs(trainctl):

@@ -4,7 +4,6 @@
 #include <pcre2.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,10 +11,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "base/number.hpp"
 #include "base/text.hpp"
 #include "format/metric.hpp"
 #include "host/metrics/presets.hpp"
@@ -303,16 +302,8 @@ std::optional<double> parse_captured_number(std::string_view text) {
   const bool percent = text.ends_with('%');
   if (percent) text.remove_suffix(1);
   if (const auto special = format::parse_special_number(text)) return special;
-  if (text.starts_with('+')) text.remove_prefix(1);
-  // from_chars also reads "inf" and "nan(…)" after a sign: only digits and a point may begin a number here.
-  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
-  if (digits.empty() || !((digits.front() >= '0' && digits.front() <= '9') || digits.front() == '.'))
-    return std::nullopt;
-  double value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [next, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || next != end) return std::nullopt;
-  return percent ? value / 100 : value;
+  const auto value = base::parse_number(text);
+  return value && percent ? *value / 100 : value;
 }
 
 }  // namespace trainctl::host

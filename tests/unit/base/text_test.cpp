@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/number.hpp"
 #include "support/catch.hpp"
 #include "trainctl/error.hpp"
 
@@ -168,6 +169,19 @@ TEST_CASE("sizes, counts and numbers are shown") {
   CHECK(format_number(-std::numeric_limits<double>::infinity()) == "-inf");
   CHECK(format_number(1.0 / 3, 2) == "0.33");
   CHECK_FALSE(format_number(std::numeric_limits<double>::denorm_min(), 99).empty());
+}
+
+TEST_CASE("a text is a number or it is none") {
+  CHECK(parse_number("1e-4") == 1e-4);
+  CHECK(parse_number("0.10") == 0.1);
+  CHECK(parse_number("+5.") == 5);
+  CHECK(parse_number("-.5E+2") == -50);
+  CHECK(parse_number("007") == 7);
+  for (const std::string_view text : {"", "+", "-", ".", "+-1", "++1", "nan", "inf", "-inf", "-nan(1)", "0x10", "1e",
+                                      "1e999", " 1", "1 ", "1,5", "1f"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_number(text));
+  }
 }
 
 TEST_CASE("shell words are quoted when they need to be") {
