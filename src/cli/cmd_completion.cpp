@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completion scripts ask trainctl itself (`trainctl completion --words …`), so they never lag behind the commands.
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -7,11 +8,11 @@
 #include <vector>
 
 #include "archive/store.hpp"
-#include "base/file.hpp"
 #include "cli/command.hpp"
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
 #include "cli/output.hpp"
+#include "format/plan.hpp"
 #include "format/state.hpp"
 
 namespace trainctl::cli {
@@ -30,7 +31,8 @@ _trainctl() {
   local words=("${COMP_WORDS[@]:1:COMP_CWORD}")
   COMPREPLY=($(compgen -W "$(trainctl completion --words bash -- "${words[@]}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
-complete -o default -F _trainctl trainctl
+# Runs come newest first; shells before bash 4.4 cannot keep an order.
+complete -o default -o nosort -F _trainctl trainctl 2>/dev/null || complete -o default -F _trainctl trainctl
 )sh";
 constexpr const char* kZsh = R"sh(#compdef trainctl
 # trainctl completion for zsh: save as _trainctl in a folder of $fpath, or
@@ -38,7 +40,7 @@ constexpr const char* kZsh = R"sh(#compdef trainctl
 _trainctl() {
   local -a found
   found=("${(@f)$(trainctl completion --words zsh -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-  if [[ -n "${found[*]}" ]]; then compadd -Q -- "${found[@]}"; else _files; fi
+  if [[ -n "${found[*]}" ]]; then compadd -Q -V trainctl -- "${found[@]}"; else _files; fi
 }
 if [ "$funcstack[1]" = "_trainctl" ]; then _trainctl "$@"; else compdef _trainctl trainctl; fi
 )sh";
@@ -47,24 +49,21 @@ function __trainctl_words
     set -l words (commandline -opc) (commandline -ct)
     trainctl completion --words fish -- $words[2..-1] 2>/dev/null
 end
-complete -c trainctl -a '(__trainctl_words)'
+complete -c trainctl -k -a '(__trainctl_words)'
 )sh";
 
-/// Names of runs: digits-42 for the newest of each name first; at most a few hundred.
+/// Names of runs, the newest first; at most a few hundred.
 void add_run_names(std::vector<std::string>& found) {
   constexpr std::size_t kMost = 300;
   const auto store = archive::Store::open();
   if (!store) return;
-  const auto names = base::list_directory(store->paths().names());
-  if (!names) return;
+  const auto ids = store->run_ids();
+  if (!ids || ids->empty()) return;
   found.emplace_back("@");
-  for (const std::string& name : *names) {
-    auto numbers = base::list_directory(store->paths().names() / name);
-    if (!numbers) continue;
-    for (const std::string& number : *numbers) {
-      if (number.front() != '.' && found.size() < kMost) found.push_back(std::string(name).append("-").append(number));
-    }
-  }
+  const std::size_t count = std::min(ids->size(), kMost);
+  std::for_each(ids->rbegin(), ids->rbegin() + static_cast<std::ptrdiff_t>(count), [&](const std::string& id) {
+    if (const auto plan = format::read_plan(store->run(id).plan())) found.push_back(plan->name);
+  });
 }
 
 std::vector<std::string> candidates(const std::vector<std::string>& line) {
