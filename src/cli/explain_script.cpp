@@ -11,10 +11,12 @@
 #include "archive/store.hpp"
 #include "base/text.hpp"
 #include "cli/explain_distribution.hpp"
+#include "cli/explain_environment.hpp"
 #include "engine/prepare.hpp"
 #include "format/plan.hpp"
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
+#include "host/supervisor/helper_module.hpp"
 #include "snapshot/scan.hpp"
 
 namespace trainctl::cli {
@@ -27,9 +29,6 @@ struct Mark {
 constexpr std::array<Mark, 3> kMarks = {{{format::kOutputsMark, "$TRAINCTL_OUTPUTS"},
                                          {format::kInputsMark, "$work/inputs"},
                                          {format::kResumeMark, "$TRAINCTL_RESUME_FROM"}}};
-
-/// Whatever runs finds the programs of its environment first, as it does in a run.
-constexpr std::string_view kOnPath = "export PATH=\"${python%/*}:$PATH\"\n";
 
 /// A word for a shell, with the attempt's folders as variables.
 std::string script_word(const std::string& word) {
@@ -49,6 +48,11 @@ std::string script_word(const std::string& word) {
     rest.remove_prefix(next + (found == nullptr ? 0 : found->mark.size()));
   }
   return text.empty() ? "''" : text;
+}
+
+bool uses_python(const format::Plan& plan) {
+  using Kind = format::CommandKind;
+  return plan.command.kind == Kind::python_script || plan.command.kind == Kind::python_module;
 }
 
 std::string source_lines(const engine::Prepared& prepared) {
@@ -87,53 +91,25 @@ std::string variable_lines(const format::Plan& plan) {
   for (const auto& [name, value] : plan.variables) text += "export " + name + "=" + script_word(value) + "\n";
   for (const std::string& secret : plan.secrets)
     text.append(": \"${").append(secret).append(":?set this secret}\"; export ").append(secret).append("\n");
+  if (uses_python(plan)) text += "export PYTHONPATH=\"$work/modules${PYTHONPATH:+:$PYTHONPATH}\"\n";
   return text;
+}
+
+/// Scripts may import trainctl; outside a run its calls do nothing.
+std::string module_lines(const format::Plan& plan) {
+  if (!uses_python(plan)) return {};
+  return "mkdir \"$work/modules\"\n" + file_lines("modules/trainctl.py", host::own_module());
 }
 
 std::string command_line(const format::Plan& plan) {
   using Kind = format::CommandKind;
   const auto argv = explained_command(plan);
   const Kind kind = plan.command.kind;
-  const bool python = kind == Kind::python_script || kind == Kind::python_module;
-  std::string text = python ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
+  std::string text = uses_python(plan) ? "\"$python\"" : argv.empty() ? ":" : base::shell_quote(argv.front());
   if (kind == Kind::python_module || kind == Kind::shell) text += " " + argv.at(1);
   for (std::size_t i = kind == Kind::exec ? 1 : 0; i < plan.command.argv.size(); ++i)
     text += " " + script_word(plan.command.argv[i]);
   return text;
-}
-
-std::string environment_lines(const engine::Prepared& prepared) {
-  if (!prepared.environment) return {};
-  const host::EnvironmentRequest& request = prepared.environment->request;
-  std::string text = "# environment: " + prepared.environment->description + "\n";
-  for (const std::string& line : request.setup) text += line + "\n";
-  switch (request.kind) {
-    case host::EnvironmentKind::interpreter:
-    case host::EnvironmentKind::system:
-      return text + "python=" + base::shell_quote(request.path.empty() ? "python3" : request.path) + "\n";
-    case host::EnvironmentKind::venv:
-      return text + ". " + base::shell_quote(request.path + "/bin/activate") + "\npython=python\n";
-    case host::EnvironmentKind::project:
-      return text + "uv sync --frozen\npython=\"$PWD/.venv/bin/python\"\n" + std::string(kOnPath);
-    case host::EnvironmentKind::conda:
-      return text + "cat > \"$work/environment.yml\" <<'END_OF_CONDA'\n" + request.conda +
-             "\nEND_OF_CONDA\nconda env create -p \"$work/env\" -f "
-             "\"$work/environment.yml\"\npython=\"$work/env/bin/python\"\n" +
-             std::string(kOnPath);
-    case host::EnvironmentKind::packages:
-      break;
-  }
-  text += "python" + request.python + " -m venv \"$work/env\"\n";
-  if (!request.requirements.empty()) {
-    text += "cat > \"$work/requirements.txt\" <<'END_OF_REQUIREMENTS'\n" + request.requirements +
-            "\nEND_OF_REQUIREMENTS\n\"$work/env/bin/pip\" install -r \"$work/requirements.txt\"\n";
-  }
-  if (!request.packages.empty()) {
-    text += "\"$work/env/bin/pip\" install";
-    for (const std::string& package : request.packages) text += " " + base::shell_quote(package);
-    text += "\n";
-  }
-  return text + "python=\"$work/env/bin/python\"\n" + std::string(kOnPath);
 }
 
 std::string container_lines(const format::Plan& plan) {
@@ -152,6 +128,7 @@ std::string container_by_hand(const format::Plan& plan, const std::string& comma
   std::string text = container.engine.empty() ? "podman" : container.engine;
   text += " run --rm --network=host --ipc=host --user=\"$(id -u):$(id -g)\" --env HOME=\"$PWD\"";
   text += " --env TRAINCTL_OUTPUTS --env PYTHONUNBUFFERED";
+  if (uses_python(plan)) text += " --env PYTHONPATH";
   for (const auto& [name, value] : plan.variables) text += " --env " + name;
   for (const std::string& name : plan.secrets) text += " --env " + name;
   for (const format::PlanInput& input : plan.inputs) {
@@ -205,7 +182,9 @@ std::string shell_script(const engine::Prepared& prepared, const EnvironmentStat
       "#!/usr/bin/env bash\n# What trainctl would run, by hand" +
       (environment.request_key.empty() ? "" : "; environment request " + environment.request_key.substr(0, 16)) +
       ".\nset -euo pipefail\n";
-  text += "work=$(mktemp -d)\n" + source_lines(prepared) + environment_lines(prepared) + variable_lines(plan);
+  text += "work=$(mktemp -d)\n" + source_lines(prepared);
+  if (prepared.environment) text += environment_lines(*prepared.environment);
+  text += module_lines(plan) + variable_lines(plan);
   if (plan.working_directory != ".") text += "cd " + base::shell_quote(plan.working_directory) + "\n";
   if (plan.container) text += container_lines(plan);
   text += (plan.container ? container_by_hand(plan, command_line(plan)) : by_hand(plan, command_line(plan))) + "\n";

@@ -105,4 +105,16 @@ bool PythonVersionSpec::matches(const PythonVersion& version) const {
   });
 }
 
+std::string PythonVersionSpec::expression() const {
+  std::string text;
+  for (const Term& term : terms_) {
+    std::string tuple = "(";
+    for (const int part : term.version.parts) tuple += std::to_string(part) + ", ";
+    tuple.resize(tuple.size() - (term.version.parts.size() > 1 ? 2 : 1));  // "(3, 11", but "(3,"
+    text += (text.empty() ? "v[:" : " and v[:") + std::to_string(term.version.parts.size()) + "] " +
+            (term.op == "=" ? "==" : term.op) + " " + tuple + ")";
+  }
+  return text.empty() ? "True" : text;
+}
+
 }  // namespace trainctl::host

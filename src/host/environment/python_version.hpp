@@ -28,6 +28,9 @@ class PythonVersionSpec {
   static Result<PythonVersionSpec> parse(std::string_view text);
   [[nodiscard]] bool matches(const PythonVersion& version) const;
   [[nodiscard]] bool any() const { return terms_.empty(); }
+  /// The same as `matches` in Python, of `v = sys.version_info`: "v[:2] >= (3, 10) and v[:2] < (3, 13)"; "True" for
+  /// any.
+  [[nodiscard]] std::string expression() const;
 
  private:
   struct Term {

@@ -103,6 +103,12 @@ const char* to_string(EnvironmentKind kind) {
   return "";
 }
 
+std::string wanted_text(const EnvironmentRequest& request) {
+  std::string text = request.requirements;
+  for (const std::string& package : request.packages) text += package + "\n";
+  return text;
+}
+
 Json to_json(const EnvironmentRequest& request) {
   Json json = Json::object();
   json["kind"] = to_string(request.kind);

@@ -44,6 +44,9 @@ struct EnvironmentRequest {
   friend bool operator==(const EnvironmentRequest&, const EnvironmentRequest&) = default;
 };
 
+/// The requirements and packages as one requirements file.
+std::string wanted_text(const EnvironmentRequest& request);
+
 /// Canonical: fixed key order, empty fields left out, so equal requests give equal text.
 Json to_json(const EnvironmentRequest& request);
 /// Errc::invalid names the field that is wrong; unknown fields are refused (a newer client).

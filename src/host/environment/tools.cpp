@@ -180,12 +180,6 @@ Result<StepResult> run_tool(const BuildContext& context, const Step& step, const
   return fail(explain_failure({.tool = tool, .doing = doing, .exit_code = result.exit_code, .output = output}));
 }
 
-std::string wanted_text(const EnvironmentRequest& request) {
-  std::string text = request.requirements;
-  for (const std::string& package : request.packages) text += package + "\n";
-  return text;
-}
-
 bool is_hashed(const std::string& lock) {
   const auto lines = base::split(lock, '\n');
   return std::none_of(lines.begin(), lines.end(), [](const std::string& line) {

@@ -57,8 +57,6 @@ Result<> build_with_uv(BuildContext& context, const std::filesystem::path& uv, c
                        const std::filesystem::path& folder);
 Result<> build_with_pip(BuildContext& context, const std::string& lock, const std::filesystem::path& folder);
 
-/// The request's packages and requirements as one file's text.
-std::string wanted_text(const EnvironmentRequest& request);
 /// True when every requirement of the lock carries a hash.
 bool is_hashed(const std::string& lock);
 

@@ -39,4 +39,8 @@ Result<HelperModules> provide_helper_modules(const format::StorePaths& store) {
   return modules;
 }
 
+std::string_view own_module() {
+  return embedded::trainctl_py;
+}
+
 }  // namespace trainctl::host

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include "format/paths.hpp"
 #include "trainctl/result.hpp"
@@ -14,5 +15,8 @@ struct HelperModules {
   std::filesystem::path shared;  ///< our azureml: last on PYTHONPATH; it gives way to a real azureml-core itself
 };
 Result<HelperModules> provide_helper_modules(const format::StorePaths& store);
+
+/// The text of trainctl.py: outside a run its calls do nothing.
+std::string_view own_module();
 
 }  // namespace trainctl::host

@@ -54,6 +54,16 @@ TEST_CASE("Python versions are matched as people mean them") {
   CHECK_FALSE(PythonVersionSpec::parse("3.11rc"));
 }
 
+TEST_CASE("a version can be asked for in Python") {
+  const auto expression = [](std::string_view spec) { return PythonVersionSpec::parse(spec).value().expression(); };
+  CHECK(expression("") == "True");
+  CHECK(expression("3.11") == "v[:2] == (3, 11)");
+  CHECK(expression("==3.11.*") == "v[:2] == (3, 11)");
+  CHECK(expression(">=3.11,<3.15") == "v[:2] >= (3, 11) and v[:2] < (3, 15)");
+  CHECK(expression("~=3.10.2,!=3.10.4") == "v[:2] == (3, 10) and v[:3] >= (3, 10, 2) and v[:3] != (3, 10, 4)");
+  CHECK(expression(">2,<=3") == "v[:1] > (2,) and v[:1] <= (3,)");
+}
+
 TEST_CASE("the newest Python that fits is found, the default one first") {
   const fs::path home = fs::temp_directory_path() / ("tc-py-" + base::random_hex(8));
   make_python(home / "bin/python3", "3.10.1");
