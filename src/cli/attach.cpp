@@ -30,6 +30,7 @@
 #include "cli/run_summary.hpp"
 #include "cli/signals.hpp"
 #include "cli/status_line.hpp"
+#include "cli/timed_lines.hpp"
 #include "cli/transfer.hpp"
 #include "engine/follow.hpp"
 #include "engine/mirroring.hpp"
@@ -61,14 +62,16 @@ class Session {
   int run();
 
  private:
+  Result<> open();
   Outcome step();
+  int leave();
   Outcome show_growth(const engine::Growth& growth);
   Outcome keep_supervised();
   Outcome hear_of_target();
   void wait();
+  Result<> show_logs(const engine::Growth& growth);
   Result<> show(const engine::LogRange& range);
   Result<> show_json(const engine::LogRange& range);
-  void print_bytes(Json line, const std::string& bytes);
   void send_raw(const engine::LogRange& range);
   void show_environment_log();
   void announce_state();
@@ -88,6 +91,7 @@ class Session {
   std::unique_ptr<engine::Mirroring> mirroring_;  ///< behind the signals: its thread must not get them
   bool told_trouble_ = false;
   TerminalFilter filter_;
+  std::optional<TimedLines> timed_;  ///< when lines are shown with their times
   format::State shown_state_ = format::State::created;
   int shown_attempt_ = 1;
   std::string shown_message_;
@@ -130,26 +134,20 @@ void Session::send_raw(const engine::LogRange& range) {
   }
 }
 
-void Session::print_bytes(Json line, const std::string& bytes) {
-  if (base::is_utf8(bytes)) {
-    line["text"] = bytes;
-  } else {
-    line["base64"] = base::base64(bytes);
-  }
-  context_.print(line);
-}
-
 Result<> Session::show_json(const engine::LogRange& range) {
   for (std::uint64_t done = 0; done < range.size;) {
     TRY_ASSIGN(const std::string bytes,
                base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) return {};
+    const format::AttemptPaths attempt = run_.attempt(range.attempt);
+    const auto log = options_.environment ? attempt.environment_log() : attempt.log(options_.rank);
     Json line = {{"type", "log"},
-                 {"stream", run_.attempt(range.attempt).log(options_.rank).filename().string()},
+                 {"stream", log.filename().string()},
                  {"attempt", range.attempt},
                  {"epoch", range.epoch},
                  {"offset", range.offset + done}};
-    print_bytes(std::move(line), bytes);
+    put_bytes(line, bytes);
+    context_.print(line);
     done += bytes.size();
   }
   context_.out.flush();
@@ -157,13 +155,14 @@ Result<> Session::show_json(const engine::LogRange& range) {
 }
 
 Result<> Session::show(const engine::LogRange& range) {
-  if (context_.json) return show_json(range);
+  if (context_.json) return timed_ ? timed_->add(range) : show_json(range);
   if (range.attempt != shown_attempt_) {
     status_.clear();
     context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(range.attempt)));
     shown_attempt_ = range.attempt;
   }
   status_.clear();
+  if (timed_) return timed_->add(range);
   if (!context_.out.is_terminal()) {
     send_raw(range);
     return {};
@@ -183,7 +182,7 @@ Result<> Session::show(const engine::LogRange& range) {
 
 void Session::show_environment_log() {
   const int attempt = follower_->state().attempt;
-  if (attempt == 0 || context_.quiet) return;
+  if (attempt == 0 || context_.quiet || options_.environment) return;
   if (std::exchange(environment_attempt_, attempt) != attempt) environment_offset_ = 0;
   const auto path = run_.attempt(attempt).environment_log();
   const std::uint64_t size = base::file_size(path).value_or(0);
@@ -192,9 +191,10 @@ void Session::show_environment_log() {
   if (!bytes) return;
   const std::uint64_t offset = std::exchange(environment_offset_, environment_offset_ + bytes->size());
   if (context_.json) {
-    print_bytes(
-        {{"type", "log"}, {"stream", path.filename().string()}, {"attempt", attempt}, {"epoch", 1}, {"offset", offset}},
-        *bytes);
+    Json line = {
+        {"type", "log"}, {"stream", path.filename().string()}, {"attempt", attempt}, {"epoch", 1}, {"offset", offset}};
+    put_bytes(line, *bytes);
+    context_.print(line);
     return context_.out.flush();
   }
   status_.clear();
@@ -281,16 +281,21 @@ Outcome Session::on_signal(int number) {
   return ask();
 }
 
+Result<> Session::show_logs(const engine::Growth& growth) {
+  for (const engine::LogRange& range : growth.logs) TRY(show(range));
+  if (!timed_ || !timed_->holds()) return {};
+  status_.clear();
+  return growth.finished ? timed_->finish() : timed_->settle();
+}
+
 Outcome Session::show_growth(const engine::Growth& growth) {
   // The end is told behind the last of the log, everything else before what it leads to.
   const bool ends = format::is_terminal(follower_->state().state);
   if (growth.state_changed && !ends) announce_state();
   show_environment_log();
-  for (const engine::LogRange& range : growth.logs) {
-    if (auto shown = show(range); !shown) {
-      error_ = shown.error();
-      return Outcome::failed;
-    }
+  if (auto shown = show_logs(growth); !shown) {
+    error_ = shown.error();
+    return Outcome::failed;
   }
   if (ends && shown_state_ != follower_->state().state && !follower_->more()) announce_state();
   if (context_.out.closed()) return Outcome::ended;
@@ -360,43 +365,55 @@ void Session::wait() {
   ::poll(waits.data(), waits.size(), follower_->wait_ms());
 }
 
-int Session::run() {
-  auto opened = engine::Follower::open(run_, {.rank = options_.rank,
-                                              .attempt = options_.attempt,
-                                              .first_attempt = options_.first_attempt,
-                                              .from = options_.from,
-                                              .copy = options_.copy,
-                                              .logs = true});
-  if (!opened) return report(context_, opened.error());
-  follower_.emplace(std::move(*opened));
+Result<> Session::open() {
+  TRY_ASSIGN(auto follower, engine::Follower::open(run_, {.rank = options_.rank,
+                                                          .attempt = options_.attempt,
+                                                          .first_attempt = options_.first_attempt,
+                                                          .from = options_.from,
+                                                          .copy = options_.copy,
+                                                          .logs = true,
+                                                          .environment = options_.environment}));
+  follower_.emplace(std::move(follower));
+  if (options_.timestamps) timed_.emplace(context_, run_, options_.rank);
   signals_.emplace();
   // Fewer turns between us and a reader of much log. Anything that is no pipe refuses, which is fine.
   (void)::fcntl(context_.out.fd(), F_SETPIPE_SZ, kPipeBytes);
   // A thread of its own: after the launch, which forks, and with the signals already ours.
-  auto mirroring =
-      engine::Mirroring::begin(run_, options_.may_start ? engine::Start::allowed : engine::Start::adopt_only);
-  if (!mirroring) return report(context_, mirroring.error());
-  mirroring_ = std::move(*mirroring);
+  TRY_ASSIGN(mirroring_,
+             engine::Mirroring::begin(run_, options_.may_start ? engine::Start::allowed : engine::Start::adopt_only));
   last_adoption_ = options_.may_start ? base::mono_ns() : 0;
+  return {};
+}
+
+int Session::run() {
+  if (auto opened = open(); !opened) return report(context_, opened.error());
   Outcome outcome = Outcome::going_on;
   while (outcome == Outcome::going_on) {
     outcome = step();
     if (outcome == Outcome::going_on) wait();
   }
   status_.clear();
+  if (timed_ && outcome != Outcome::failed) {
+    if (auto shown = timed_->finish(); !shown) return report(context_, shown.error());
+  }
   status_.finish_line();
   context_.out.flush();
   if (outcome == Outcome::left) return 130;
   if (outcome == Outcome::failed) return report(context_, *error_);
+  return leave();
+}
+
+/// Everything was shown, or nobody reads it any more.
+int Session::leave() {
+  const bool ended = format::is_terminal(follower_->state().state);
   if (context_.out.closed()) {
-    if (!format::is_terminal(follower_->state().state))
+    if (!ended)
       context_.note(name() + " goes on, its output has no reader any more; trainctl attach " + name() +
                     " comes back to it");
     return 0;
   }
-  if (!format::is_terminal(follower_->state().state)) return 0;
+  if (!ended) return 0;
   if (options_.follow && options_.collect) {
-    mirroring->reset();
     signals_.reset();  // a signal ends us as usual: what came of the outputs stays, and the run has ended
     collect_home(context_, run_);
   }

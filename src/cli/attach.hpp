@@ -19,6 +19,8 @@ struct AttachOptions {
   bool follow = true;           ///< false: what is there now, then stop
   bool only_reads = false;      ///< an interrupt ends the reading and nothing else
   bool collect = true;          ///< outputs of a run elsewhere are copied home before the summary
+  bool timestamps = false;      ///< lines of the log, each with the time it was written by
+  bool environment = false;     ///< the log of building the environment in place of a rank's
   int rank = 0;
   std::optional<int> attempt = {};
   int first_attempt = 0;   ///< with `attempt` unset: show the logs of this one and all later; 0 is the last one

@@ -131,34 +131,6 @@ int verify(Context& context, const format::RunPaths& run, const format::RunState
                                                   : "the machine lost power before they reached the disk"});
 }
 
-/// Lines with the time each was written by.
-Result<> print_with_times(Context& context, const std::filesystem::path& times_file, const std::filesystem::path& log,
-                          std::uint64_t from, std::uint64_t size) {
-  TRY_ASSIGN(const LogTimes times, LogTimes::read(times_file));
-  TerminalFilter filter;
-  std::string line;
-  std::uint64_t line_begin = from;
-  for (std::uint64_t at = from; at < size && !context.out.closed();) {
-    TRY_ASSIGN(const std::string block, base::read_range(log, at, std::min(kBlock, size - at)));
-    if (block.empty()) break;
-    for (const char c : block) {
-      if (c != '\n') {
-        line += c;
-        continue;
-      }
-      context.out.line(time_text(context, times.time_of(line_begin)) + "  " +
-                       (context.out.is_terminal() ? filter.filter(line) : line));
-      line_begin += line.size() + 1;
-      line.clear();
-    }
-    at += block.size();
-  }
-  if (!line.empty())
-    context.out.line(time_text(context, times.time_of(line_begin)) + "  " +
-                     (context.out.is_terminal() ? filter.filter(line) : line));
-  return {};
-}
-
 Result<std::uint64_t> first_offset(const LogsArguments& arguments, const format::AttemptPaths& attempt,
                                    const std::filesystem::path& log) {
   std::uint64_t from = 0;
@@ -181,15 +153,9 @@ Result<> check_log(const format::RunState& state, const std::filesystem::path& l
                                      std::to_string(*arguments.attempt));
   }
   const bool wanted = arguments.rank > 0 || arguments.environment;
-  if (!wanted || !format::is_terminal(state.state) || base::exists(log)) return {};
+  const bool may_come = !format::is_terminal(state.state) && (arguments.follow || !arguments.environment);
+  if (!wanted || may_come || base::exists(log)) return {};
   return fail(Errc::not_found, "the run has no " + log.filename().string());
-}
-
-int print_whole(Context& context, const std::filesystem::path& log) {
-  const auto text = base::read_file(log);
-  if (!text) return report(context, text.error());
-  context.out.write(*text);
-  return 0;
 }
 
 /// Whatever the run did, showing its log worked; only our own errors and leaving are reported.
@@ -203,8 +169,12 @@ int print_or_follow(Context& context, const archive::Store& store, const format:
 /// Which part of which attempt is shown, and whether following may go on into later ones.
 AttachOptions shown_part(const Context& context, const LogsArguments& arguments, int attempt, int copy,
                          std::uint64_t from) {
-  AttachOptions options{
-      .summary = context.json, .follow = arguments.follow, .only_reads = true, .rank = arguments.rank};
+  AttachOptions options{.summary = context.json,
+                        .follow = arguments.follow,
+                        .only_reads = true,
+                        .timestamps = arguments.timestamps,
+                        .environment = arguments.environment,
+                        .rank = arguments.rank};
   if (arguments.attempt || (attempt > 0 && !arguments.follow)) options.attempt = attempt;
   options.first_attempt = attempt;
   options.from = from;
@@ -221,14 +191,8 @@ int show_log(Context& context, const archive::Store& store, const format::RunPat
   const auto log = arguments.environment ? attempt.environment_log() : attempt.log_copy(arguments.rank, copy);
   if (const auto there = check_log(state, log, arguments); !there) return report(context, there.error());
   if (arguments.verify) return verify(context, run, state, log);
-  if (arguments.environment) return print_whole(context, log);
   const auto from = first_offset(arguments, attempt, log);
   if (!from) return report(context, from.error());
-  if (arguments.timestamps && !arguments.follow) {
-    const auto printed =
-        print_with_times(context, attempt.times(arguments.rank), log, *from, recorded_size(state, log));
-    return printed ? 0 : report(context, printed.error());
-  }
   return print_or_follow(context, store, run, shown_part(context, arguments, shown, copy, *from));
 }
 
@@ -240,6 +204,11 @@ void note_age(Context& context, const std::string& old) {
 }
 
 int logs_action(Context& context, const LogsArguments& arguments) {
+  if (arguments.environment && (arguments.timestamps || !arguments.since.empty())) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = "the log of building an environment has no times",
+                                 .hint = "leave --timestamps and --since away; --tail and --follow work"});
+  }
   const auto store = archive::Store::open();
   if (!store) return report(context, store.error());
   const auto id = store->resolve(arguments.run);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/explain_environment.hpp"
 
-#include <algorithm>
 #include <cctype>
 #include <cstddef>
 #include <string>

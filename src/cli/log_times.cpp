@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -23,16 +24,22 @@ std::uint64_t nanoseconds(base::WallTime time) {
 }  // namespace
 
 Result<LogTimes> LogTimes::read(const std::filesystem::path& path) {
-  TRY_ASSIGN(const auto bytes, base::read_file_if_exists(path));
-  LogTimes times;
-  if (!bytes) return times;
-  for (std::size_t at = 0; at + sizeof(Record) <= bytes->size(); at += sizeof(Record)) {
-    Record record{};
-    std::memcpy(&record, bytes->data() + at,
-                sizeof record);  // the format is little-endian, as every machine we build for
-    if (record.unix_ns != 0) times.records_.push_back(record);
-  }
+  LogTimes times(path);
+  TRY(times.read_on());
   return times;
+}
+
+Result<> LogTimes::read_on() {
+  const std::uint64_t whole = base::file_size(path_).value_or(0) / sizeof(Record) * sizeof(Record);
+  if (whole <= consumed_) return {};
+  TRY_ASSIGN(const std::string bytes, base::read_range(path_, consumed_, whole - consumed_));
+  for (std::size_t at = 0; at + sizeof(Record) <= bytes.size(); at += sizeof(Record)) {
+    Record record{};
+    std::memcpy(&record, bytes.data() + at, sizeof record);  // little-endian, as every machine we build for
+    if (record.unix_ns != 0) records_.push_back(record);
+  }
+  consumed_ += bytes.size() / sizeof(Record) * sizeof(Record);
+  return {};
 }
 
 std::uint64_t LogTimes::offset_since(base::WallTime time) const {

@@ -147,6 +147,14 @@ void Context::print(const Json& document) const {
   out.line(base::dump_json(document));
 }
 
+void put_bytes(Json& document, const std::string& bytes) {
+  if (base::is_utf8(bytes)) {
+    document["text"] = bytes;
+  } else {
+    document["base64"] = base::base64(bytes);
+  }
+}
+
 Json error_to_json(const Error& error) {
   Json json = {{"code", to_string(error.code)}, {"message", error.message}};
   json["field"] = error.field.empty() ? Json(nullptr) : Json(error.field);

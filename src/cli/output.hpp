@@ -71,6 +71,9 @@ struct Context {
 int report(const Context& context, const Error& error);
 int report(const Context& context, const Errors& errors);
 
+/// Bytes of a log as a member of `document`: "text", or "base64" when they are not UTF-8.
+void put_bytes(Json& document, const std::string& bytes);
+
 /// The shape of an error under --json.
 Json error_to_json(const Error& error);
 

@@ -124,10 +124,12 @@ Result<bool> Follower::read_state() {
 }
 
 std::filesystem::path Follower::log_path() const {
-  return run_.attempt(log_attempt_).log_copy(options_.rank, log_copy_);
+  const format::AttemptPaths attempt = run_.attempt(log_attempt_);
+  return options_.environment ? attempt.environment_log() : attempt.log_copy(options_.rank, log_copy_);
 }
 
 bool Follower::has_next_copy() const {
+  if (options_.environment) return false;
   return base::exists(run_.attempt(log_attempt_).log_copy(options_.rank, log_copy_ + 1));
 }
 
@@ -136,6 +138,7 @@ std::optional<std::uint64_t> Follower::final_size() const {
   // Nobody writes any more to the log of an earlier attempt, or to one that another file goes on from.
   if (log_attempt_ < lines_.attempt || has_next_copy()) return base::file_size(log_path()).value_or(0);
   if (!format::is_terminal(state_.state) && state_.state != format::State::retrying) return std::nullopt;
+  if (options_.environment) return base::file_size(log_path()).value_or(0);  // the end records those of ranks
   for (auto event = lines_.events.rbegin(); event != lines_.events.rend(); ++event) {
     if (event->value("type", "") != "end") continue;
     const auto sizes = event->find("logs");
@@ -203,6 +206,13 @@ Result<> Follower::read_log(Growth& growth) {
   return {};
 }
 
+/// Whether what is followed grows no more.
+bool Follower::is_over() const {
+  if (format::is_terminal(state_.state)) return true;
+  if (options_.attempt && *options_.attempt < lines_.attempt) return true;
+  return options_.environment && (state_.state == format::State::running || state_.state == format::State::collecting);
+}
+
 Result<Growth> Follower::poll_growth() {
   grow_up();
   drain_notifications();
@@ -213,8 +223,7 @@ Result<Growth> Follower::poll_growth() {
     growth.state_changed = growth.state_changed || changed;
   }
   if (options_.logs) TRY(read_log(growth));
-  const bool other_attempt = options_.attempt && *options_.attempt < lines_.attempt;
-  growth.finished = !more_ && (format::is_terminal(state_.state) || other_attempt);
+  growth.finished = !more_ && is_over();
   if (growth.finished && options_.logs && log_attempt_ > 0) {
     const std::uint64_t size = base::file_size(log_path()).value_or(0);
     growth.finished = log_offset_ >= std::min(size, final_size().value_or(size)) && !has_next_copy();

@@ -22,6 +22,7 @@ struct FollowOptions {
   std::uint64_t from = 0;           ///< offset in the first attempt's log, or in its `copy`
   int copy = 1;                     ///< begin with this one of format::AttemptPaths::log_copy
   bool logs = true;
+  bool environment = false;  ///< the log of building the environment, which is over when the ranks start
 };
 
 /// Log bytes that grew: [offset, offset + size) of the log of `attempt`.
@@ -66,6 +67,7 @@ class Follower {
   [[nodiscard]] std::optional<std::uint64_t> final_size() const;
   [[nodiscard]] std::filesystem::path log_path() const;
   [[nodiscard]] bool has_next_copy() const;
+  [[nodiscard]] bool is_over() const;
   void begin_log(int attempt, int copy, int epoch);
 
   format::RunPaths run_;
