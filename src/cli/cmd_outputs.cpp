@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,6 +19,8 @@
 #include <vector>
 
 #include "archive/store.hpp"
+#include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "cli/command.hpp"
@@ -24,6 +34,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "snapshot/glob.hpp"
+#include "target/target.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -31,6 +42,8 @@ namespace trainctl::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kPiece = 32U << 20U;
 
 struct OutputsArguments {
   std::string run = "@";
@@ -81,26 +94,61 @@ std::vector<std::string> paths_of(const std::vector<std::string>& names, const f
   return paths;
 }
 
-Result<> copy_file(const fs::path& from, const fs::path& to, bool force) {
-  std::error_code problem;
-  if (!force && fs::exists(fs::symlink_status(to))) {
-    return fail(Errc::invalid, to.string() + " exists", "--force overwrites");
+/// In pieces, so that one large file shows how far it is. The kernel copies, and shares blocks where it can.
+Result<> copy_bytes(const fs::path& from, const fs::path& to, const std::function<void(std::uint64_t)>& copied) {
+  std::error_code ignored;
+  if (fs::equivalent(from, to, ignored)) return fail(Errc::invalid, to.string() + " is the output itself");
+  TRY_ASSIGN(const base::UniqueFd in, base::open_file(from, O_RDONLY));
+  struct stat status{};
+  if (::fstat(in.get(), &status) != 0) return fail_errno("read " + from.string(), errno);
+  TRY_ASSIGN(const base::UniqueFd out, base::open_file(to, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  if (::fchmod(out.get(), status.st_mode & 07777U) != 0) return fail_errno("write " + to.string(), errno);
+  for (;;) {
+    ssize_t count = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, kPiece, 0);
+    // Over file systems, and where the kernel says nothing is there (/proc, some network file systems).
+    if (count <= 0) count = ::sendfile(out.get(), in.get(), nullptr, kPiece);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("copy " + from.string() + " to " + to.string(), errno);
+    if (count == 0) return {};
+    copied(static_cast<std::uint64_t>(count));
   }
+}
+
+Result<> copy_file(const fs::path& from, const fs::path& to, bool force,
+                   const std::function<void(std::uint64_t)>& copied) {
+  std::error_code problem;
+  const auto there = fs::symlink_status(to, problem);
+  if (!force && fs::exists(there)) return fail(Errc::invalid, to.string() + " exists", "--force overwrites");
   fs::create_directories(to.parent_path(), problem);
-  if (!problem) fs::copy(from, to, fs::copy_options::overwrite_existing | fs::copy_options::copy_symlinks, problem);
-  if (problem) return fail(Errc::io, "cannot copy " + from.string() + " to " + to.string() + ": " + problem.message());
+  if (problem) return fail_errno("make " + to.parent_path().string(), problem.value());
+  if (!fs::is_symlink(from, problem)) return copy_bytes(from, to, copied);
+  fs::copy(from, to, fs::copy_options::overwrite_existing | fs::copy_options::copy_symlinks, problem);
+  if (problem) return fail_errno("copy " + from.string() + " to " + to.string(), problem.value());
   return {};
 }
 
 int copy_all(Context& context, const fs::path& root, const std::vector<File>& files,
              const OutputsArguments& arguments) {
   std::uint64_t bytes = 0;
+  for (const File& file : files) bytes += file.size;
+  TransferLine line(context);
+  target::Transfer done{.what = "copy", .files = files.size(), .bytes = bytes};
+  const auto tell = line.callback();
+  tell(done);
   for (const File& file : files) {
-    if (auto copied = copy_file(root / file.path, fs::path(arguments.copy_to) / file.path, arguments.force); !copied) {
+    const auto copied =
+        copy_file(root / file.path, fs::path(arguments.copy_to) / file.path, arguments.force, [&](std::uint64_t count) {
+          done.bytes_done += count;
+          tell(done);
+        });
+    if (!copied) {
+      line.finish();
       return report(context, copied.error());
     }
-    bytes += file.size;
+    ++done.files_done;
+    tell(done);
   }
+  line.finish();
   if (context.json) {
     context.print({{"copied", files.size()}, {"bytes", bytes}, {"to", fs::absolute(arguments.copy_to).string()}});
   } else {

@@ -97,6 +97,15 @@ Result<> take_snapshot(const archive::Store& store, const spec::LoadedRun& run, 
     if (secret.file) take.secrets.push_back(run.base_directory / *secret.file);
   }
   if (options.accept_large) take.max_bytes = UINT64_MAX;
+  if (options.progress) {
+    take.progress = [&](const snapshot::Progress& progress) {
+      options.progress({.what = "snapshot",
+                        .files = progress.files_to_read,
+                        .files_done = progress.files,
+                        .bytes = progress.bytes_to_read,
+                        .bytes_done = progress.bytes});
+    };
+  }
   const snapshot::Contents contents;
   if (options.store_snapshot) {
     auto taken = snapshot::take(take);

@@ -27,7 +27,7 @@ struct PrepareOptions {
   bool require_clean = false;              ///< refuse uncommitted changes
   bool accept_large = false;               ///< a snapshot over 1 GB was agreed to
   std::vector<std::string> argv = {};      ///< as typed, for the record
-  target::TransferProgress progress = {};  ///< told while inputs are read and files are sent to the target
+  target::TransferProgress progress = {};  ///< told while source and inputs are read and files are sent to the target
 };
 
 /// A plan without id and name, and what there is to say about it.

@@ -172,6 +172,7 @@ Result<> Taking::read_chosen() {
   if (to_read_.empty()) return {};
   progress_.files_to_read = to_read_.size();
   for (const std::size_t i : to_read_) progress_.bytes_to_read += scan_.entries[i].entry.size;
+  report_progress(true);
   BlobWriter blobs(store_, options_.lock_timeout);
   Freezer freezer(scan_.directory.get(), blobs, base::is_network_file_system(scan_.root) ? kForeignClockSlack : 0);
   for (const std::size_t i : to_read_) {

@@ -41,9 +41,9 @@ struct Capabilities {
 /// What a launch gives back; opaque to everyone else. Stored as soon as it is known.
 using Handle = Json;
 
-/// How far files are on their way to or from a target.
+/// How far files are on their way: to or from a target, into the store.
 struct Transfer {
-  std::string_view what;    ///< "source", "inputs", "outputs"
+  std::string_view what;    ///< "snapshot", "source", "inputs", "outputs"
   std::uint64_t files = 0;  ///< that have to go over
   std::uint64_t files_done = 0;
   std::uint64_t bytes = 0;  ///< of them
