@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import Trainctl
+from harness import Trainctl, wait_until
 
 # ctest: timeout 1800
 
@@ -50,6 +50,7 @@ def check_recovered(trainctl: Trainctl, starts, code: int, printed: str) -> str:
         assert not seen, "I2: started without a record"
     checked = trainctl.run("store", "check", timeout=60)
     assert checked.code == 0 or not planned, checked  # I5
+    wait_until(lambda: not trainctl.owned(), "I6: no process is left of an ended run")
     return state
 
 

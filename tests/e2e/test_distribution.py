@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,25 @@ time.sleep(600)
     assert "rank 1 exited with code 9" in done.error
     for rank in (0, 2):
         assert not alive(int(log_of(trainctl, rank)))
+
+
+def test_a_killed_rank_is_named_and_the_others_are_stopped(trainctl, project):
+    file = configure(project, """
+import os, time
+print(os.getpid(), flush=True)
+time.sleep(600)
+""", distribution={"processes_per_node": 2}, stop={"grace": "2s"})
+    trainctl.ok("submit", "--detach", file)
+    pids = [int(wait_until(lambda: trainctl.log(trainctl.last_run(), name=name).strip(), name)) for name in ("std.log", "rank-1.log")]
+    os.kill(pids[1], signal.SIGKILL)
+    done = trainctl.run("wait", "@", code=1)
+    assert "rank 1" in done.error and "SIGKILL" in done.error, done
+    shown = end_of(trainctl)
+    assert (shown["state"], shown["cause"], shown["attempts"]) == ("failed", "signal", 1)
+    end = trainctl.wait_end(trainctl.last_run())
+    assert (end["rank"], end["signal"]) == (1, "SIGKILL") and "rank 1" in end["message"]
+    assert not any(map(alive, pids))
+    wait_until(lambda: not trainctl.owned(), "no process is left")
 
 
 def test_a_port_that_was_taken_meanwhile_is_a_new_start(trainctl, project):
