@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kPatienceMs = 60'000;  // for another run that removes what was left here
+constexpr int kLeavingMs = 2000;     // for one that leaves at the same time: it looks whether it is the last
 constexpr const char* kClaim = ".claim";
 constexpr std::string_view kLockEnding = ".lock";
 
@@ -74,8 +75,8 @@ Result<base::FileLock> enter(const fs::path& folder) {
 
 /// The last one to leave removes the folder, so that nothing of ours stays on a node.
 void leave(const fs::path& folder) {
-  const auto claiming = base::FileLock::try_acquire(folder / kClaim);
-  if (!claiming || !*claiming) return;
+  const auto claiming = base::FileLock::acquire(folder / kClaim, kLeavingMs);
+  if (!claiming) return;
   const auto names = base::list_directory(folder);
   if (!names || names->size() != 1) return;
   ::unlink((folder / kClaim).c_str());
