@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "spec/bind.hpp"
+#include "spec/run_configuration.hpp"
 #include "spec/run_tables.hpp"
 #include "spec/schema.hpp"
 #include "spec/table_parts.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the submit host concludes from what squeue says: an attempt is ended only on the evidence of its own job.
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
