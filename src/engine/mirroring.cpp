@@ -21,6 +21,7 @@
 #include "format/plan_target.hpp"
 #include "format/state.hpp"
 #include "host/adoption.hpp"
+#include "host/linux/process.hpp"
 #include "target/cancel.hpp"
 #include "target/target.hpp"
 #include "trainctl/error.hpp"
@@ -188,6 +189,7 @@ Result<bool> Mirroring::once(const target::Cancel& turn) {
 /// Unknown is not failed: a broken connection changes nothing about a run, so it is only tried again. A changed host
 /// key and the like stay until somebody does something.
 void Mirroring::loop() {
+  host::block_all_signals();  // they are for the thread that reads keys
   int pause = kFirstPauseMs;
   while (const auto turn = next_turn()) {
     const bool was_well = well();

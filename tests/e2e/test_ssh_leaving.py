@@ -69,6 +69,20 @@ def test_a_run_whose_host_is_silent_can_be_left_to_itself(box, trainctl):
     work.check()
 
 
+def test_a_wait_for_a_silent_host_ends_with_a_word(box, trainctl):
+    work = box.workload(gate=True)
+    trainctl.ok("submit", work.spec, "--detach")
+    wait_until(lambda: work.started, "it runs")
+    box.proxy.pause()
+    box.proxy.cut()
+    before = box.proxy.opened
+    waiting = trainctl.start("wait", "work1-1")
+    wait_until(lambda: box.proxy.opened > before, "it tries to reach the host")
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=AT_ONCE)
+    assert waiting.returncode == 130 and b"interrupted" in err, (waiting.returncode, err)
+
+
 def test_a_cancel_is_told_when_the_host_answers_again(box, trainctl):
     work, screen = watched(box, trainctl)
     screen.interrupt()
