@@ -178,6 +178,11 @@ Result<bool> Mirroring::once(const target::Cancel& turn) {
   const std::vector<format::RunPaths> mine = pass->mine();
   if (mine.empty()) return pass->busy() == 0;
   for (const format::RunPaths& run : mine) TRY(start_if_wanted(run, turn));
+  // A watch may have nothing to say for long. Trouble is over when the target has answered, not when it is asked.
+  if (!well()) {
+    TRY_ASSIGN(const target::RunRef ref, reference(mine.front()));
+    TRY(target_->find(ref, turn));
+  }
   heard();
   for (const format::RunPaths& run : mine) TRY(archive::note_seen(run));
   TRY(pass->run(*target_, target::Until::ended, turn));

@@ -37,7 +37,7 @@ def watched(box: Box, trainctl) -> tuple[Work, PtySession]:
     screen.expect("line 99 ")
     box.proxy.pause()
     box.proxy.cut()
-    screen.expect("unreachable for|trying again")
+    screen.expect("unreachable for|trying again", timeout=10)
     return work, screen
 
 
