@@ -86,15 +86,19 @@ int show(Context& context, const Root& root, const EnvArguments& arguments) {
 
 int remove(Context& context, const Root& root, const EnvArguments& arguments) {
   Errors errors;
+  Json items = Json::array();
   for (const std::string& key : arguments.keys) {
     const auto freed = host::remove_environment(root, key);
     if (!freed) {
       errors.push_back(freed.error());
-    } else if (!context.json) {
-      context.note("removed " + key + ", " + base::format_size(*freed));
+      continue;
     }
+    items.push_back({{"key", key}, {"bytes", *freed}});
+    if (!context.json) context.note("removed " + key + ", " + base::format_size(*freed));
   }
-  return errors.empty() ? 0 : report(context, errors);
+  if (!errors.empty()) return report(context, errors);
+  if (context.json) context.print({{"items", items}});
+  return 0;
 }
 
 /// build and lock: for the environment a file asks for.

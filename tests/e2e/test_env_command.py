@@ -73,7 +73,8 @@ def test_an_environment_in_use_stays(trainctl, spec, project):
     go.touch()
     trainctl.ok("wait", "@")
     wait_until(lambda: not trainctl.owned(), "the run's supervisor has left")
-    trainctl.ok("env", "rm", used["key"])
+    (removed,) = trainctl.json("env", "rm", used["key"])["items"]
+    assert removed["key"] == used["key"] and removed["bytes"] > 0
 
 
 def test_a_package_that_cannot_be_had(trainctl, spec, project):

@@ -10,7 +10,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -18,6 +17,8 @@
 #include "format/metric.hpp"
 #include "format/paths.hpp"
 #include "support/catch.hpp"
+#include "trainctl/error.hpp"
+#include "trainctl/result.hpp"
 #include "unit/base/temp_dir.hpp"
 
 using namespace trainctl;
