@@ -102,10 +102,10 @@ struct ContainerEnvironment {
   friend bool operator==(const ContainerEnvironment&, const ContainerEnvironment&) = default;
 };
 
-/// A reference to a JSON file ("environment": "envs/torch.json") is already replaced by that file's content.
 /// Which machine builds environments for a job of Slurm.
 enum class BuildOn { submit_host, job };
 
+/// A reference to a JSON file ("environment": "envs/torch.json") is already replaced by that file's content.
 struct Environment {
   std::optional<std::string> reference;  ///< the file it came from, relative to the base directory; only a record
   std::optional<PythonEnvironment> python;
