@@ -2,7 +2,7 @@
 // The MLflow endpoint: any bytes as HTTP, cut anywhere, and what they ask for. First byte: where they are cut.
 // compiled with: host/mlflow/api.cpp host/mlflow/http.cpp host/mlflow/search.cpp
 // compiled with: host/mlflow/tracking.cpp host/mlflow/views.cpp
-// compiled with: host/metrics/patterns.cpp host/metrics/presets.cpp
+// compiled with: host/metrics/patterns.cpp host/metrics/keras_bars.cpp host/metrics/presets.cpp
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
