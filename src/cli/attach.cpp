@@ -48,6 +48,7 @@ namespace {
 constexpr std::uint64_t kChunk = 256U << 10U;
 constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
 constexpr int kPromptMs = 5000;
+constexpr int kMostUnread = 10;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
 constexpr std::uint64_t kTroubleNs = 2'000'000'000;  // a cut that is mended sooner is not worth a word
 
@@ -97,6 +98,7 @@ class Session {
   std::string shown_message_;
   std::uint64_t environment_offset_ = 0;
   int environment_attempt_ = 0;
+  int unread_ = 0;  ///< how often in turn there was nothing where the log should have gone on
   std::uint64_t last_adoption_ = 0;
   bool canceled_here_ = false;
   std::optional<Error> error_;
@@ -122,10 +124,13 @@ void Session::send_raw(const engine::LogRange& range) {
       break;
     }
   }
+  if (left == 0) unread_ = 0;
   // What sendfile cannot do (a target opened for appending, a vanished reader) goes the ordinary way.
   std::string buffer(std::min(left, kChunk), '\0');
   while (left > 0 && !context_.out.closed()) {
     const ssize_t count = ::pread(range.fd, buffer.data(), std::min<std::uint64_t>(left, buffer.size()), offset);
+    if (count == 0 && ++unread_ < kMostUnread) return follower_->give_back(range, left);
+    unread_ = 0;
     if (count <= 0) return;
     context_.out.write(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
     context_.out.flush();
@@ -299,7 +304,8 @@ Outcome Session::show_growth(const engine::Growth& growth) {
   }
   if (ends && shown_state_ != follower_->state().state && !follower_->more()) announce_state();
   if (context_.out.closed()) return Outcome::ended;
-  return growth.finished || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
+  return (growth.finished && unread_ == 0) || (!options_.follow && !follower_->more()) ? Outcome::ended
+                                                                                       : Outcome::going_on;
 }
 
 /// A supervisor that died is replaced by whoever watches.

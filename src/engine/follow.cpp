@@ -206,6 +206,10 @@ Result<> Follower::read_log(Growth& growth) {
   return {};
 }
 
+void Follower::give_back(const LogRange& range, std::uint64_t size) {
+  if (range.attempt == log_attempt_ && range.epoch == log_epoch_) log_offset_ -= std::min(size, log_offset_);
+}
+
 /// Whether what is followed grows no more.
 bool Follower::is_over() const {
   if (format::is_terminal(state_.state)) return true;

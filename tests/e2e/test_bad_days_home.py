@@ -73,6 +73,7 @@ def test_everything_works_on_a_foreign_home(foreign, project):
     assert not list(trainctl.home.glob("index.db-shm")), "write-ahead logs do not work between machines"
     assert trainctl.ok("run", "--detach", "--", "sleep", "600").text.strip() == "sleep-1"
     trainctl.ok("cancel", "sleep")
+    assert trainctl.json("show", "sleep")["exit_code"] == 130, "a run that is canceled while it starts hears the first signal"
     trainctl.run("run", "--", "sh", "-c", "exit 9", code=9)
     trainctl.ok("rm", "sh-1")
     trainctl.ok("store", "check")

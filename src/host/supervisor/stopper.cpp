@@ -137,11 +137,22 @@ void Stopper::kill_tree(const std::vector<Rank>& ranks) const {
   (void)kill_tree_until_empty(request);  // what is left after the patience is met again at the next tick
 }
 
+/// A rank that was being started when its run was stopped has not heard of that: it would run on until half the grace.
+void Stopper::signal_late(const std::vector<Rank>& ranks) {
+  for (const Rank& rank : ranks) {
+    if (rank.record.started && signaled_.insert(rank.number).second) send_(rank, signal_);
+  }
+}
+
 std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {
+  if (stage_ == Stage::terminate && !leftovers_) signal_late(ranks);
   if (now < next_) return 0;
   std::size_t terminated = 0;
   if (stage_ == Stage::signal) {
-    for (const Rank& rank : ranks) send_(rank, signal_);
+    for (const Rank& rank : ranks) {
+      send_(rank, signal_);
+      if (rank.record.started) signaled_.insert(rank.number);
+    }
     stage_ = Stage::terminate;
     next_ = terminate_at_;
   }
