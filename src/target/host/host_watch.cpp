@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/host_watch.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -28,6 +29,8 @@ using host::FrameType;
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::chrono::milliseconds kFirstCare{2'000};
 constexpr std::chrono::milliseconds kCareEvery{10'000};
+constexpr std::chrono::milliseconds kCareOfEach{50};  ///< longer for each run: to look after 200 costs both sides
+constexpr std::chrono::milliseconds kCareAtLeast{25'000};
 
 using Cursors = std::map<std::string, Cursor>;
 
@@ -131,7 +134,9 @@ class Watching {
   Result<> look_after_runs() {
     if (client_.offers("adopt")) TRY(client_.request(adopt_request(), cancel_));
     for (const auto& [run, cursors] : runs_) TRY(sink_.current(run));
-    next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(kCareEvery.count()) * 1'000'000;
+    const auto pause =
+        std::min<std::chrono::milliseconds>(kCareEvery + kCareOfEach * static_cast<int>(runs_.size()), kCareAtLeast);
+    next_care_ns_ = base::mono_ns() + static_cast<std::uint64_t>(pause.count()) * 1'000'000;
     return {};
   }
 
