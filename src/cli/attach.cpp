@@ -48,8 +48,8 @@ namespace {
 constexpr std::uint64_t kChunk = 256U << 10U;
 constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
 constexpr int kPromptMs = 5000;
-constexpr int kMostUnread = 10;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
+constexpr std::uint64_t kUnreadNs = 5'000'000'000;
 constexpr std::uint64_t kTroubleNs = 2'000'000'000;  // a cut that is mended sooner is not worth a word
 
 enum class Outcome { going_on, ended, left, failed };
@@ -70,10 +70,14 @@ class Session {
   Outcome keep_supervised();
   Outcome hear_of_target();
   void wait();
+  /// Nothing comes any more, and all could be read.
+  [[nodiscard]] bool is_through(const engine::Growth& growth) const { return growth.finished && unread_since_ == 0; }
   Result<> show_logs(const engine::Growth& growth);
-  Result<> show(const engine::LogRange& range);
-  Result<> show_json(const engine::LogRange& range);
-  void send_raw(const engine::LogRange& range);
+  Result<std::uint64_t> show(const engine::LogRange& range);
+  Result<std::uint64_t> show_json(const engine::LogRange& range);
+  Result<std::uint64_t> show_filtered(const engine::LogRange& range);
+  std::uint64_t send_raw(const engine::LogRange& range);
+  void leave_for_later(const engine::LogRange& range, std::uint64_t size);
   void show_environment_log();
   void announce_state();
   Outcome on_signal(int number);
@@ -98,7 +102,7 @@ class Session {
   std::string shown_message_;
   std::uint64_t environment_offset_ = 0;
   int environment_attempt_ = 0;
-  int unread_ = 0;  ///< how often in turn there was nothing where the log should have gone on
+  std::uint64_t unread_since_ = 0;  ///< there is nothing yet where the log should go on; 0 = all could be read
   std::uint64_t last_adoption_ = 0;
   bool canceled_here_ = false;
   std::optional<Error> error_;
@@ -110,7 +114,8 @@ int Session::code() const {
   return format::exit_code_of(state.state, state.cause);
 }
 
-void Session::send_raw(const engine::LogRange& range) {
+/// How much of the range went out; less when it cannot be read yet, or nobody reads us any more.
+std::uint64_t Session::send_raw(const engine::LogRange& range) {
   context_.out.flush();
   auto offset = static_cast<off_t>(range.offset);
   std::uint64_t left = range.size;
@@ -124,26 +129,25 @@ void Session::send_raw(const engine::LogRange& range) {
       break;
     }
   }
-  if (left == 0) unread_ = 0;
   // What sendfile cannot do (a target opened for appending, a vanished reader) goes the ordinary way.
   std::string buffer(std::min(left, kChunk), '\0');
   while (left > 0 && !context_.out.closed()) {
     const ssize_t count = ::pread(range.fd, buffer.data(), std::min<std::uint64_t>(left, buffer.size()), offset);
-    if (count == 0 && ++unread_ < kMostUnread) return follower_->give_back(range, left);
-    unread_ = 0;
-    if (count <= 0) return;
+    if (count <= 0) break;
     context_.out.write(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
     context_.out.flush();
     offset += count;
     left -= static_cast<std::uint64_t>(count);
   }
+  return range.size - left;
 }
 
-Result<> Session::show_json(const engine::LogRange& range) {
-  for (std::uint64_t done = 0; done < range.size;) {
+Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
+  std::uint64_t done = 0;
+  while (done < range.size) {
     TRY_ASSIGN(const std::string bytes,
                base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
-    if (bytes.empty()) return {};
+    if (bytes.empty()) break;
     const format::AttemptPaths attempt = run_.attempt(range.attempt);
     const auto log = options_.environment ? attempt.environment_log() : attempt.log(options_.rank);
     Json line = {{"type", "log"},
@@ -156,10 +160,11 @@ Result<> Session::show_json(const engine::LogRange& range) {
     done += bytes.size();
   }
   context_.out.flush();
-  return {};
+  return done;
 }
 
-Result<> Session::show(const engine::LogRange& range) {
+/// Returns how many bytes of the range were shown.
+Result<std::uint64_t> Session::show(const engine::LogRange& range) {
   if (context_.json) return timed_ ? timed_->add(range) : show_json(range);
   if (range.attempt != shown_attempt_) {
     status_.clear();
@@ -168,11 +173,12 @@ Result<> Session::show(const engine::LogRange& range) {
   }
   status_.clear();
   if (timed_) return timed_->add(range);
-  if (!context_.out.is_terminal()) {
-    send_raw(range);
-    return {};
-  }
-  for (std::uint64_t done = 0; done < range.size;) {
+  return context_.out.is_terminal() ? show_filtered(range) : send_raw(range);
+}
+
+Result<std::uint64_t> Session::show_filtered(const engine::LogRange& range) {
+  std::uint64_t done = 0;
+  while (done < range.size) {
     TRY_ASSIGN(const std::string bytes,
                base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) break;
@@ -182,7 +188,18 @@ Result<> Session::show(const engine::LogRange& range) {
     done += bytes.size();
   }
   context_.out.flush();
-  return {};
+  return done;
+}
+
+/// File servers show a size before the bytes: what could not be read is read again, but not for ever.
+void Session::leave_for_later(const engine::LogRange& range, std::uint64_t size) {
+  const std::uint64_t now = base::mono_ns();
+  if (size == 0 || context_.out.closed() || (unread_since_ != 0 && now - unread_since_ > kUnreadNs)) {
+    unread_since_ = 0;
+    return;
+  }
+  if (unread_since_ == 0 || size < range.size) unread_since_ = now;
+  follower_->give_back(range, size);
 }
 
 void Session::show_environment_log() {
@@ -287,10 +304,13 @@ Outcome Session::on_signal(int number) {
 }
 
 Result<> Session::show_logs(const engine::Growth& growth) {
-  for (const engine::LogRange& range : growth.logs) TRY(show(range));
+  for (const engine::LogRange& range : growth.logs) {
+    TRY_ASSIGN(const std::uint64_t shown, show(range));
+    leave_for_later(range, range.size - shown);
+  }
   if (!timed_ || !timed_->holds()) return {};
   status_.clear();
-  return growth.finished ? timed_->finish() : timed_->settle();
+  return is_through(growth) ? timed_->finish() : timed_->settle();
 }
 
 Outcome Session::show_growth(const engine::Growth& growth) {
@@ -302,10 +322,9 @@ Outcome Session::show_growth(const engine::Growth& growth) {
     error_ = shown.error();
     return Outcome::failed;
   }
-  if (ends && shown_state_ != follower_->state().state && !follower_->more()) announce_state();
+  if (ends && shown_state_ != follower_->state().state && !follower_->more() && unread_since_ == 0) announce_state();
   if (context_.out.closed()) return Outcome::ended;
-  return (growth.finished && unread_ == 0) || (!options_.follow && !follower_->more()) ? Outcome::ended
-                                                                                       : Outcome::going_on;
+  return is_through(growth) || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
 }
 
 /// A supervisor that died is replaced by whoever watches.

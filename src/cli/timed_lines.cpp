@@ -25,9 +25,10 @@ constexpr std::uint64_t kHoldNs = 1'000'000'000;
 
 }  // namespace
 
-Result<> TimedLines::add(const engine::LogRange& range) {
+Result<std::uint64_t> TimedLines::add(const engine::LogRange& range) {
   if (range.attempt != attempt_ || range.epoch != epoch_) TRY(begin(range));
-  for (std::uint64_t done = 0; done < range.size && !context_.out.closed();) {
+  std::uint64_t done = 0;
+  while (done < range.size && !context_.out.closed()) {
     TRY_ASSIGN(const std::string block,
                base::read_range(range.path, range.offset + done, std::min(kBlock, range.size - done)));
     if (block.empty()) break;
@@ -35,7 +36,7 @@ Result<> TimedLines::add(const engine::LogRange& range) {
     done += block.size();
     TRY(settle());
   }
-  return {};
+  return done;
 }
 
 Result<> TimedLines::begin(const engine::LogRange& range) {

@@ -21,8 +21,8 @@ class TimedLines {
  public:
   TimedLines(Context& context, format::RunPaths run, int rank) : context_(context), run_(std::move(run)), rank_(rank) {}
 
-  /// Takes grown bytes up and prints the lines whose times are known.
-  Result<> add(const engine::LogRange& range);
+  /// Takes grown bytes up and prints the lines whose times are known. Returns how many bytes could be read.
+  Result<std::uint64_t> add(const engine::LogRange& range);
   /// Prints the lines whose times have become known, or that waited long enough.
   Result<> settle();
   /// Prints all that is left, the last line also without its newline.

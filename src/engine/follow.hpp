@@ -52,8 +52,7 @@ class Follower {
   [[nodiscard]] const format::RunState& state() const { return state_; }
   [[nodiscard]] int fd() const { return inotify_.get(); }  ///< -1 = none: poll(2) ignores it
   [[nodiscard]] int wait_ms() const;
-  /// The last `size` bytes of a range that was handed out could not be read: they are handed out again. File servers
-  /// show a size before the bytes.
+  /// The last `size` bytes of a range that was handed out could not be read: they are handed out again.
   void give_back(const LogRange& range, std::uint64_t size);
   /// True when the last call left log bytes unread: call again without waiting.
   [[nodiscard]] bool more() const { return more_; }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,31 @@ def test_everything_works_on_a_foreign_home(foreign, project):
     trainctl.ok("rm", "sh-1")
     trainctl.ok("store", "check")
     wait_until(lambda: not trainctl.owned().keys() - {trainctl.server.pid}, "no process of the run is left")
+
+
+@needs_fuse
+@pytest.mark.parametrize("how", ["file", "json", "timestamps", "terminal"])
+def test_bytes_that_come_later_than_their_size_are_shown(foreign, project, how):
+    """The last byte of each attempt cannot be read when its size is seen first."""
+    trainctl = foreign("--late-bytes")
+    project.spec(command=["sh", "-c", "printf 'attempt %s!' $TRAINCTL_ATTEMPT; [ $TRAINCTL_ATTEMPT = 2 ]"], retry={"max": 1, "on": ["failed"], "backoff": "10ms"})
+    if how == "terminal":
+        screen = trainctl.pty("submit", "a.run.json")
+        assert screen.wait(60) == 0
+        # What is told meanwhile stands between a byte that came late and those before it.
+        assert re.search(r"attempt 1.*!.*attempt 2.*!", screen.text, re.S), screen.text
+    elif how == "json":
+        events = trainctl.ok("submit", "a.run.json", "--json").events
+        shown = [event["text"] for event in events if event["type"] == "log"]
+        assert "".join(shown) == "attempt 1!attempt 2!"
+    elif how == "timestamps":
+        trainctl.ok("submit", "a.run.json")
+        assert trainctl.ok("logs", "--follow", "--timestamps", "--attempt", "2", "@").text.endswith("attempt 2!\n")
+    else:
+        # For appending: sendfile(2) refuses that. Through the kernel's page cache it would give the zeros behind a short answer.
+        with open(trainctl.root / "shown", "ab") as shown:
+            assert trainctl.start("submit", "a.run.json", stdout=shown).wait(60) == 0
+        assert (trainctl.root / "shown").read_bytes() == b"attempt 1!attempt 2!"
 
 
 @needs_fuse

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file system like a home on a file server: BACKING seen at MOUNTPOINT through FUSE. Needs root and /dev/fuse.
 
-    foreign_folder.py BACKING MOUNTPOINT [--no-locks] [--quota-used-up FILE]
+    foreign_folder.py BACKING MOUNTPOINT [--no-locks] [--quota-used-up FILE] [--late-bytes]
 
 What it has in common with NFS: statfs says that it is remote; a change made in BACKING (another machine) is seen at the next
 look but is no inotify event; --no-locks answers every flock with ENOLCK, as a server without a lock daemon does. While
-FILE exists, nothing may grow and nothing new be made (EDQUOT); removing goes. Ends when it is unmounted. The protocol is that of linux/fuse.h, version 7.31; nodes are O_PATH descriptors, so names may change.
+FILE exists, nothing may grow and nothing new be made (EDQUOT); removing goes. --late-bytes: of a log that has just grown
+the size is told at once, its last byte 0.3 s after it was asked for first. Ends when it is unmounted. The protocol is that of linux/fuse.h, version 7.31; nodes are O_PATH descriptors, so names may change.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ import os
 import stat
 import struct
 import sys
+import time
 
 HEADER, REPLY = struct.Struct("<IIQQIIII"), struct.Struct("<IiQ")
 ATTRIBUTES = struct.Struct("<6Q10I")
 AUTO_INVALIDATE, BIG_WRITES, DO_NOT_MASK, ATOMIC_TRUNCATE, FLOCK = 1 << 12, 1 << 5, 1 << 6, 1 << 3, 1 << 10
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_HANDLE, NOW_ATIME, NOW_MTIME = (1 << n for n in range(9))
+DIRECT_IO = 1 << 0  # of an open file
 MAX_WRITE = 128 << 10
 
 
 class ForeignFolder:
-    def __init__(self, device: int, backing: str, locks: bool, quota_used_up: str | None):
-        self.device, self.locks, self.quota_used_up = device, locks, quota_used_up
+    def __init__(self, device: int, backing: str, locks: bool, quota_used_up: str | None, late_bytes: bool):
+        self.device, self.locks, self.quota_used_up, self.late_bytes = device, locks, quota_used_up, late_bytes
+        self.asked: dict[int, tuple[int, float]] = {}  # node of a log -> its size, and since when its last bytes are asked for
         root = os.open(backing, os.O_PATH | os.O_DIRECTORY)
         self.nodes = {1: root}  # node -> descriptor
         self.known = {self.key(root): [1, 1]}  # (device, inode) -> [node, how often the kernel looked it up]
@@ -37,6 +41,10 @@ class ForeignFolder:
     def key(fd: int) -> tuple[int, int]:
         status = os.fstat(fd)
         return status.st_dev, status.st_ino
+
+    @staticmethod
+    def is_log(handle: int) -> bool:
+        return os.readlink(f"/proc/self/fd/{handle}").endswith(".log")
 
     def path(self, node: int) -> str:
         return f"/proc/self/fd/{self.nodes[node]}"
@@ -145,7 +153,9 @@ class ForeignFolder:
 
     def open(self, node: int, body: bytes) -> bytes:
         flags = struct.unpack_from("<I", body)[0] & ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
-        return struct.pack("<QII", os.open(self.path(node), flags | os.O_CLOEXEC), 0, 0)
+        handle = os.open(self.path(node), flags | os.O_CLOEXEC)
+        # The kernel would take a short answer for the end of the file and fill its page with zeros.
+        return struct.pack("<QII", handle, DIRECT_IO if self.late_bytes and self.is_log(handle) else 0, 0)
 
     def create(self, node: int, body: bytes) -> bytes:
         flags, mode, umask, _ = struct.unpack_from("<IIII", body)
@@ -155,7 +165,16 @@ class ForeignFolder:
 
     def read(self, node: int, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
-        return os.pread(handle, size, offset)
+        data = os.pread(handle, size, offset)
+        whole = os.fstat(handle).st_size
+        if self.late_bytes and offset + len(data) == whole and self.is_log(handle):
+            size, since = self.asked.get(node, (0, 0.0))
+            if size != whole:
+                since = time.monotonic()
+                self.asked[node] = whole, since
+            if time.monotonic() < since + 0.3:
+                return data[:-1]
+        return data
 
     def write(self, node: int, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
@@ -255,7 +274,7 @@ def main() -> None:
     if libc.mount(b"foreign", os.fsencode(mountpoint), b"fuse", 6, options.encode()) != 0:  # nosuid, nodev
         sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
     print("ready", flush=True)
-    ForeignFolder(device, backing, "--no-locks" not in sys.argv, quota).serve()
+    ForeignFolder(device, backing, "--no-locks" not in sys.argv, quota, "--late-bytes" in sys.argv).serve()
 
 
 if __name__ == "__main__":
