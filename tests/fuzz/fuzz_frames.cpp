@@ -43,7 +43,7 @@ void packs_and_comes_back(std::string_view bytes) {
   std::string text;
   while (!bytes.empty() && text.size() < 3000) text += bytes;
   std::string out;
-  if (!Packer().append(out, 1, text)) std::abort();
+  if (!Packer(true).append(out, 1, text)) std::abort();
   bool good = false;
   auto frames = decode(out, out.size(), good);
   if (!good || frames.size() != 1 || !Unpacker().unpack(frames[0]) || frames[0].payload != text) std::abort();

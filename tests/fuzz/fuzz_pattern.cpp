@@ -2,7 +2,7 @@
 // A pattern (the first line of the input) and a log (the rest): nothing crashes or hangs, and how the log is cut does
 // not change what is found.
 // compiled with: host/metrics/patterns.cpp host/metrics/keras_bars.cpp host/metrics/presets.cpp
-// host/metrics/scanner.cpp
+// compiled with: host/metrics/scanner.cpp
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // TensorBoard's event files: any bytes are cut into records that move on, and any payload decodes or is refused.
 // compiled with: host/metrics/table_files.cpp host/metrics/patterns.cpp host/metrics/keras_bars.cpp
-// host/metrics/presets.cpp compiled with: host/tensorboard/event.cpp host/tensorboard/naming.cpp
-// host/tensorboard/record.cpp
+// compiled with: host/metrics/presets.cpp host/tensorboard/event.cpp host/tensorboard/naming.cpp
+// compiled with: host/tensorboard/record.cpp
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -51,7 +51,7 @@ std::string Packer::pack(std::string_view bytes) {
 }
 
 Result<> Packer::append(std::string& out, std::uint32_t stream, std::string_view bytes) {
-  if (bytes.size() < kWorthTrying || bytes.size() > kMaxPayload)
+  if (!understood_ || bytes.size() < kWorthTrying || bytes.size() > kMaxPayload)
     return append_frame(out, FrameType::data, stream, bytes);
   if (passes_ > 0) {
     --passes_;

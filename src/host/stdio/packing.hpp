@@ -27,6 +27,9 @@ bool names_packing(const Json& hello);
 /// more of the next ones are sent as they are.
 class Packer {
  public:
+  /// `understood`: the other side's hello names packing; else everything is sent as it is.
+  explicit Packer(bool understood) : understood_(understood) {}
+
   /// Appends `bytes` as one frame: packed when that saves an eighth, else data. At most kMaxPayload bytes.
   Result<> append(std::string& out, std::uint32_t stream, std::string_view bytes);
 
@@ -36,6 +39,7 @@ class Packer {
   };
   [[nodiscard]] std::string pack(std::string_view bytes);
 
+  bool understood_ = false;
   std::unique_ptr<ZSTD_CCtx_s, Free> context_ = nullptr;
   std::uint32_t passes_ = 0;  ///< so many pieces are not tried
   std::uint32_t misses_ = 0;  ///< how often in turn it was in vain

@@ -203,7 +203,7 @@ void Session::open_upload(std::uint32_t stream, const Json& request) {
 void Session::open_source(std::uint32_t stream, const std::string& operation, const Json& request) {
   auto source = operation == "watch" ? operate_watch(context_, request) : operate_fetch(context_, request);
   if (!source) return send_error(stream, source.error());
-  streams_.emplace(stream, Stream{.credit = CreditWindow(), .source = std::move(*source)});
+  streams_.emplace(stream, Stream{.credit = CreditWindow(), .source = std::move(*source), .packer = Packer(packs_)});
 }
 
 void Session::request(const Frame& frame) {
@@ -241,8 +241,7 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
   if (!(*piece)->note.is_null()) send(FrameType::note, id, (*piece)->note);
   if (!(*piece)->bytes.empty()) {
     (void)stream.credit.take((*piece)->bytes.size());
-    (void)(packs_ ? stream.packer.append(out_, id, (*piece)->bytes)
-                  : append_frame(out_, FrameType::data, id, (*piece)->bytes));
+    (void)stream.packer.append(out_, id, (*piece)->bytes);
   }
   if (!(*piece)->end.is_null()) {
     send(FrameType::end, id, (*piece)->end);

@@ -38,7 +38,7 @@ class Session {
   struct Stream {
     CreditWindow credit;
     std::unique_ptr<Source> source;
-    Packer packer = {};
+    Packer packer;
   };
   [[nodiscard]] std::map<std::uint32_t, Stream>& streams() { return streams_; }
   /// The connection is gone: nobody waits for data any more.

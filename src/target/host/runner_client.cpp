@@ -186,6 +186,7 @@ Result<std::uint32_t> RunnerClient::begin(Lock&, const Json& request) {
   const std::uint32_t id = new_stream();
   auto stream = std::make_shared<Stream>();
   stream->received = host::CreditReturn(kWindow);
+  stream->packer = host::Packer(packs_);
   streams_[id] = std::move(stream);
   post(FrameType::request, id, text);
   return id;
@@ -310,7 +311,6 @@ void RunnerClient::post(FrameType type, std::uint32_t stream, std::string_view p
 }
 
 void RunnerClient::post_data(std::uint32_t id, Stream& stream, std::string_view bytes) {
-  if (!packs_) return post(FrameType::data, id, bytes);
   (void)stream.packer.append(out_, id, bytes);
   flush();
 }

@@ -67,7 +67,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
     std::deque<host::Frame> frames;
     host::CreditReturn received;
     host::CreditWindow to_send;
-    host::Packer packer;
+    host::Packer packer{false};
     bool closed = false;  ///< by the runner
   };
   /// A thread that waits for another one to read for it.

@@ -75,7 +75,7 @@ std::string fetch(Client& client, const format::RunPaths& run, std::vector<Frame
 }  // namespace
 
 TEST_CASE("what is packed comes back, and is shorter") {
-  Packer packer;
+  Packer packer(true);
   Unpacker unpacker;
   const std::string text = log_text(4000);
   for (int again = 0; again < 3; ++again) {
@@ -94,7 +94,7 @@ TEST_CASE("what is packed comes back, and is shorter") {
 }
 
 TEST_CASE("what does not become shorter is sent as it is, and tried ever more rarely") {
-  Packer packer;
+  Packer packer(true);
   const std::string bytes = noise(100'000);
   CHECK(sent(packer, bytes) == Frame{FrameType::data, 3, bytes});
   // Two pieces pass untried now; the third is tried and packed, and ends the caution.
@@ -106,7 +106,7 @@ TEST_CASE("what does not become shorter is sent as it is, and tried ever more ra
 }
 
 TEST_CASE("damaged packed frames are refused") {
-  Packer packer;
+  Packer packer(true);
   Unpacker unpacker;
   const Frame good = sent(packer, log_text(400));
   REQUIRE(good.type == FrameType::packed);
