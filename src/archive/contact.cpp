@@ -65,8 +65,10 @@ Result<> note_gone(const format::RunPaths& run) {
 }
 
 Result<> note_unreachable(const format::RunPaths& run, const std::string& problem) {
-  const Contact before = read_contact(run);
-  return write(run, {.seen = before.seen, .tried = base::wall_now(), .problem = problem, .whole = before.whole});
+  Contact contact = read_contact(run);
+  contact.tried = base::wall_now();
+  contact.problem = problem;
+  return write(run, contact);
 }
 
 }  // namespace trainctl::archive

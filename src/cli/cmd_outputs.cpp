@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -33,6 +32,7 @@
 #include "format/output_list.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
+#include "snapshot/clone.hpp"
 #include "snapshot/glob.hpp"
 #include "target/target.hpp"
 #include "trainctl/error.hpp"
@@ -104,7 +104,7 @@ Result<> copy_bytes(const fs::path& from, const fs::path& to, const std::functio
   TRY_ASSIGN(const base::UniqueFd out, base::open_file(to, O_WRONLY | O_CREAT | O_TRUNC, 0600));
   if (::fchmod(out.get(), status.st_mode & 07777U) != 0) return fail_errno("write " + to.string(), errno);
   for (;;) {
-    ssize_t count = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, kPiece, 0);
+    std::int64_t count = snapshot::copy_in_kernel(out.get(), in.get(), kPiece);
     // Over file systems, and where the kernel says nothing is there (/proc, some network file systems).
     if (count <= 0) count = ::sendfile(out.get(), in.get(), nullptr, kPiece);
     if (count < 0 && errno == EINTR) continue;

@@ -30,8 +30,8 @@ class MirrorPass final : public target::EventSink {
   [[nodiscard]] std::size_t busy() const { return busy_; }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  ///< written so far
   [[nodiscard]] std::uint64_t lines() const { return lines_; }  ///< of them, in logs
-  /// Something was heard of this run: what the copy shows of its state is as new as this pass.
-  [[nodiscard]] bool heard(const std::string& run) const { return heard_.contains(run); }
+  /// The runs of which something was heard: what their copies show of the state is as new as this pass.
+  [[nodiscard]] const std::set<std::string, std::less<>>& heard() const { return heard_; }
   /// The target says that it does not have these.
   [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
 

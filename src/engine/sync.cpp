@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -33,7 +34,7 @@ namespace {
 struct Group {
   Json definition;
   std::vector<format::RunPaths> runs;
-  std::set<std::string> heard;  ///< the target told of these: it is there, whatever else went wrong
+  std::set<std::string, std::less<>> heard;  ///< the target told of these: it is there, whatever else went wrong
   TargetSync result;
 };
 
@@ -70,9 +71,7 @@ Result<> copy_group(Group& group, target::Until until, const target::Cancel& can
   group.result.bytes = pass->bytes();
   group.result.lines = pass->lines();
   group.result.missing = pass->missing();
-  for (const format::RunPaths& run : pass->mine()) {
-    if (pass->heard(run.id())) group.heard.insert(run.id());
-  }
+  group.heard = pass->heard();
   return copied;
 }
 

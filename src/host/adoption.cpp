@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -17,7 +18,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
-#include "host/launchers/slurm/batch.hpp"
+#include "host/launchers/launcher.hpp"
 #include "host/supervise.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
@@ -35,6 +36,14 @@ bool was_abandoned(const std::string& id) {
   return made && now - *made >= kNeverStartedMs;
 }
 
+Error not_ended(const format::RunPaths& run, format::State state) {
+  const auto plan = format::read_plan(run.plan());
+  const std::string name = plan ? plan->name : run.id();
+  return {.code = Errc::invalid,
+          .message = name + " has not ended (" + std::string(format::to_string(state)) + ")",
+          .hint = "trainctl cancel " + name};
+}
+
 }  // namespace
 
 bool lead_is_alive(const format::RunState& state) {
@@ -47,20 +56,18 @@ bool lead_is_alive(const format::RunState& state) {
 }
 
 Result<base::FileLock> lock_ended(const format::RunPaths& run) {
-  TRY_ASSIGN(auto lock, base::FileLock::try_acquire(run.supervisor_lock()));
+  auto acquired = base::FileLock::try_acquire(run.supervisor_lock());
+  if (!acquired) return fail(std::move(acquired).error());
+  std::optional<base::FileLock>& lock = *acquired;
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   const bool ended = format::is_terminal(state.state);
+  // Its supervisor has written the end and is about to go.
+  if (ended && !lock) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
   // Whether there is another attempt is for node 0 to say; another node that has ended its own may go.
   const bool left = run.own_node > 0 && state.state == format::State::retrying;
-  // A job that waits in Slurm's queue has no attempt yet, and no supervisor.
-  const bool never_begun = state.attempt == 0 && !base::exists(slurm::JobPaths(run).record());
+  const bool never_begun = state.attempt == 0 && !was_handed_over(run);
   if (lock && (ended || left || never_begun)) return std::move(*lock);
-  // Its supervisor has written the end and is about to go.
-  if (ended) return base::FileLock::acquire(run.supervisor_lock(), kLeavingMs);
-  const auto plan = format::read_plan(run.plan());
-  const std::string name = plan ? plan->name : run.id();
-  return fail(Errc::invalid, name + " has not ended (" + std::string(format::to_string(state.state)) + ")",
-              "trainctl cancel " + name);
+  return tl::make_unexpected(not_ended(run, state.state));
 }
 
 Result<> ensure_supervised(const format::RunPaths& run, Start start) {

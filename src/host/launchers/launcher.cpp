@@ -13,12 +13,14 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/file.hpp"
 #include "base/json.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
 #include "host/adoption.hpp"
+#include "host/launchers/slurm/batch.hpp"
 #include "host/launchers/slurm/cancel.hpp"
 #include "host/launchers/slurm/observer.hpp"
 #include "host/launchers/slurm/options.hpp"
@@ -100,6 +102,10 @@ Result<> adopt_run(const format::RunPaths& run) {
   TRY_ASSIGN(const auto state, format::fold_run(run));
   if (format::is_terminal(state.state)) return {};
   return slurm::start_submission(run);
+}
+
+bool was_handed_over(const format::RunPaths& run) {
+  return base::exists(slurm::JobPaths(run).record());
 }
 
 Result<> request_written(const format::RunPaths& run, std::string_view type) {

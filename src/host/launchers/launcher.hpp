@@ -27,6 +27,9 @@ Result<> launch_run(const format::RunPaths& run);
 /// host of a batch system; a submission is.
 Result<> adopt_run(const format::RunPaths& run);
 
+/// A batch system has been asked to start the run: it may wait there without an attempt and without a supervisor.
+bool was_handed_over(const format::RunPaths& run);
+
 /// Tells the launcher that a control request of that type was written: a job that waits has no supervisor to read it.
 Result<> request_written(const format::RunPaths& run, std::string_view type);
 

@@ -137,25 +137,21 @@ void Stopper::kill_tree(const std::vector<Rank>& ranks) const {
   (void)kill_tree_until_empty(request);  // what is left after the patience is met again at the next tick
 }
 
-/// A rank that was being started when its run was stopped has not heard of that: it would run on until half the grace.
-void Stopper::signal_late(const std::vector<Rank>& ranks) {
+/// Also those that were being started when their run was stopped: unheard they would run on until half the grace.
+void Stopper::signal_started(const std::vector<Rank>& ranks) {
   for (const Rank& rank : ranks) {
     if (rank.record.started && signaled_.insert(rank.number).second) send_(rank, signal_);
   }
 }
 
 std::size_t Stopper::tick(std::uint64_t now, const std::vector<Rank>& ranks) {
-  if (stage_ == Stage::terminate && !leftovers_) signal_late(ranks);
-  if (now < next_) return 0;
-  std::size_t terminated = 0;
-  if (stage_ == Stage::signal) {
-    for (const Rank& rank : ranks) {
-      send_(rank, signal_);
-      if (rank.record.started) signaled_.insert(rank.number);
-    }
+  if (stage_ == Stage::signal && now >= next_) {
     stage_ = Stage::terminate;
     next_ = terminate_at_;
   }
+  if (stage_ == Stage::terminate && !leftovers_) signal_started(ranks);
+  if (now < next_) return 0;
+  std::size_t terminated = 0;
   if (stage_ == Stage::terminate && now >= terminate_at_) {
     if (leftovers_) {
       const std::vector<pid_t> members = finder_.members(ranks);

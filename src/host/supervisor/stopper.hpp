@@ -58,14 +58,14 @@ class Stopper {
 
  private:
   enum class Stage { idle, signal, terminate, kill };
-  void signal_late(const std::vector<Rank>& ranks);
+  void signal_started(const std::vector<Rank>& ranks);
   void kill_tree(const std::vector<Rank>& ranks) const;
   TreeFinder finder_;
   Signal send_;
   Stage stage_ = Stage::idle;
   bool leftovers_ = false;
   int signal_ = 0;
-  std::set<int> signaled_ = {};  ///< numbers of the ranks that had started when the signal was sent
+  std::set<int> signaled_ = {};  ///< numbers of the ranks that were sent the signal
   std::uint64_t next_ = kNever;
   std::uint64_t terminate_at_ = kNever;
   std::uint64_t kill_at_ = kNever;
