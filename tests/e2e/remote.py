@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -137,6 +139,17 @@ class Work:
         assert trainctl.json("logs", self.name, "--verify")["sha256"] == hashlib.sha256(self.log).hexdigest()
         if outputs:
             assert (trainctl.home / "runs" / shown["id"] / "outputs" / "result").read_text() == "done\n"
+
+
+@contextmanager
+def proxied_box(trainctl: Trainctl, scratch: Path) -> Iterator[Box]:
+    """A host of its own that is reached through a fault proxy."""
+    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
+    with FaultProxy((server.address, server.port)) as proxy:
+        yield Box(trainctl, server, scratch, proxy)
+        proxy.disarm()
+        proxy.resume()
+        server.clean_up()
 
 
 def nothing_left(box: Box) -> None:

@@ -16,10 +16,9 @@ import time
 from collections import Counter
 
 import pytest
-from faultproxy import Fault, FaultProxy, random_fault
+from faultproxy import Fault, random_fault
 from harness import wait_until
-from remote import Box, Work, nothing_left
-from sshd import Sshd
+from remote import Box, Work, nothing_left, proxied_box
 
 SEED = int(os.environ.get("TRAINCTL_TEST_SEED", "20261129"))
 GIVEN_UP = 6.0  # seconds after which ssh has surely given up a silent link
@@ -27,11 +26,8 @@ GIVEN_UP = 6.0  # seconds after which ssh has surely given up a silent link
 
 @pytest.fixture
 def box(trainctl, scratch):
-    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
-    with FaultProxy((server.address, server.port)) as proxy:
-        yield Box(trainctl, server, scratch, proxy)
-        proxy.resume()
-        server.clean_up()
+    with proxied_box(trainctl, scratch) as box:
+        yield box
 
 
 def ended_there(box: Box, work) -> bool:

@@ -6,16 +6,14 @@ only in scripts/test --nightly."""
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from pathlib import Path
 
 import pytest
-from faultproxy import DOWN, FaultProxy
+from faultproxy import DOWN
 from harness import wait_until
-from remote import Box, nothing_left
-from sshd import Sshd
+from remote import nothing_left, proxied_box
 
 LARGE = 200 << 20
 IN_FLIGHT = 8 << 20
@@ -23,13 +21,9 @@ IN_FLIGHT = 8 << 20
 
 @pytest.fixture
 def box(trainctl, scratch):
-    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
-    with FaultProxy((server.address, server.port)) as proxy:
-        box = Box(trainctl, server, scratch, proxy)
-        (scratch / "ssh-bin" / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.ssh_config} "$@"\n')
+    with proxied_box(trainctl, scratch) as box:
+        (scratch / "ssh-bin" / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {box.server.ssh_config} "$@"\n')
         yield box
-        proxy.resume()
-        server.clean_up()
 
 
 def size(path: Path | None) -> int:

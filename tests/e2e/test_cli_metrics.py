@@ -9,6 +9,7 @@ import io
 import re
 
 import pytest
+from harness import wait_until
 
 BRAILLE = re.compile("[\u2801-\u28ff]")
 TWO_SOURCES = """
@@ -89,8 +90,18 @@ def test_metrics_of_the_system(trainctl, project):
 
 
 def test_without_metrics_of_the_system(trainctl, project):
-    """Two intervals long, at the first of which the run before had a sample."""
-    project.script("import time\ntime.sleep(2)\n")
-    project.spec(metrics={"system": {"enabled": False, "interval": "1s"}})
-    trainctl.ok("submit", "a.run.json")
-    assert not list((trainctl.last_run() / "attempts/1").rglob("system-*"))
+    """It goes on until a run that was started after it has two samples."""
+    project.script("import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.02)\n")
+    runs = {}
+    for name, enabled in (("without", False), ("with", True)):
+        trainctl.ok("submit", project.spec(f"{name}.run.json", metrics={"system": {"enabled": enabled, "interval": "1s"}},
+                                           environment_variables={"GO": str(project / "go")}), "--detach")
+        runs[name] = trainctl.last_run()
+
+    def samples(name: str) -> list[bytes]:
+        return [line for file in (runs[name] / "attempts/1").rglob("system-*") for line in file.read_bytes().splitlines() if b"system/cpu" in line]
+
+    wait_until(lambda: len(samples("with")) >= 2, "two samples")
+    project.write("go", "")
+    trainctl.ok("wait", *(run.name for run in runs.values()))
+    assert not list((runs["without"] / "attempts/1").rglob("system-*"))

@@ -5,27 +5,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import zipfile
 
 import pytest
+import wheel
 from harness import wait_until
-
-
-def wheel(folder, version: str) -> None:
-    folder.mkdir(exist_ok=True)
-    info = f"tiny-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as made:
-        made.writestr("tiny.py", f"VERSION = '{version}'\n")
-        made.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        made.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
 
 @pytest.fixture
 def spec(project):
     """A file whose environment has the package tiny, from a folder: no index is asked."""
     project.script("import tiny; print('tiny', tiny.VERSION)")
-    wheel(project / "wheels", "1.0")
+    project.write(f"wheels/{wheel.name('1.0')}", wheel.content("1.0"))
     project.write("requirements.txt", "--no-index\n--find-links wheels\ntiny\n")
     return project.spec(environment={"python": {"requirements_file": "requirements.txt"}})
 
@@ -56,7 +46,7 @@ def test_build_show_and_remove(trainctl, spec):
 def test_lock_stays_until_an_upgrade(trainctl, spec, project):
     lock = trainctl.ok("env", "lock", spec).text
     assert "tiny==1.0" in lock and "--hash=sha256:" in lock and trainctl.json("env", "ls")["items"] == []
-    wheel(project / "wheels", "2.0")
+    project.write(f"wheels/{wheel.name('2.0')}", wheel.content("2.0"))
     assert trainctl.ok("env", "lock", spec).text == lock
     assert "tiny==2.0" in trainctl.ok("env", "lock", spec, "--upgrade").text
     assert "tiny 2.0" in trainctl.ok("submit", spec).text

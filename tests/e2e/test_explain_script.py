@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import zipfile
 
 import pytest
+import wheel
 from harness import REPOSITORY
 
 FILES = sorted(str(path.relative_to(REPOSITORY / "examples")) for path in (REPOSITORY / "examples").glob("*/*.json")
@@ -65,14 +65,8 @@ def test_no_python_fits(trainctl, project):
 
 
 def test_packages_with_constraints(trainctl, project):
-    (project / "wheels").mkdir()
     for version in ("1.0", "2.0"):
-        info = f"tiny-{version}.dist-info"
-        with zipfile.ZipFile(project / f"wheels/tiny-{version}-py3-none-any.whl", "w") as made:
-            made.writestr("tiny.py", f"VERSION = '{version}'\n")
-            made.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-            made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            made.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        project.write(f"wheels/{wheel.name(version)}", wheel.content(version))
     project.write("limits.txt", "tiny<2\n")
     project.write("requirements.txt", "--no-index\n--find-links wheels\n-c limits.txt\ntiny\n")
     project.script("import tiny; print('tiny', tiny.VERSION)")

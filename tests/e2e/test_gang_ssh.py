@@ -19,6 +19,15 @@ PAIRED = {"distribution": {"type": "processes", "processes_per_node": 2}, "resou
           "stop": {"signal": "SIGTERM", "grace": "2s"}}
 
 
+# Each rank goes on when the file is there in the home of its host.
+WAITS_FOR_GO = """
+import os, time
+print('begun', flush=True)
+while not os.path.exists(os.path.expanduser('~/go')): time.sleep(0.02)
+print('done', flush=True)
+"""
+
+
 class Pair:
     """Two hosts that ssh knows as `a` and `b`, and the target `pair`."""
 
@@ -77,10 +86,7 @@ def test_two_hosts_train_together(pair, trainctl):
 
 def test_what_a_silent_host_keeps_back_is_fetched_later(pair, trainctl):
     """The lead's end is believed, but the copy does not count as whole before the other host has given its logs."""
-    pair.project.script("import os, time\n"
-                        "print('begun', flush=True)\n"
-                        "while not os.path.exists(os.path.expanduser('~/go')): time.sleep(0.02)\n"
-                        "print('done', flush=True)\n")
+    pair.project.script(WAITS_FOR_GO)
     trainctl.ok("submit", pair.write("late", script="train.py"), "--target", "pair", "--detach")
     run = trainctl.last_run()
     wait_until(lambda: trainctl.ok("sync", "--logs") and (run / "attempts/1/logs/rank-2.log").exists(), "node 1 has written")
@@ -100,10 +106,7 @@ def test_what_a_silent_host_keeps_back_is_fetched_later(pair, trainctl):
 
 def test_who_follows_does_not_wait_for_a_silent_host_for_ever(pair, trainctl):
     """Nor does the copy count as whole then: the next look asks for the rest."""
-    pair.project.script("import os, time\n"
-                        "print('begun', flush=True)\n"
-                        "while not os.path.exists(os.path.expanduser('~/go')): time.sleep(0.02)\n"
-                        "print('done', flush=True)\n")
+    pair.project.script(WAITS_FOR_GO)
     trainctl.ok("submit", pair.write("torn", script="train.py"), "--target", "pair", "--detach")
     run = trainctl.last_run()
     waiting = trainctl.start("wait", "--no-collect", run.name)

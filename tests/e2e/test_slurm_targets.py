@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import http.server
-import io
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
+import wheel
 
 from harness import wait_until
 from slurm import Cluster
@@ -66,19 +65,12 @@ class PackageIndex:
 
     def __init__(self, address: str):
         self.asked: set[str] = set()
-        data = io.BytesIO()
-        with zipfile.ZipFile(data, "w") as wheel:
-            wheel.writestr("tiny.py", "VALUE = 42\n")
-            wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-            wheel.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\n"
-                           "tiny-1.0.dist-info/RECORD,,\n")
         index = self
 
         class Pages(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                name = "tiny-1.0-py3-none-any.whl"
-                page = {"/simple/tiny/": f'<a href="/{name}">{name}</a>'.encode(), f"/{name}": data.getvalue()}.get(self.path)
+                name = wheel.name("1.0")
+                page = {"/simple/tiny/": f'<a href="/{name}">{name}</a>'.encode(), f"/{name}": wheel.content("1.0")}.get(self.path)
                 index.asked.add(self.client_address[0])
                 self.send_response(200 if page else 404)
                 self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
@@ -100,10 +92,10 @@ def test_where_the_environment_is_built(cluster: Cluster, shell, project, scratc
     """The target says it, a run may say it otherwise."""
     index = PackageIndex(f"{cluster.net}.1")
     define(shell, "nodes", environment_build=target)
-    project.script("import tiny; print(tiny.VALUE)")
+    project.script("import tiny; print(tiny.VERSION)")
     environment = {"python": {"packages": ["tiny==1.0"], "index_urls": [index.url]}, **({"build": run} if run else {})}
     shell.env["UV_CACHE_DIR"] = str(scratch / "uv-cache")
-    assert shell.ok("submit", project.spec(script="train.py", target="nodes", environment=environment), timeout=120).text == "42\n"
+    assert shell.ok("submit", project.spec(script="train.py", target="nodes", environment=environment), timeout=120).text == "1.0\n"
     nodes = {f"{cluster.net}.{10 + node}" for node in (1, 2)}
     assert index.asked and (index.asked <= nodes if in_job else not index.asked & nodes), index.asked
     index.server.shutdown()

@@ -10,10 +10,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from faultproxy import Fault, FaultProxy
+from faultproxy import Fault
 from harness import PtySession, jsonl, wait_until
-from remote import Box, Work
-from sshd import Sshd
+from remote import Box, Work, proxied_box
 
 AT_ONCE = 3.0  # seconds: a person waits for a second or two
 LARGE = 80_000_000
@@ -21,12 +20,8 @@ LARGE = 80_000_000
 
 @pytest.fixture
 def box(trainctl, scratch):
-    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
-    with FaultProxy((server.address, server.port)) as proxy:
-        yield Box(trainctl, server, scratch, proxy)
-        proxy.disarm()
-        proxy.resume()
-        server.clean_up()
+    with proxied_box(trainctl, scratch) as box:
+        yield box
 
 
 def watched(box: Box, trainctl) -> tuple[Work, PtySession]:
@@ -41,11 +36,16 @@ def watched(box: Box, trainctl) -> tuple[Work, PtySession]:
     return work, screen
 
 
-def test_ctrl_c_twice_leaves_a_run_whose_host_is_silent(box, trainctl):
-    work, screen = watched(box, trainctl)
+def answer(screen: PtySession, key: str) -> None:
+    """Ctrl-C, and what to do about the run."""
     screen.interrupt()
     screen.expect("goes on. ")
-    screen.send("c")
+    screen.send(key)
+
+
+def test_ctrl_c_twice_leaves_a_run_whose_host_is_silent(box, trainctl):
+    work, screen = watched(box, trainctl)
+    answer(screen, "c")
     screen.expect("canceling work1-1; Ctrl-C again leaves it to itself")
     screen.expect("the wish is kept and told as soon as root@box answers", timeout=AT_ONCE)
     screen.interrupt()
@@ -58,9 +58,7 @@ def test_ctrl_c_twice_leaves_a_run_whose_host_is_silent(box, trainctl):
 
 def test_a_run_whose_host_is_silent_can_be_left_to_itself(box, trainctl):
     work, screen = watched(box, trainctl)
-    screen.interrupt()
-    screen.expect("goes on. ")
-    screen.send("d")
+    answer(screen, "d")
     assert screen.wait(timeout=AT_ONCE) == 130, screen.text
     assert "trainctl attach work1-1 comes back to it" in screen.text
     box.proxy.resume()
@@ -85,9 +83,7 @@ def test_a_wait_for_a_silent_host_ends_with_a_word(box, trainctl):
 
 def test_a_cancel_is_told_when_the_host_answers_again(box, trainctl):
     work, screen = watched(box, trainctl)
-    screen.interrupt()
-    screen.expect("goes on. ")
-    screen.send("c")
+    answer(screen, "c")
     screen.expect("canceling")
     box.proxy.resume()
     assert screen.wait(timeout=60) == 130, screen.text

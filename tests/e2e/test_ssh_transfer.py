@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 
 import pytest
-from faultproxy import DOWN, UP, Fault, FaultProxy
-from remote import Box
-from sshd import Sshd
+from faultproxy import DOWN, UP, Fault
+from remote import Box, proxied_box
 
 LARGE = 100 << 20  # above 64 MiB the part that came is kept
 CUT_AT = 40 << 20
@@ -21,12 +19,9 @@ IN_FLIGHT = 8 << 20  # what ssh and the kernels hold, and a cut takes with it
 @pytest.fixture
 def box(trainctl, scratch):
     """A host that has the runner already."""
-    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
-    with FaultProxy((server.address, server.port)) as proxy:
-        box = Box(trainctl, server, scratch, proxy)
+    with proxied_box(trainctl, scratch) as box:
         trainctl.ok("run", "--target", "root@box", "--", "true")
         yield box
-        server.clean_up()
 
 
 def measured(box: Box, direction: str, command) -> int:
