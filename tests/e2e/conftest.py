@@ -27,24 +27,12 @@ from sshd import Sshd  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: runs in scripts/test --nightly only (give --slow)")
     config.addinivalue_line("markers", "network: needs a package registry")
     config.addinivalue_line("markers", "frameworks: builds the environment of a framework and trains in it")
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     if not (BIN_DIR / "trainctl").exists():
         raise pytest.UsageError(f"{BIN_DIR}/trainctl is missing: cmake --preset dev && cmake --build --preset dev")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="also the tests marked slow")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow: only in scripts/test --nightly"))
 
 
 @pytest.fixture
