@@ -23,19 +23,37 @@ namespace {
 
 constexpr std::string_view kHex = "0123456789abcdef";
 
-void append_escaped(std::string& out, std::string_view text) {
+constexpr std::uint8_t kNoDigit = 16;
+
+/// The value of each byte as a lower-case hex digit. A manifest has more than a million of them for 20,000 files.
+constexpr std::array<std::uint8_t, 256> kDigitValues = [] {
+  std::array<std::uint8_t, 256> values{};
+  for (std::uint8_t& value : values) value = kNoDigit;
+  std::uint8_t value_of_digit = 0;
+  for (const char digit : kHex) values[static_cast<unsigned char>(digit)] = value_of_digit++;
+  return values;
+}();
+
+std::uint8_t digit_value(char c) {
+  return kDigitValues[static_cast<unsigned char>(c)];
+}
+
+/// Nothing in it has to be escaped, whatever stands beside it.
+bool is_plain(std::string_view text) {
   bool plain = true;
-  bool high = false;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    high = high || byte >= 0x80;
-    plain = plain && byte >= 0x20 && byte < 0x7f && c != '\\';
+    plain = plain & (byte >= 0x20) & (byte < 0x7f) & (c != '\\');
   }
-  if (plain) {
+  return plain;
+}
+
+void append_escaped(std::string& out, std::string_view text) {
+  if (is_plain(text)) {
     out += text;
     return;
   }
-  const bool escape_high = high && !base::is_utf8(text);
+  const bool escape_high = !base::is_utf8(text);
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f || c == '\\' || (byte >= 0x80 && escape_high)) {
@@ -49,6 +67,7 @@ void append_escaped(std::string& out, std::string_view text) {
 }
 
 std::optional<std::string> unescape(std::string_view text) {
+  if (is_plain(text)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -57,9 +76,9 @@ std::optional<std::string> unescape(std::string_view text) {
       continue;
     }
     if (i + 3 >= text.size() || text[i + 1] != 'x') return std::nullopt;
-    const std::size_t high = kHex.find(text[i + 2]);
-    const std::size_t low = kHex.find(text[i + 3]);
-    if (high == std::string_view::npos || low == std::string_view::npos) return std::nullopt;
+    const std::uint8_t high = digit_value(text[i + 2]);
+    const std::uint8_t low = digit_value(text[i + 3]);
+    if (high == kNoDigit || low == kNoDigit) return std::nullopt;
     out += static_cast<char>(high * 16 + low);
     i += 3;
   }
@@ -159,13 +178,14 @@ std::string to_hex(const Hash& hash) {
 
 bool parse_hash(std::string_view text, Hash& hash) {
   if (text.size() != 64) return false;
+  std::uint32_t all = 0;
   for (std::size_t i = 0; i < 32; ++i) {
-    const std::size_t high = kHex.find(text[2 * i]);
-    const std::size_t low = kHex.find(text[2 * i + 1]);
-    if (high == std::string_view::npos || low == std::string_view::npos) return false;
-    hash[i] = static_cast<std::uint8_t>(high * 16 + low);
+    const std::uint8_t high = digit_value(text[2 * i]);
+    const std::uint8_t low = digit_value(text[2 * i + 1]);
+    all |= std::uint32_t{high} | low;
+    hash[i] = static_cast<std::uint8_t>(high * 16U + low);
   }
-  return true;
+  return all < kNoDigit;
 }
 
 bool comes_before(const ManifestEntry& a, const ManifestEntry& b) {
