@@ -113,8 +113,7 @@ int stdio(std::vector<std::string> arguments) {
   };
   context.requested = trainctl::host::request_written;
   context.poller = std::make_shared<trainctl::host::slurm::Poller>();
-  if (!begin.empty()) (void)trainctl::base::write_all(1, begin);
-  return trainctl::host::stdio_main(0, 1, context);
+  return trainctl::host::stdio_main(0, 1, context, begin);
 }
 
 int tell_hash() {

@@ -233,12 +233,15 @@ def test_a_stopped_shared_connection_is_replaced(trainctl, project, box):
 
 @pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox ash"])
 def test_every_posix_shell_runs_the_script(trainctl, project, scratch, shell):
-    """/bin/sh of the host: an ssh that runs that one here. BusyBox's reads ahead."""
+    """/bin/sh of the host: an ssh that runs that one here, first the script, then the direct command. BusyBox's reads ahead."""
     wrapper = scratch / "ssh-bin" / "ssh"
     wrapper.parent.mkdir()
     home = scratch / "it's a \"home\" $HOME"
     home.mkdir()
-    wrapper.write_text(f'#!/bin/sh\necho noise\nHOME={json.dumps(str(home)).replace("$", chr(92) + "$")} exec {shell} -s\n')
+    home_word = json.dumps(str(home)).replace("$", chr(92) + "$")
+    # What would be the host's login shell is this one; its /bin/sh is the one that is tested.
+    wrapper.write_text(f'#!/bin/sh\necho noise\nfor command; do :; done\nexport HOME={home_word}\n'
+                       f'eval "$(printf %s "$command" | sed "s,/bin/sh,{shell},g")"\n')
     wrapper.chmod(0o755)
     trainctl.env["PATH"] = f"{wrapper.parent}:{trainctl.env['PATH']}"
     project.write("hello.sh", 'echo "$HOME"\n')

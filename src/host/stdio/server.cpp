@@ -46,7 +46,8 @@ class NonBlocking {
 
 class Loop {
  public:
-  Loop(int in_fd, int out_fd, const StdioContext& context) : in_(in_fd), out_(out_fd), session_(context) {}
+  Loop(int in_fd, int out_fd, const StdioContext& context, std::string_view begin)
+      : in_(in_fd), out_(out_fd), session_(context, begin) {}
 
   int run() {
     for (;;) {
@@ -121,7 +122,7 @@ class Loop {
 
 }  // namespace
 
-int stdio_main(int in_fd, int out_fd, const StdioContext& context) {
+int stdio_main(int in_fd, int out_fd, const StdioContext& context, std::string_view begin) {
   struct sigaction action{};
   struct sigaction before{};
   action.sa_handler = ignore_signal;
@@ -130,7 +131,7 @@ int stdio_main(int in_fd, int out_fd, const StdioContext& context) {
   int code = kClean;
   {
     const NonBlocking out(out_fd);
-    code = Loop(in_fd, out_fd, context).run();
+    code = Loop(in_fd, out_fd, context, begin).run();
   }
   ::sigaction(SIGPIPE, &before, nullptr);
   return code;

@@ -52,7 +52,7 @@ Result<Json> operate(const StdioContext& context, std::string_view name, const J
 
 }  // namespace
 
-Session::Session(const StdioContext& context) : context_(context) {
+Session::Session(const StdioContext& context, std::string_view begin) : context_(context), out_(begin) {
   send(FrameType::hello, 0,
        {{"protocol", {kProtocolMin, kProtocolMax}},
         {"build", version()},

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "host/stdio/frame.hpp"
 #include "host/stdio/operations.hpp"
@@ -22,7 +23,8 @@ class Session {
   static constexpr std::size_t kPiece = 128U << 10U;
   static constexpr std::size_t kMaxStreams = 256;
 
-  explicit Session(const StdioContext& context);
+  /// `begin` goes out before the hello.
+  explicit Session(const StdioContext& context, std::string_view begin = {});
 
   /// Bytes from the client. False after a violation of the protocol: send what is pending, then close.
   bool receive(std::string_view bytes);

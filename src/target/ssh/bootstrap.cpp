@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/ssh/bootstrap.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -18,6 +19,21 @@ namespace {
 
 constexpr std::size_t kMostNoise = 4U << 20U;
 
+/// No ' \ ! and line breaks: it stands in single quotes, which is what all login shells agree on. What bootstrap.sh
+/// does for a runner in the first of its places; whatever is not as usual is left to that.
+constexpr std::string_view kDirect =
+    R"(d="@directory" n=; case $(uname -sm) in )"
+    R"("Linux x86_64" | "Linux amd64") n=@x86_64;; "Linux aarch64" | "Linux arm64") n=@aarch64;; esac; )"
+    R"(case $d in /*) ;; *) n=;; esac; if [ -L "$d/bin" ]; then n=; fi; )"
+    R"(if [ -n "$n" ] && [ -O "$d/bin" ] && [ -x "$d/bin/$n" ] && [ -w "$d/store" ] && [ -x "$d/store" ]; then )"
+    R"("$d/bin/$n" stdio --begin @nonce "$d/store"; c=$?; case $c in 126 | 127) ;; *) exit $c;; esac; fi; )"
+    R"(echo; echo "TRAINCTL""-@nonce script"; exec /bin/sh -s)";
+
+void replace_all(std::string& text, std::string_view mark, std::string_view with) {
+  for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + with.size()))
+    text.replace(at, mark.size(), with);
+}
+
 std::string missing_runner(std::string_view architecture) {
   std::string text = "looked for: ";
   for (const auto& place : runner_places(architecture)) text += (text.back() == ' ' ? "" : ", ") + place.string();
@@ -32,6 +48,22 @@ Result<> check_directory(std::string_view directory) {
     return {};
   return fail(Errc::invalid, "\"" + std::string(directory) + "\" cannot be the directory of a host",
               "write an absolute path, or one that begins with ~/");
+}
+
+std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-+@,: ";
+  const bool at_home = directory.starts_with("~");
+  const std::string_view below = directory.substr(at_home ? 1 : 0);
+  if (below.find_first_not_of(kPlain) != std::string_view::npos) return {};
+  std::string text(kDirect);
+  replace_all(text, "@nonce", nonce);
+  for (const char* architecture : {"x86_64", "aarch64"}) {
+    const auto runner = std::find_if(runners.begin(), runners.end(),
+                                     [&](const RunnerFile& one) { return one.architecture == architecture; });
+    replace_all(text, "@" + std::string(architecture), runner == runners.end() ? "" : runner_name(*runner));
+  }
+  replace_all(text, "@directory", (at_home ? "$HOME" : "") + std::string(below));
+  return "exec /bin/sh -c '" + text + "'";
 }
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {

@@ -12,16 +12,22 @@
 
 namespace trainctl::target {
 
-/// The one command that every login shell understands; everything else comes by stdin. That must be only the script
-/// until it has answered: BusyBox's sh reads ahead and would take data for commands.
-inline constexpr const char* kRemoteCommand = "exec /bin/sh -s";
+/// A command that every login shell understands, for the script that comes by stdin. That must be only the script until
+/// it has answered: BusyBox's sh reads ahead and would take data for commands.
+inline constexpr const char* kScriptCommand = "exec /bin/sh -s";
+
+/// The command that starts the runner where it mostly lies, and else asks for the script ("script"): ssh sends nothing
+/// from its stdin before the host has answered to the command, so this saves a round trip. As every login shell
+/// understands it, too. Empty for a directory that cannot be written so.
+std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners);
 
 /// Where the state of a host lies: absolute, or ~ or ~/… of the user there. Errc::invalid.
 Result<> check_directory(std::string_view directory);
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners);
 
-/// "run" (the runner says so itself, its hello follows), "need ARCHITECTURE" (send the runner), "error KIND DETAIL".
+/// "run" (the runner says so itself, its hello follows), "script" (send the script), "need ARCHITECTURE" (send the
+/// runner), "error KIND DETAIL".
 struct ScriptLine {
   std::string word;
   std::string rest;

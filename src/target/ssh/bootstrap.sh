@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs as `exec /bin/sh -s` on the host, whatever the login shell is. The client puts before it: nonce=… directory=… and
+# Runs as /bin/sh -s on the host, whatever the login shell is, where the runner did not lie in the first of its places
+# (direct_command in bootstrap.cpp). The client puts before it: nonce=… directory=… and
 # for each architecture name_…= hash_…= size_…= of its runner. POSIX only; few processes, as each start waits for it.
 
 # Nothing before such a line is ours: login scripts may print what they like.

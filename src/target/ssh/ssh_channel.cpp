@@ -63,26 +63,34 @@ std::string quote_for_all_shells(std::string_view word) {
 /// The talk with the script on the other side of a fresh ssh.
 class Handshake {
  public:
-  Handshake(const std::string& host, const std::string& directory, base::ChildProcess& ssh, const Cancel& cancel)
+  Handshake(const std::string& host, const std::string& directory, std::vector<RunnerFile> runners,
+            const Cancel& cancel)
       : host_(host),
         directory_(directory),
-        ssh_(ssh),
+        runners_(std::move(runners)),
         cancel_(cancel),
         nonce_(base::random_hex(kNonceBytes)),
-        reader_(nonce_) {}
+        reader_(nonce_),
+        direct_(direct_command(nonce_, directory, runners_)) {}
+
+  [[nodiscard]] std::string command() const { return direct_.empty() ? kScriptCommand : direct_; }
 
   /// Until the runner has begun; returns its first bytes. Errc::timeout when the host does not answer in time.
-  Result<std::string> run(milliseconds patience, milliseconds stall) {
+  Result<std::string> run(base::ChildProcess& ssh, milliseconds patience, milliseconds stall) {
+    ssh_ = &ssh;
     deadline_ns_ = base::mono_ns() + static_cast<std::uint64_t>(patience.count()) * kNsPerMs;
-    TRY_ASSIGN(const auto runners, find_runner_files());
-    TRY(send(bootstrap_script(nonce_, directory_, runners)));
+    if (direct_.empty()) TRY(send_script());
     for (;;) {
       TRY_ASSIGN(const ScriptLine line, next_line());
       if (line.word == "run") return reader_.rest();
       if (line.word == "error") return fail(script_error(line.rest, host_, directory_));
-      const auto wanted = std::find_if(runners.begin(), runners.end(),
+      if (line.word == "script") {
+        TRY(send_script());
+        continue;
+      }
+      const auto wanted = std::find_if(runners_.begin(), runners_.end(),
                                        [&line](const RunnerFile& one) { return one.architecture == line.rest; });
-      if (line.word != "need" || wanted == runners.end())
+      if (line.word != "need" || wanted == runners_.end())
         return fail(Errc::internal, "the script on " + host_ + " says \"" + line.word + " " + line.rest + "\"");
       TRY(send_runner(*wanted, stall));
     }
@@ -92,14 +100,14 @@ class Handshake {
   Result<ScriptLine> next_line() {
     for (;;) {
       if (auto line = reader_.next()) return *line;
-      TRY(wait(ssh_.out(), POLLIN));
+      TRY(wait(ssh_->out(), POLLIN));
       TRY(read_more());
     }
   }
 
   Result<> read_more() {
     std::array<char, kReadAtOnce> buffer;  // NOLINT: filled by read
-    const ssize_t got = ::read(ssh_.out(), buffer.data(), buffer.size());
+    const ssize_t got = ::read(ssh_->out(), buffer.data(), buffer.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return {};
     if (got < 0) return fail_errno("read from ssh", errno);
     if (got == 0) return fail(explain_end());
@@ -108,15 +116,17 @@ class Handshake {
 
   Result<> send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(ssh_.in(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent = ::send(ssh_->in(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (sent > 0) bytes.remove_prefix(static_cast<std::size_t>(sent));
       // Whoever does not read any more has said why, or will.
       if (sent < 0 && errno == EPIPE) return {};
       if (sent < 0 && errno != EINTR && errno != EAGAIN) return fail_errno("write to ssh", errno);
-      if (!bytes.empty()) TRY(wait(ssh_.in(), POLLOUT));
+      if (!bytes.empty()) TRY(wait(ssh_->in(), POLLOUT));
     }
     return {};
   }
+
+  Result<> send_script() { return send(bootstrap_script(nonce_, directory_, runners_)); }
 
   Result<> send_runner(const RunnerFile& runner, milliseconds stall) {
     TRY_ASSIGN(const std::string bytes, base::read_file(runner.path));
@@ -137,9 +147,9 @@ class Handshake {
   }
 
   [[nodiscard]] Error explain_end() const {
-    const bool ended = ssh_.wait_ms(kEndMs);
-    SshEnd end{.host = host_, .exit_code = {}, .errors = ssh_.errors()};
-    if (ended) end.exit_code = ssh_.exit_code();
+    const bool ended = ssh_->wait_ms(kEndMs);
+    SshEnd end{.host = host_, .exit_code = {}, .errors = ssh_->errors()};
+    if (ended) end.exit_code = ssh_->exit_code();
     const std::string& noise = reader_.rest();
     end.printed = noise.substr(noise.size() - std::min(noise.size(), kKeptNoise));
     return explain_ssh(end);
@@ -147,10 +157,12 @@ class Handshake {
 
   const std::string& host_;
   const std::string& directory_;
-  base::ChildProcess& ssh_;
+  std::vector<RunnerFile> runners_;
+  base::ChildProcess* ssh_ = nullptr;
   const Cancel& cancel_;
   std::string nonce_;
   ScriptReader reader_;
+  std::string direct_;
   std::uint64_t deadline_ns_ = 0;
 };
 
@@ -197,12 +209,14 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
   SshOptions options = options_;
   options.control_folder = control;
   auto argv = ssh_command(options);
-  argv.emplace_back(kRemoteCommand);
+  TRY_ASSIGN(auto runners, find_runner_files());
+  Handshake handshake(host_, directory_, std::move(runners), cancel);
+  argv.push_back(handshake.command());
   auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
   if (!ssh && ssh.error().code == Errc::not_found)
     return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
   if (!ssh) return fail(std::move(ssh).error());
-  TRY_ASSIGN(std::string early, Handshake(host_, directory_, *ssh, cancel).run(patience, timing_.stall));
+  TRY_ASSIGN(std::string early, handshake.run(*ssh, patience, timing_.stall));
   return Connection{.process = std::move(*ssh), .early = std::move(early)};
 }
 

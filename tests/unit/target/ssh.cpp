@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is pure of the ssh channel: names, command lines, the script's lines, and what ssh's words mean.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -10,7 +13,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.hpp"
+#include "base/process.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 #include "target/ssh/bootstrap.hpp"
 #include "target/ssh/destination.hpp"
 #include "target/ssh/explain.hpp"
@@ -127,6 +133,70 @@ TEST_CASE("the script carries its words quoted, and no runner that is not here")
   CHECK_FALSE(check_directory("~other/x"));
   CHECK_FALSE(check_directory("x"));
   CHECK_FALSE(check_directory("/a\nb"));
+}
+
+TEST_CASE(
+    "the direct command starts the runner where it lies, whatever the login shell is, and else asks for the script") {
+  const test::TemporaryFolder home;
+  const std::array runners = {
+      RunnerFile{.architecture = "x86_64", .path = "/r", .hash = std::string(64, 'a'), .size = 7},
+      RunnerFile{.architecture = "aarch64", .path = "/r", .hash = std::string(64, 'a'), .size = 7},
+  };
+  const auto root = home.path() / "my runs";
+  const std::string command = direct_command("00ff", "~/my runs", runners);
+  REQUIRE(command.size() < 1000);  // csh has a longest word
+  const auto answer = [&](const std::string& shell) {
+    const auto done =
+        base::run_command({.argv = {shell, "-c", command},
+                           .environment = std::vector<std::string>{"HOME=" + home.path().string(),
+                                                                   "PATH=" + base::get_env("PATH").value_or("")},
+                           .input = "echo from the script $0\n"});
+    INFO(shell << ": " << command);
+    REQUIRE(done);
+    INFO(done->err);
+    CHECK(done->exit_code == (done->out.find("ran ") == std::string::npos ? 0 : 5));
+    return done->out;
+  };
+  const std::string asks = "\nTRAINCTL-00ff script\nfrom the script /bin/sh\n";
+  const auto bin = root / "bin";
+  const std::string runner = (bin / runner_name(runners[0])).string();
+  const auto put = [&](const std::string& text, mode_t mode) {
+    REQUIRE(base::write_file_atomic(runner, text));
+    REQUIRE(::chmod(runner.c_str(), mode) == 0);
+  };
+  std::size_t shells = 0;
+  for (const char* shell : {"sh", "bash", "dash", "busybox", "fish", "csh", "tcsh", "zsh"}) {
+    if (!base::find_program(shell) || std::string_view(shell) == "busybox") continue;
+    ++shells;
+    std::filesystem::remove_all(root);
+    CHECK(answer(shell) == asks);
+    REQUIRE(base::make_directories(bin));
+    REQUIRE(base::make_directories(root / "store"));
+    CHECK(answer(shell) == asks);
+    put("#!/bin/sh\necho ran \"$*\"; cat; exit 5\n", 0700);
+    CHECK(answer(shell) == "ran stdio --begin 00ff " + (root / "store").string() + "\necho from the script $0\n");
+    put("#!/nowhere/interpreter\n", 0700);
+    CHECK(answer(shell) == asks);
+    put("#!/bin/sh\necho ran\n", 0600);
+    CHECK(answer(shell) == asks);
+    put("#!/bin/sh\necho ran; exit 5\n", 0700);
+    std::filesystem::remove_all(root / "store");
+    CHECK(answer(shell) == asks);
+    REQUIRE(base::make_directories(root / "store"));
+    std::filesystem::rename(bin, root / "elsewhere");
+    std::filesystem::create_directory_symlink("elsewhere", bin);
+    CHECK(answer(shell) == asks);
+  }
+  CHECK(shells >= 2);
+}
+
+TEST_CASE("a directory that cannot stand in a command of all shells goes with the script") {
+  for (const char* directory : {"~/it's", "/a$b", "/a\"b", "/a`b`", "/a\\b", "/a!b", "~/\xc3\xa4"})
+    CHECK(direct_command("00ff", directory, {}).empty());
+  for (const char* directory : {"~", "~/.trainctl", "/scratch/me/x y", "/data/@nonce"})
+    CHECK(direct_command("00ff", directory, {})
+              .find("d=\"" + std::string(directory[0] == '~' ? "$HOME" : "") +
+                    (directory + (directory[0] == '~' ? 1 : 0)) + "\"") != std::string::npos);
 }
 
 TEST_CASE("what ssh says becomes what happened and what to do") {
