@@ -41,11 +41,8 @@ Result<> cancel_one(const format::RunPaths& run, const CancelArguments& argument
     if (!arguments.signal) return {};
     return fail(Errc::not_found, "the run has ended: there is nobody to send " + *arguments.signal + " to");
   }
-  if (arguments.signal) {
-    TRY(engine::request_signal(run, *arguments.signal));
-  } else {
-    TRY(requests.request(run, "canceled by the user"));
-  }
+  if (arguments.signal) return engine::request_signal(run, *arguments.signal);
+  TRY(requests.request(run, "canceled by the user"));
   return engine::ensure_supervised(run, state.attempt == 0 ? engine::Start::allowed : engine::Start::adopt_only);
 }
 

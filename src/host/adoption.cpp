@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/adoption.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include "format/state.hpp"
 #include "host/launchers/launcher.hpp"
 #include "host/supervise.hpp"
+#include "host/waiter/rank_record.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -42,6 +44,17 @@ Error not_ended(const format::RunPaths& run, format::State state) {
   return {.code = Errc::invalid,
           .message = name + " has not ended (" + std::string(format::to_string(state)) + ")",
           .hint = "trainctl cancel " + name};
+}
+
+/// As the ranks' own records tell: a process may begin, and print, a moment before the state of its run says so.
+bool has_process(const format::RunPaths& run) {
+  const format::AttemptPaths attempt = run.attempt(format::last_attempt(run));
+  const auto names = base::list_directory(attempt.own_folder());
+  return names && std::any_of(names->begin(), names->end(), [&](const std::string& name) {
+           if (!name.starts_with("rank-")) return false;
+           const auto rank = read_rank(attempt.own_folder() / name);
+           return rank && rank->started && !rank->exit;
+         });
 }
 
 }  // namespace
@@ -80,6 +93,17 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start) {
   auto spawned = spawn_supervisor(run.root, {.start_unstarted = state.attempt > 0 || may_start, .node = run.own_node});
   if (!spawned) return fail(std::move(spawned).error().with_context("start the supervisor of " + run.id()));
   return {};
+}
+
+Result<> check_hears_signals(const format::RunPaths& run) {
+  using format::State;
+  TRY_ASSIGN(const format::RunState state, format::fold_run(run));
+  if (format::is_terminal(state.state))
+    return fail(Errc::not_found, "the run has ended: there is no process to send it to");
+  if (state.state == State::running || state.state == State::stopping || has_process(run)) return {};
+  return fail(Errc::unavailable,
+              "the run is " + std::string(format::to_string(state.state)) + ": there is no process to send it to",
+              "try again when it runs; a plain trainctl cancel ends it at any time");
 }
 
 Result<std::string> write_request(const format::RunPaths& run, Json body, std::string id) {

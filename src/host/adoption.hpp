@@ -29,6 +29,10 @@ Result<> ensure_supervised(const format::RunPaths& run, Start start);
 /// run's name while it goes on.
 Result<base::FileLock> lock_ended(const format::RunPaths& run);
 
+/// Errc::not_found when the run has ended, Errc::unavailable when it waits and has no process: nobody would get a
+/// signal.
+Result<> check_hears_signals(const format::RunPaths& run);
+
 /// Writes a control request, durable; returns its id. The supervisor acknowledges it in its events. `body` has a "type"
 /// ("cancel", "signal") and what belongs to it. `id` is a ULID; empty = a new one.
 Result<std::string> write_request(const format::RunPaths& run, Json body, std::string id = {});

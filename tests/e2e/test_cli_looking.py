@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import re
 import signal
 import subprocess
@@ -384,6 +385,16 @@ def test_signals_have_names(trainctl, project):
     project.write("go", "")
     trainctl.ok("wait", name)
     assert "has ended" in trainctl.run("cancel", name, "--signal", "SIGUSR1", code=4).error
+
+
+def test_a_run_that_waits_hears_no_signals_and_says_so(trainctl, project):
+    every_cpu = ["--set", f"resources.cpus={len(os.sched_getaffinity(0))}"]
+    first = gated(trainctl, project, *every_cpu)
+    second = trainctl.ok("run", "--detach", *every_cpu, "--", "true").text.strip()
+    wait_until(lambda: trainctl.json("show", second)["state"] == "queued", "the second one waits")
+    assert "the run is queued: there is no process" in trainctl.run("cancel", "--signal", "SIGUSR1", second, code=75).error
+    project.write("go", "")
+    assert [trainctl.ok("wait", name).code for name in (first, second)] == [0, 0]
 
 
 def test_one_long_text_does_not_widen_every_line(trainctl):

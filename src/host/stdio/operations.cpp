@@ -22,6 +22,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
+#include "host/adoption.hpp"
 #include "host/container/engine.hpp"
 #include "host/gang/membership.hpp"
 #include "trainctl/error.hpp"
@@ -193,6 +194,7 @@ Result<Json> operate_request(const StdioContext& context, const Json& request) {
   const format::RunPaths run = run_paths(context, id);
   Json reply = {{"run", id}, {"id", key}};
   if (base::exists(run.plan())) {
+    if (type == "signal") TRY(check_hears_signals(run));
     TRY_ASSIGN(reply["new"], keep_request(run, key, *body));
     if (context.requested) TRY(context.requested(run, type));
     return reply;

@@ -379,6 +379,7 @@ TEST_CASE("a signal reaches what runs, and nobody when the run has ended") {
     REQUIRE(bench.watch(copy));
     REQUIRE(sent);
     if (!*sent) {
+      INFO(sent->error().message);
       CHECK(sent->error().code == Errc::invalid);
       return;
     }
