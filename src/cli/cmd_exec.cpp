@@ -22,6 +22,8 @@
 namespace trainctl::cli {
 namespace {
 
+constexpr const char* kRankHelp = "On the machine of this rank, with its variables";
+
 Result<std::vector<std::string>> way_to(const std::string& name, const target::Visit& visit) {
   TRY_ASSIGN(const auto store, archive::Store::open());
   TRY_ASSIGN(const std::string id, store.resolve(name));
@@ -29,9 +31,9 @@ Result<std::vector<std::string>> way_to(const std::string& name, const target::V
 }
 
 /// This process becomes the program, so that terminal, signals and exit code are the program's without our doing.
-int enter(Context& context, const std::string& name, std::vector<std::string> argv) {
+int enter(Context& context, const std::string& name, int rank, std::vector<std::string> argv) {
   const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
-  auto words = way_to(name, {.argv = std::move(argv), .terminal = terminal});
+  auto words = way_to(name, {.argv = std::move(argv), .terminal = terminal, .rank = rank});
   if (!words) return report(context, words.error());
   context.out.flush();
   context.err.flush();
@@ -43,32 +45,40 @@ int enter(Context& context, const std::string& name, std::vector<std::string> ar
   return report(context, system_error("start " + words->front(), errno));
 }
 
-int exec_action(Context& context, const Options& app) {
+int exec_action(Context& context, const Options& app, int rank) {
   std::vector<std::string> words = app.remaining();
   std::string run = "@";
   if (!words.empty() && words.front() != "--") {
     run = words.front();
     words.erase(words.begin());
   }
-  if (!words.empty() && words.front() == "--") words.erase(words.begin());
-  if (words.empty() || run.starts_with('-')) {
-    const std::string message = run.starts_with('-') ? "unknown option " + run : "no command to start";
-    return report(
-        context,
-        Error{.code = Errc::invalid, .message = message, .hint = "trainctl exec RUN -- CMD; trainctl shell RUN"});
+  const bool separated = !words.empty() && words.front() == "--";
+  if (separated) words.erase(words.begin());
+  std::string message = words.empty() ? "no command to start" : "";
+  if (run.starts_with('-')) message = "unknown option " + run;
+  if (!separated && message.empty() && words.front().starts_with('-'))
+    message = words.front() + " is behind the run, where the command stands";
+  if (!message.empty()) {
+    return report(context, Error{.code = Errc::invalid,
+                                 .message = message,
+                                 .hint = "trainctl exec [--rank N] RUN -- CMD; trainctl shell RUN"});
   }
-  return enter(context, run, std::move(words));
+  return enter(context, run, rank, std::move(words));
 }
 
 Action configure_exec(Options& app) {
+  const auto rank = std::make_shared<int>(0);
+  app.add_option("--rank", *rank, kRankHelp)->type_name("N")->non_negative();
   app.take_rest();  // everything from the run on is the command's
-  return [app](Context& context) { return exec_action(context, app); };
+  return [app, rank](Context& context) { return exec_action(context, app, *rank); };
 }
 
 Action configure_shell(Options& app) {
   const auto run = std::make_shared<std::string>("@");
   app.add_option("run", *run, "The run; your last one when left out")->type_name("RUN");
-  return [run](Context& context) { return enter(context, *run, {}); };
+  const auto rank = std::make_shared<int>(0);
+  app.add_option("--rank", *rank, kRankHelp)->type_name("N")->non_negative();
+  return [run, rank](Context& context) { return enter(context, *run, *rank, {}); };
 }
 
 }  // namespace
@@ -84,7 +94,7 @@ Command exec_command() {
       "  trainctl exec digits-7 -- nvidia-smi\n  trainctl exec @ -- python -c 'import torch; "
       "print(torch.__version__)'\n"
       "The exit code is the command's (128 + n for a signal, 126 and 127 when it could not be started). While the run\n"
-      "goes on the variables are those of its first process, and the command is in its Slurm job or its container;\n"
+      "goes on the variables are those of the rank, and the command is in its Slurm job or its container;\n"
       "afterwards they are what is recorded, without secrets."};
 }
 

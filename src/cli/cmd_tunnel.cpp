@@ -61,13 +61,13 @@ struct Way {
   std::vector<std::string> carrier;
 };
 
-Result<Way> way_to(const std::string& name, int port) {
+Result<Way> way_to(const std::string& name, int port, int rank) {
   TRY_ASSIGN(const auto store, archive::Store::open());
   TRY_ASSIGN(const std::string id, store.resolve(name));
   const format::RunPaths run = store.run(id);
   TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
   Way way{.target = format::target_name(plan), .carrier = {}};
-  TRY_ASSIGN(way.carrier, engine::way_to_port(run, port));
+  TRY_ASSIGN(way.carrier, engine::way_to_port(run, port, rank));
   return way;
 }
 
@@ -107,6 +107,7 @@ class Complaints {
 struct TunnelArguments {
   std::string run;
   std::string ports;
+  int rank = 0;
 };
 
 int tunnel_action(Context& context, const TunnelArguments& arguments) {
@@ -114,7 +115,7 @@ int tunnel_action(Context& context, const TunnelArguments& arguments) {
   if (!ports) return report(context, ports.error());
   auto tunnel = engine::Tunnel::listen(ports->local);
   if (!tunnel) return report(context, tunnel.error());
-  auto way = way_to(arguments.run, ports->remote);
+  auto way = way_to(arguments.run, ports->remote, arguments.rank);
   if (!way) return report(context, way.error());
   context.note("http://127.0.0.1:" + std::to_string(tunnel->port()) + (context.err.utf8() ? " → " : " -> ") +
                printable(way->target) + ":" + std::to_string(ports->remote) + "  (Ctrl-C ends it)");
@@ -139,6 +140,7 @@ Action configure(Options& app) {
                  "The port here and there, or PORT:REMOTE_PORT: first here, then there; 0 here is any")
       ->type_name("PORT")
       ->required();
+  app.add_option("--rank", arguments->rank, "The machine of this rank")->type_name("N")->non_negative();
   return [arguments](Context& context) { return tunnel_action(context, *arguments); };
 }
 

@@ -18,10 +18,10 @@ Result<std::vector<std::string>> way_to_program(const format::RunPaths& run, con
   return there.target->enter(there.ref, visit, cancel);
 }
 
-Result<std::vector<std::string>> way_to_port(const format::RunPaths& run, int port) {
+Result<std::vector<std::string>> way_to_port(const format::RunPaths& run, int port, int rank) {
   TRY_ASSIGN(const auto there, open_run(run));
   TRY_ASSIGN(const auto cancel, target::Cancel::create());
-  return there.target->forward(there.ref, port, cancel);
+  return there.target->forward(there.ref, port, rank, cancel);
 }
 
 }  // namespace trainctl::engine

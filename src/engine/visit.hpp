@@ -14,7 +14,7 @@ namespace trainctl::engine {
 /// The command line that becomes a program beside the run (Target::enter).
 Result<std::vector<std::string>> way_to_program(const format::RunPaths& run, const target::Visit& visit);
 
-/// The command line of one connection to `port` there (Target::forward).
-Result<std::vector<std::string>> way_to_port(const format::RunPaths& run, int port);
+/// The command line of one connection to `port` where the rank is (Target::forward).
+Result<std::vector<std::string>> way_to_port(const format::RunPaths& run, int port, int rank);
 
 }  // namespace trainctl::engine

@@ -132,8 +132,7 @@ Result<> LocalTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel
 }
 
 Result<> LocalTarget::signal(const RunRef& ref, const std::string& name, const Cancel&) {
-  TRY_ASSIGN(const auto state, format::fold_run(paths_of(ref)));
-  if (format::is_terminal(state.state)) return fail(Errc::not_found, "the run has ended");
+  TRY(host::check_hears_signals(paths_of(ref)));
   TRY(host::write_request(paths_of(ref), {{"type", "signal"}, {"signal", name}}));
   return host::ensure_supervised(paths_of(ref), host::Start::adopt_only);
 }
@@ -152,13 +151,13 @@ Result<FileDigest> LocalTarget::digest(const RunRef& ref, const std::string& fil
 }
 
 Result<std::vector<std::string>> LocalTarget::enter(const RunRef& ref, const Visit& visit, const Cancel&) {
-  return order_here({.folder = ref.folder, .argv = visit.argv});
+  return order_here({.folder = ref.folder, .argv = visit.argv, .rank = visit.rank});
 }
 
-Result<std::vector<std::string>> LocalTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
+Result<std::vector<std::string>> LocalTarget::forward(const RunRef& ref, int port, int rank, const Cancel& cancel) {
   TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
-  if (!host::has_own_loopback(plan)) return Target::forward(ref, port, cancel);
-  return order_here({.folder = ref.folder, .port = port});
+  if (!host::has_own_loopback(plan)) return Target::forward(ref, port, rank, cancel);
+  return order_here({.folder = ref.folder, .rank = rank, .port = port});
 }
 
 Result<Json> LocalTarget::clean(bool, const Cancel&) {

@@ -66,6 +66,7 @@ struct RunRef {
 struct Visit {
   std::vector<std::string> argv = {};  ///< empty: a shell
   bool terminal = false;               ///< its stdin and stdout are one
+  int rank = 0;                        ///< on the machine of this one, with its variables
 };
 
 /// Which outputs of an attempt are wanted here.
@@ -200,18 +201,19 @@ class Target {
   /// no files.
   virtual Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) = 0;
 
-  /// The command line, to be executed here, that becomes a program on the run's machine: in the run's folder, with its
-  /// variables. Its exit code is the program's; streams are those of whoever executes it. Errc::not_found when the run
-  /// is not there, Errc::invalid where no programs can be started beside runs.
+  /// The command line, to be executed here, that becomes a program on the machine of a rank: in the run's folder, with
+  /// its variables. Its exit code is the program's; streams are those of whoever executes it. Errc::not_found when the
+  /// run is not there, Errc::invalid where no programs can be started beside runs.
   virtual Result<std::vector<std::string>> enter(const RunRef& /*ref*/, const Visit& /*visit*/,
                                                  const Cancel& /*cancel*/) {
     return fail(Errc::invalid, "no program can be started beside runs on this target");
   }
 
   /// The command line, to be executed here once for a connection, whose stdin and stdout are a connection to `port` of
-  /// the loopback that the run sees. Its machine was reached when this returns. Errc::invalid where that is not
+  /// the loopback that the rank sees. Its machine was reached when this returns. Errc::invalid where that is not
   /// possible, or that loopback is this machine's.
-  virtual Result<std::vector<std::string>> forward(const RunRef& /*ref*/, int /*port*/, const Cancel& /*cancel*/) {
+  virtual Result<std::vector<std::string>> forward(const RunRef& /*ref*/, int /*port*/, int /*rank*/,
+                                                   const Cancel& /*cancel*/) {
     return fail(Errc::invalid, "no tunnel is needed: what the run listens on is on this machine");
   }
 

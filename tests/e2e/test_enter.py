@@ -65,6 +65,24 @@ def test_exec_here_has_folder_and_variables_of_the_run(trainctl, project):
     assert trainctl.ok("exec", "@", "--", "cat", input=b"from here").out == b"from here"
 
 
+def test_each_rank_can_be_entered(trainctl, project):
+    project.script(WAITS)
+    trainctl.ok("submit", "--detach", project.spec(distribution={"type": "processes", "processes_per_node": 2}))
+    run = trainctl.last_run()
+    look = ["--", sys.executable, "-c", SEES]
+    for rank, log in enumerate(["std.log", "rank-1.log"]):
+        wait_until(lambda: trainctl.log(run, name=log) == b"ready\n", f"rank {rank} runs")
+        assert trainctl.ok("exec", "--rank", str(rank), "@", *look).json["rank"] == str(rank)
+    assert "its ranks are 0 to 1" in trainctl.run("exec", "--rank", "2", "@", "--", "true", code=2).error
+    assert "--rank is behind the run" in trainctl.run("exec", "@", "--rank", "1", "--", "true", code=2).error
+    shell = trainctl.pty("shell", "--rank", "1", "@", env={"SHELL": "/bin/sh"})
+    shell.send("echo rank:$TRAINCTL_RANK; exit 5\n")
+    shell.expect("rank:1\r?\n")
+    assert shell.wait() == 5
+    stop(trainctl)
+    assert trainctl.ok("exec", "--rank=1", "@", *look).json["rank"] == "1"
+
+
 def test_where_nothing_can_be_entered(trainctl, project, scratch):
     project.script("print('done')")
     gate = scratch / "gate"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 
 import pytest
 
@@ -151,6 +152,36 @@ def test_a_signal_reaches_every_rank_of_both_hosts_once(pair, trainctl):
     trainctl.ok("cancel", "--signal", "SIGHUP", "@")
     assert following.wait(60) == 0
     assert trainctl.ok("logs", "@", "--rank", "all").text.count("usr1") == 4
+    pair.wait_nothing_runs()
+
+
+SERVES = """
+import os, socketserver, threading
+class Tell(socketserver.BaseRequestHandler):
+    def handle(self): self.request.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nrank " + os.environ["RANK"].encode())
+server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tell)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_address[1], flush=True)
+threading.Event().wait()
+"""
+
+
+def test_every_rank_can_be_entered_and_its_ports_reached(pair, trainctl):
+    pair.project.script(SERVES)
+    trainctl.ok("submit", pair.write("serves", script="train.py"), "--target", "pair", "--detach")
+    run = trainctl.last_run()
+    for rank in (1, 2):
+        port = wait_until(lambda: trainctl.ok("sync", "--logs") and trainctl.run("logs", "@", "--rank", str(rank)).text.strip(), "it listens")
+        words = trainctl.ok("exec", "--rank", str(rank), "@", "--", "sh", "-c", 'echo "$RANK $NODE_RANK $PWD"').text.split()
+        assert words[:2] == [str(rank), str(rank // 2)] and words[2].startswith(str(pair.servers[rank // 2].home)) and run.name in words[2]
+        tunnel = trainctl.pty("tunnel", "--rank", str(rank), "@", f"0:{port}")
+        here = int(tunnel.expect(r"http://127.0.0.1:(\d+) → pair:" + port).group(1))
+        assert urllib.request.urlopen(f"http://127.0.0.1:{here}/", timeout=60).read() == f"rank {rank}".encode()
+        tunnel.interrupt()
+        assert tunnel.wait() == 130
+    assert "its ranks are 0 to 3" in trainctl.run("exec", "--rank", "4", "@", "--", "true", code=2).error
+    trainctl.ok("cancel", "@")
+    trainctl.run("wait", "@", code=130)
     pair.wait_nothing_runs()
 
 

@@ -200,6 +200,7 @@ def test_each_node_unpacks_the_source_for_itself(cluster: Cluster, shell, projec
     assert [path.name for path in trees] == [f"{run.name}.1.0", f"{run.name}.1.1"]
     assert all((path / "data" / "rows.txt").exists() for path in trees)
     assert shell.ok("exec", "@", "--", "cat", "scratch.txt").out == b"written beside the source"
+    assert shell.ok("exec", "--rank", "1", "@", "--", "sh", "-c", 'echo "$RANK $(hostname)"').text == "1 n2\n"
     shell.run("exec", "@", "--", "touch", "outputs/stop")  # srun may be cut off: the job ends with it
     shell.ok("wait", "@", timeout=60)
     wait_until(lambda: not local.exists(), "nothing is left")

@@ -46,7 +46,7 @@ Error is_over(const Visited& visited, const std::string& what) {
                .hint = "trainctl outputs and trainctl logs have what it left"};
 }
 
-/// A step of the run's job, beside its own: on the job's first node, with what the job was given.
+/// A step of the run's job, beside its own: on the rank's node, with what the job was given there.
 Result<Words> into_job(const Visited& visited, EnterOrder order) {
   TRY_ASSIGN(const auto owner, slurm::owner_of(visited.run.attempt(visited.attempt)));
   TRY_ASSIGN(const auto runner, slurm::provide_runner(visited.run.store()));
@@ -54,6 +54,7 @@ Result<Words> into_job(const Visited& visited, EnterOrder order) {
   order.stays = true;
   Words words = {"srun",       "--jobid=" + owner.job, "--overlap",        "--nodes=1",
                  "--ntasks=1", "--mpi=none",           "--disable-status", "--quiet"};
+  if (visited.place.node > 0) words.push_back("--relative=" + std::to_string(visited.place.node));
   // Slurm hands on whole lines; a connection is none.
   if (order.port != 0) words.emplace_back("--unbuffered");
   if (order.port == 0 && on_terminal()) words.emplace_back("--pty");
@@ -70,7 +71,7 @@ Result<Words> into_container(const Visited& visited, EnterOrder order) {
   order.stays = true;
   Words words = {image->engine.path, "exec", "--interactive"};
   if (order.port == 0 && on_terminal()) words.emplace_back("--tty");
-  const std::string name = container_name(visited.run.id(), visited.attempt, 0);
+  const std::string name = container_name(visited.run.id(), visited.attempt, visited.place.rank);
   words.insert(words.end(), {name, kRunnerInside, "enter", enter_word(order)});
   return words;
 }
@@ -112,7 +113,7 @@ Result<> move_in(const Place& place) {
 }
 
 Result<int> carry_out(const EnterOrder& order) {
-  TRY_ASSIGN(const Visited visited, visit_run(order.folder));
+  TRY_ASSIGN(const Visited visited, visit_run(order.folder, order.rank));
   TRY_ASSIGN(Words argv, way_further(visited, order));
   if (argv.empty() && order.port != 0) {
     TRY(relay(order.port));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program of a person's beside a run: where its script is, in its folder, with the variables of its rank 0.
+// A program of a person's beside a run: where one of its ranks is, in its folder, with the variables of that.
 #pragma once
 
 #include <string>

@@ -14,8 +14,9 @@
 namespace trainctl::host {
 namespace {
 
-constexpr std::size_t kFixed = 4;  ///< folder, stays, stand, port; then the words of the program
+constexpr std::size_t kFixed = 5;  ///< folder, stays, stand, port, rank; then the words of the program
 constexpr int kHighestPort = 65535;
+constexpr int kHighestRank = 1'000'000;
 
 int digit_of(char character) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -54,7 +55,8 @@ std::optional<int> read_number(const std::string& text, int highest) {
 
 std::string enter_word(const EnterOrder& order) {
   std::string bytes = order.folder.string() + '\0' + (order.stays ? '1' : '0') + '\0' +
-                      std::to_string(static_cast<int>(order.stand)) + '\0' + std::to_string(order.port) + '\0';
+                      std::to_string(static_cast<int>(order.stand)) + '\0' + std::to_string(order.port) + '\0' +
+                      std::to_string(order.rank) + '\0';
   for (const std::string& word : order.argv) bytes += word + '\0';
   return base::to_hex(bytes);
 }
@@ -65,9 +67,11 @@ std::optional<EnterOrder> read_enter_word(std::string_view word) {
   const auto stays = read_number((*texts)[1], 1);
   const auto stand = read_number((*texts)[2], static_cast<int>(Stand::container));
   const auto port = read_number((*texts)[3], kHighestPort);
-  if (!stays || !stand || !port) return std::nullopt;
+  const auto rank = read_number((*texts)[4], kHighestRank);
+  if (!stays || !stand || !port || !rank) return std::nullopt;
   return EnterOrder{.folder = texts->front(),
                     .argv = {texts->begin() + kFixed, texts->end()},
+                    .rank = *rank,
                     .port = *port,
                     .stays = *stays == 1,
                     .stand = static_cast<Stand>(*stand)};

@@ -20,6 +20,7 @@ enum class Stand {
 struct EnterOrder {
   std::filesystem::path folder;        ///< of the run
   std::vector<std::string> argv = {};  ///< the program; empty: a shell
+  int rank = 0;                        ///< whose place it is
   int port = 0;                        ///< not 0: no program, stdin and stdout are a connection to 127.0.0.1:port
   bool stays = false;                  ///< as the program's parent: its death by signal n becomes the exit code 128 + n
   Stand stand = Stand::outside;

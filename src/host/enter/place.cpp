@@ -2,6 +2,7 @@
 #include "host/enter/place.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -16,9 +17,12 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "format/state.hpp"
+#include "host/distribution/layout.hpp"
+#include "host/distribution/mpi_rank.hpp"
 #include "host/enter/order.hpp"
 #include "host/environment/environment.hpp"
 #include "host/environment/request.hpp"
+#include "host/gang/membership.hpp"
 #include "host/linux/process.hpp"
 #include "host/resources/proc.hpp"
 #include "host/supervisor/launch.hpp"
@@ -62,12 +66,12 @@ std::optional<std::vector<std::string>> living_environment(const Visited& visite
 }
 
 /// In a container the records' pids mean nothing. The script is the oldest process with the run's variables.
-std::optional<std::vector<std::string>> environment_inside(const std::string& run) {
+std::optional<std::vector<std::string>> environment_inside(const std::string& run, int rank) {
   std::vector<pid_t> pids = all_pids();
   std::sort(pids.begin(), pids.end());
   for (const pid_t pid : pids) {
     auto variables = environment_of(pid, run);
-    if (variables && has(*variables, "TRAINCTL_RANK=0")) return variables;
+    if (variables && has(*variables, "TRAINCTL_RANK=" + std::to_string(rank))) return variables;
   }
   return std::nullopt;
 }
@@ -96,8 +100,25 @@ Result<std::vector<std::string>> recorded_environment(const Visited& visited, st
   if (!plan.secrets.empty()) notes.push_back("without the run's secrets, " + base::join(plan.secrets, ", "));
   plan.secrets.clear();
   const Prepared prepared = prepared_again(plan, visited.run, notes);
-  TRY_ASSIGN(const auto variables, rank_environment(plan, visited.run, visited.attempt, 0, prepared));
+  TRY_ASSIGN(const auto variables, rank_environment(plan, visited.run, visited.attempt, visited.place.rank, prepared));
   return variables.assignments();
+}
+
+Result<RankPlace> place_of(const format::Plan& plan, int rank) {
+  const std::vector<RankPlace> places = layout(plan);
+  if (rank == 0 && places.empty()) return RankPlace{};
+  if (rank >= 0 && static_cast<std::size_t>(rank) < places.size()) return places[static_cast<std::size_t>(rank)];
+  return fail(Errc::invalid, "the run has no rank " + std::to_string(rank) + ": " +
+                                 (places.size() < 2 ? "it is one process, rank 0"
+                                                    : "its ranks are 0 to " + std::to_string(places.size() - 1)));
+}
+
+Result<RankRecord> record_of(const Visited& visited) {
+  const format::AttemptPaths attempt = visited.run.attempt(visited.attempt);
+  const int rank = visited.place.rank;
+  // Of MPI, only mpiexec has a waiter; it stands for rank 0.
+  if (uses_mpi(visited.plan) && rank > 0) return read_mpi_ranks(attempt, 0, rank + 1).back();
+  return read_rank(attempt.rank(visited.place.node, rank));
 }
 
 }  // namespace
@@ -107,21 +128,23 @@ bool Visited::lives_here() const {
          rank.pidns == base::pid_namespace() && is_alive(rank.process);
 }
 
-Result<Visited> visit_run(const std::filesystem::path& folder) {
-  Visited visited{.run = format::RunPaths{folder}, .plan = {}};
+Result<Visited> visit_run(const std::filesystem::path& folder, int rank) {
+  Visited visited{.run = format::RunPaths{folder, node_of(folder)}, .plan = {}};
   const format::RunPaths& run = visited.run;
   if (!base::exists(run.plan())) return fail(Errc::not_found, "there is no run in " + run.root.string());
   TRY_ASSIGN(visited.plan, format::read_plan(run.plan()));
   format::resolve_store_mark(visited.plan, run.store());
+  TRY_ASSIGN(visited.place, place_of(visited.plan, rank));
   TRY_ASSIGN(const format::RunState state, format::fold_run(run));
   visited.state = state.state;
   visited.attempt = format::last_attempt(run);
   if (visited.attempt > 0) {
-    TRY_ASSIGN(visited.rank, read_rank(run.attempt(visited.attempt).rank(0, 0)));
+    TRY_ASSIGN(visited.rank, record_of(visited));
   }
   if (visited.rank.started || format::is_terminal(visited.state)) return visited;
+  const std::string what = rank == 0 ? "the run" : "rank " + std::to_string(rank) + " of the run";
   return fail(Errc::unavailable,
-              "the run has not begun: it is " + std::string(format::to_string(visited.state)) +
+              what + " has not begun: it is " + std::string(format::to_string(visited.state)) +
                   ", and there is nothing to stand beside",
               "try again when it runs");
 }
@@ -129,7 +152,8 @@ Result<Visited> visit_run(const std::filesystem::path& folder) {
 Result<Place> find_place(const Visited& visited, Stand stand, std::vector<std::string>& notes) {
   Place place{.directory = rank_directory(visited.plan, visited.run.attempt(std::max(1, visited.attempt))),
               .variables = {}};
-  auto living = stand == Stand::container ? environment_inside(visited.run.id()) : living_environment(visited);
+  auto living = stand == Stand::container ? environment_inside(visited.run.id(), visited.place.rank)
+                                          : living_environment(visited);
   if (living) {
     place.variables = std::move(*living);
     // The rank's own TMPDIR decided where that is.

@@ -16,8 +16,9 @@ class GangFiles {
   /// Of a path relative to the run folder. What is not a node's own is node 0's: the lead's events, std.log …
   [[nodiscard]] int node_of(std::string_view file) const;
 
- private:
   [[nodiscard]] int node_of_rank(int rank) const;
+
+ private:
   int nodes_ = 1;
   std::vector<int> node_of_rank_;
 };

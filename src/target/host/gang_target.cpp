@@ -217,12 +217,21 @@ Result<FileDigest> GangTarget::digest(const RunRef& ref, const std::string& file
   return hosts_[std::min(node, hosts_.size() - 1)]->digest(ref, file, cancel);
 }
 
-Result<std::vector<std::string>> GangTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
-  return hosts_.front()->enter(ref, visit, cancel);
+/// Of a rank that the run has not, the first, which says so.
+Result<HostTarget*> GangTarget::host_of(const RunRef& ref, int rank) const {
+  TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
+  const auto node = static_cast<std::size_t>(GangFiles(plan).node_of_rank(rank));
+  return hosts_[std::min(node, hosts_.size() - 1)].get();
 }
 
-Result<std::vector<std::string>> GangTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
-  return hosts_.front()->forward(ref, port, cancel);
+Result<std::vector<std::string>> GangTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
+  TRY_ASSIGN(HostTarget * host, host_of(ref, visit.rank));
+  return host->enter(ref, visit, cancel);
+}
+
+Result<std::vector<std::string>> GangTarget::forward(const RunRef& ref, int port, int rank, const Cancel& cancel) {
+  TRY_ASSIGN(HostTarget * host, host_of(ref, rank));
+  return host->forward(ref, port, rank, cancel);
 }
 
 Result<Json> GangTarget::clean(bool all, const Cancel& cancel) {

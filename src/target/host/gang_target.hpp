@@ -39,11 +39,12 @@ class GangTarget final : public Target {
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;
   /// On the first host, which has rank 0.
   Result<std::vector<std::string>> enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) override;
-  Result<std::vector<std::string>> forward(const RunRef& ref, int port, const Cancel& cancel) override;
+  Result<std::vector<std::string>> forward(const RunRef& ref, int port, int rank, const Cancel& cancel) override;
   /// On all hosts; "bytes" is their sum, a run that several keep is told once.
   Result<Json> clean(bool all, const Cancel& cancel) override;
 
  private:
+  [[nodiscard]] Result<HostTarget*> host_of(const RunRef& ref, int rank) const;
   [[nodiscard]] Result<std::size_t> nodes_of(const RunRef& ref) const;
   [[nodiscard]] Result<> ask_all(const RunRef& ref, const Cancel& cancel) const;
   [[nodiscard]] Result<> prepare(const RunRef& ref, const Json& request, std::size_t nodes, const Cancel& cancel) const;

@@ -20,7 +20,6 @@
 #include "base/ulid.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
-#include "format/state.hpp"
 #include "host/enter/enter.hpp"
 #include "host/enter/order.hpp"
 #include "host/stdio/frame.hpp"
@@ -31,7 +30,6 @@
 #include "target/host/runner_client.hpp"
 #include "target/host/upload.hpp"
 #include "target/target.hpp"
-#include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::target {
@@ -159,9 +157,6 @@ Result<> HostTarget::stop(const RunRef& ref, const StopPlan& plan, const Cancel&
 
 Result<> HostTarget::signal(const RunRef& ref, const std::string& name, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  TRY_ASSIGN(const Json found, client->request({{"op", "find"}, {"run", ref.run}}, cancel));
-  const auto state = format::parse_state(found.value("state", ""));
-  if (state && format::is_terminal(*state)) return fail(Errc::not_found, "the run has ended on " + link_->host());
   TRY(client->request({{"op", "request"},
                        {"run", ref.run},
                        {"id", base::new_ulid()},
@@ -200,12 +195,12 @@ Result<std::vector<std::string>> HostTarget::send_order(const RunRef& ref, host:
 }
 
 Result<std::vector<std::string>> HostTarget::enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) {
-  return send_order(ref, {.folder = {}, .argv = visit.argv}, visit.terminal, cancel);
+  return send_order(ref, {.folder = {}, .argv = visit.argv, .rank = visit.rank}, visit.terminal, cancel);
 }
 
-Result<std::vector<std::string>> HostTarget::forward(const RunRef& ref, int port, const Cancel& cancel) {
+Result<std::vector<std::string>> HostTarget::forward(const RunRef& ref, int port, int rank, const Cancel& cancel) {
   TRY_ASSIGN(const auto plan, format::read_plan(format::RunPaths{ref.folder}.plan()));
-  if (host::has_own_loopback(plan)) return send_order(ref, {.folder = {}, .port = port}, false, cancel);
+  if (host::has_own_loopback(plan)) return send_order(ref, {.folder = {}, .rank = rank, .port = port}, false, cancel);
   TRY_ASSIGN(auto words, link_->channel().forward(port));
   TRY(link_->client(cancel));
   link_->close();  // it would lie idle for as long as the tunnel is open

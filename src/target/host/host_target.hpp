@@ -35,7 +35,7 @@ class HostTarget final : public Target {
   Result<> remove(const RunRef& ref, const Cancel& cancel) override;
   Result<FileDigest> digest(const RunRef& ref, const std::string& file, const Cancel& cancel) override;
   Result<std::vector<std::string>> enter(const RunRef& ref, const Visit& visit, const Cancel& cancel) override;
-  Result<std::vector<std::string>> forward(const RunRef& ref, int port, const Cancel& cancel) override;
+  Result<std::vector<std::string>> forward(const RunRef& ref, int port, int rank, const Cancel& cancel) override;
   Result<Json> clean(bool all, const Cancel& cancel) override;
 
  private:

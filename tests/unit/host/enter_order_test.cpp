@@ -14,6 +14,7 @@ TEST_CASE("an order is one word of hexadecimal digits, whatever is in it") {
   }();
   const EnterOrder order{.folder = "/a folder/ü",
                          .argv = {"", "two words", "$(id)\n", all_bytes, ""},
+                         .rank = 70000,
                          .port = 65535,
                          .stays = true,
                          .stand = Stand::container};
@@ -23,12 +24,14 @@ TEST_CASE("an order is one word of hexadecimal digits, whatever is in it") {
   REQUIRE(read);
   CHECK(read->folder == order.folder);
   CHECK(read->argv == order.argv);
+  CHECK(read->rank == 70000);
   CHECK(read->port == 65535);
   CHECK(read->stays);
   CHECK(read->stand == Stand::container);
   const auto shell = read_enter_word(enter_word({.folder = "/r"}));
   REQUIRE(shell);
   CHECK(shell->argv.empty());
+  CHECK(shell->rank == 0);
   CHECK(shell->port == 0);
   CHECK_FALSE(shell->stays);
   CHECK(shell->stand == Stand::outside);
@@ -36,9 +39,12 @@ TEST_CASE("an order is one word of hexadecimal digits, whatever is in it") {
 
 TEST_CASE("what is no order is refused") {
   const std::string word = enter_word({.folder = "/r", .argv = {"ls"}});
-  for (const std::string& wrong :
-       {std::string(), std::string("2f"), std::string("xx"), word + "0", word + "61", std::string("2f7200320030003000"),
-        std::string("2f72003000330030"), std::string("2f7200300030003635353336") + "00"}) {
+  for (const std::string& wrong : {std::string(), std::string("2f"), std::string("xx"), word + "0", word + "61",
+                                   std::string("2f72003200300030003000"),          // stays is 0 or 1
+                                   std::string("2f72003000330030003000"),          // there are three places to stand
+                                   std::string("2f7200300030003635353336003000"),  // ports end at 65535
+                                   std::string("2f72003000300030002d3100"),        // ranks begin at 0
+                                   std::string("2f7200300030003000")}) {           // without a rank
     CAPTURE(wrong);
     CHECK_FALSE(read_enter_word(wrong));
   }
