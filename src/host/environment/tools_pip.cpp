@@ -10,6 +10,7 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "host/environment/python_version.hpp"
+#include "host/environment/request.hpp"
 #include "host/environment/requirements.hpp"
 #include "host/environment/resolver_errors.hpp"
 #include "host/environment/step.hpp"
