@@ -136,8 +136,8 @@ def test_a_retry_is_attempt_2_on_all_nodes(gang):
     run = gang("sh", "-c", script, retry={"max": 1, "on": ["exit:5"], "backoff_ms": 10}).start()
     assert run.end()["next"] == "retry"
     assert run.end(2)["state"] == "succeeded"
-    for node in run.nodes:
-        assert node.log(2 * node.k, 2) == "2\n" and node.log(2 * node.k, 1) == "1\n"
+    assert [node.log(2 * node.k, 2) for node in run.nodes] == ["2\n"] * len(run.nodes)
+    assert run.nodes[1].log(2, 1) == "1\n"  # the others may be ended before they have begun
     run.wait_gone()
 
 
