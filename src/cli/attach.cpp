@@ -49,7 +49,7 @@ constexpr std::uint64_t kChunk = 256U << 10U;
 constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
-constexpr std::uint64_t kUnreadNs = 5'000'000'000;
+constexpr std::uint64_t kUnreadNs = 5'000'000'000;   // so much later than their size bytes may come
 constexpr std::uint64_t kTroubleNs = 2'000'000'000;  // a cut that is mended sooner is not worth a word
 
 enum class Outcome { going_on, ended, left, failed };

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 
 import pytest
@@ -91,17 +92,19 @@ def test_metrics_of_the_system(trainctl, project):
 
 def test_without_metrics_of_the_system(trainctl, project):
     """It goes on until a run that was started after it has two samples."""
-    project.script("import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.02)\n")
+    project.script("import os\nopen(os.environ['GO']).read()\n")  # until somebody opens the other side
     runs = {}
     for name, enabled in (("without", False), ("with", True)):
+        os.mkfifo(trainctl.root / f"{name}.go")
         trainctl.ok("submit", project.spec(f"{name}.run.json", metrics={"system": {"enabled": enabled, "interval": "1s"}},
-                                           environment_variables={"GO": str(project / "go")}), "--detach")
+                                           environment_variables={"GO": str(trainctl.root / f"{name}.go")}), "--detach")
         runs[name] = trainctl.last_run()
 
     def samples(name: str) -> list[bytes]:
         return [line for file in (runs[name] / "attempts/1").rglob("system-*") for line in file.read_bytes().splitlines() if b"system/cpu" in line]
 
     wait_until(lambda: len(samples("with")) >= 2, "two samples")
-    project.write("go", "")
+    for name in runs:
+        open(trainctl.root / f"{name}.go", "w").close()
     trainctl.ok("wait", *(run.name for run in runs.values()))
     assert not list((runs["without"] / "attempts/1").rglob("system-*"))

@@ -16,6 +16,7 @@ class GangFiles {
   /// Of a path relative to the run folder. What is not a node's own is node 0's: the lead's events, std.log …
   [[nodiscard]] int node_of(std::string_view file) const;
 
+  /// 0 for a rank that the run has not.
   [[nodiscard]] int node_of_rank(int rank) const;
 
  private:
