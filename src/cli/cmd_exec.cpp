@@ -91,7 +91,8 @@ Command exec_command() {
       false,
       configure_exec,
       Completes::run,
-      "  trainctl exec digits-7 -- nvidia-smi\n  trainctl exec @ -- python -c 'import torch; "
+      "  trainctl exec digits-7 -- nvidia-smi\n  trainctl exec --rank 3 @ -- nvidia-smi\n  trainctl exec @ -- python "
+      "-c 'import torch; "
       "print(torch.__version__)'\n"
       "The exit code is the command's (128 + n for a signal, 126 and 127 when it could not be started). While the run\n"
       "goes on the variables are those of the rank, and the command is in its Slurm job or its container;\n"
