@@ -19,6 +19,9 @@ std::string_view trim(std::string_view text);
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);
 
+/// How many line ends there are.
+std::uint64_t count_lines(std::string_view text);
+
 /// "NAME=value", as in an environment.
 std::string assignment(std::string_view name, std::string_view value);
 

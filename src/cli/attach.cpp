@@ -46,7 +46,9 @@ namespace trainctl::cli {
 namespace {
 
 constexpr std::uint64_t kChunk = 256U << 10U;
-constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
+constexpr int kPipeBytes = 1 << 20;          // what an unprivileged process may ask for
+constexpr std::uint64_t kGust = 64U << 10U;  // so much at once, and more is coming
+constexpr int kGustMs = 4;                   // then it is looked at after so long
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
 constexpr std::uint64_t kUnreadNs = 5'000'000'000;   // so much later than their size bytes may come
@@ -104,6 +106,7 @@ class Session {
   int environment_attempt_ = 0;
   std::uint64_t unread_since_ = 0;  ///< there is nothing yet where the log should go on; 0 = all could be read
   std::uint64_t last_adoption_ = 0;
+  bool gust_ = false;  ///< much came at once
   bool canceled_here_ = false;
   std::optional<Error> error_;
 };
@@ -304,8 +307,10 @@ Outcome Session::on_signal(int number) {
 }
 
 Result<> Session::show_logs(const engine::Growth& growth) {
+  gust_ = false;
   for (const engine::LogRange& range : growth.logs) {
     TRY_ASSIGN(const std::uint64_t shown, show(range));
+    gust_ = gust_ || shown >= kGust;
     leave_for_later(range, range.size - shown);
   }
   if (!timed_ || !timed_->holds()) return {};
@@ -386,7 +391,9 @@ Outcome Session::hear_of_target() {
 void Session::wait() {
   if (follower_->more()) return;
   status_.draw();
-  std::array<pollfd, 2> waits = {pollfd{follower_->fd(), POLLIN, 0}, pollfd{signals_->fd(), POLLIN, 0}};
+  std::array<pollfd, 2> waits = {pollfd{signals_->fd(), POLLIN, 0}, pollfd{follower_->fd(), POLLIN, 0}};
+  // Where much comes it is not taken piece by piece: each look costs a dozen system calls.
+  if (gust_ && ::poll(waits.data(), 1, kGustMs) > 0) return;
   ::poll(waits.data(), waits.size(), follower_->wait_ms());
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/mirror_pass.hpp"
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 #include "archive/contact.hpp"
 #include "archive/mirror.hpp"
 #include "base/json.hpp"
+#include "base/text.hpp"
 #include "engine/supervision.hpp"
 #include "format/paths.hpp"
 #include "target/cancel.hpp"
@@ -70,8 +70,7 @@ Result<> MirrorPass::append(const target::Piece& piece) {
   TRY_ASSIGN(Copy * copy, this->copy(piece.run));
   TRY(copy->mirror.write(piece.file, piece.offset, piece.bytes, piece.next_token));
   bytes_ += piece.bytes.size();
-  if (piece.file.ends_with(".log"))
-    lines_ += static_cast<std::uint64_t>(std::count(piece.bytes.begin(), piece.bytes.end(), '\n'));
+  if (piece.file.ends_with(".log")) lines_ += base::count_lines(piece.bytes);
   return {};
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame decoder: bytes cut into pieces of any size give the same frames as in one piece, and what was decoded
 // encodes to the same bytes. Packed frames become data of a bounded length or an error, and what is packed comes back.
-// compiled with: host/stdio/frame.cpp host/stdio/packing.cpp
+// compiled with: host/stdio/frame.cpp host/stdio/packing.cpp host/stdio/packing_choice.cpp
 // linked with: trainctl_dep_zstd
 #include <cstddef>
 #include <cstdint>

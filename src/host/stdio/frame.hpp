@@ -73,7 +73,8 @@ class CreditWindow {
   std::uint32_t left_ = 0;
 };
 
-/// The receiving side: gives credit back in halves of the window, so that grants are few and the sender never starves.
+/// The receiving side: gives credit back in halves of the window or megabytes, so that grants are few and the sender
+/// never starves.
 class CreditReturn {
  public:
   explicit CreditReturn(std::uint32_t window = kStreamCredit) : window_(window), left_(window) {}

@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::size_t kWorthTrying = std::size_t{2} << 10U;  ///< a line or two is sent at once
 constexpr std::uint32_t kMostMisses = 5;                     ///< 32 pieces are sent as they are before the next try
-constexpr int kLevel = 1;
+constexpr int kTight = 1;                                    ///< a training's lines: 5.6 times as short, at 420 MB/s
+constexpr int kQuick = -7;                                   ///< 2.5 times, at 1,000 MB/s, and twice as fast to unpack
 
 }  // namespace
 
@@ -43,9 +44,10 @@ void Unpacker::Free::operator()(ZSTD_DCtx_s* context) const {
 std::string Packer::pack(std::string_view bytes) {
   if (!context_) context_.reset(ZSTD_createCCtx());
   if (!context_) return {};
+  const int level = choice_.quick() ? kQuick : kTight;
   std::string packed(bytes.size() - bytes.size() / 8, '\0');
   const std::size_t size =
-      ZSTD_compressCCtx(context_.get(), packed.data(), packed.size(), bytes.data(), bytes.size(), kLevel);
+      ZSTD_compressCCtx(context_.get(), packed.data(), packed.size(), bytes.data(), bytes.size(), level);
   packed.resize(ZSTD_isError(size) != 0U ? 0 : size);
   return packed;
 }

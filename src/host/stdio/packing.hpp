@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data frames made shorter on the way (type packed, docs/runner-protocol.md). Over a slow link that is most of the time
-// a log or a source takes; over a fast one it saves ssh and sshd more work than it costs.
+// a log or a source takes; over a fast one it still saves ssh and sshd more than it costs.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 #include "base/json.hpp"
 #include "host/stdio/frame.hpp"
+#include "host/stdio/packing_choice.hpp"
 #include "trainctl/result.hpp"
 
 struct ZSTD_CCtx_s;
@@ -32,6 +33,8 @@ class Packer {
 
   /// Appends `bytes` as one frame: packed when that saves an eighth, else data. At most kMaxPayload bytes.
   Result<> append(std::string& out, std::uint32_t stream, std::string_view bytes);
+  /// What happens to the stream meanwhile.
+  PackingChoice& choice() { return choice_; }
 
  private:
   struct Free {
@@ -40,6 +43,7 @@ class Packer {
   [[nodiscard]] std::string pack(std::string_view bytes);
 
   bool understood_ = false;
+  PackingChoice choice_;
   std::unique_ptr<ZSTD_CCtx_s, Free> context_ = nullptr;
   std::uint32_t passes_ = 0;  ///< so many pieces are not tried
   std::uint32_t misses_ = 0;  ///< how often in turn it was in vain

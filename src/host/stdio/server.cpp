@@ -61,7 +61,7 @@ class Loop {
  private:
   bool flush() {
     while (!session_.pending().empty()) {
-      const std::string& bytes = session_.pending();
+      const std::string_view bytes = session_.pending();
       const ssize_t written = ::write(out_, bytes.data(), std::min(bytes.size(), Session::kOutLimit));
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) return errno == EAGAIN;

@@ -143,6 +143,7 @@ bool Session::credit(const Frame& frame) {
   const auto stream = streams_.find(frame.stream);
   // A stream that has just ended may still be granted credit: the frames crossed.
   if (stream == streams_.end()) return true;
+  stream->second.packer.choice().taken(*bytes, base::mono_ns());
   const auto granted = stream->second.credit.grant(*bytes);
   return granted ? true : violation(granted.error().message);
 }
@@ -237,9 +238,13 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
     streams_.erase(id);
     return true;
   }
-  if (!*piece) return false;
+  if (!*piece) {
+    stream.packer.choice().ran_dry(base::mono_ns());
+    return false;
+  }
   if (!(*piece)->note.is_null()) send(FrameType::note, id, (*piece)->note);
   if (!(*piece)->bytes.empty()) {
+    stream.packer.choice().goes_on(base::mono_ns());
     (void)stream.credit.take((*piece)->bytes.size());
     (void)stream.packer.append(out_, id, (*piece)->bytes);
   }
@@ -252,6 +257,13 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
 
 bool Session::busy() const {
   return std::any_of(uploads_.begin(), uploads_.end(), [](const auto& entry) { return entry.second.upload->busy(); });
+}
+
+void Session::sent(std::size_t bytes) {
+  sent_ += bytes;
+  if (sent_ < out_.size() / 2) return;  // what is left is moved once a byte, not with every write
+  out_.erase(0, sent_);
+  sent_ = 0;
 }
 
 void Session::drop_streams() {
@@ -278,7 +290,7 @@ void Session::work() {
 void Session::pump() {
   work();
   std::size_t idle = 0;
-  while (out_.size() < kOutLimit && idle < streams_.size()) {
+  while (pending().size() < kOutLimit && idle < streams_.size()) {
     auto next = streams_.upper_bound(last_);
     if (next == streams_.end()) next = streams_.begin();
     last_ = next->first;

@@ -33,8 +33,8 @@ class Session {
   /// An upload has work to do: call pump() again, whatever comes or does not.
   [[nodiscard]] bool busy() const;
 
-  [[nodiscard]] const std::string& pending() const { return out_; }
-  void sent(std::size_t bytes) { out_.erase(0, bytes); }
+  [[nodiscard]] std::string_view pending() const { return std::string_view(out_).substr(sent_); }
+  void sent(std::size_t bytes);
   [[nodiscard]] bool cut() const { return decoder_.pending() > 0; }
 
   struct Stream {
@@ -72,6 +72,7 @@ class Session {
   FrameDecoder decoder_;
   Unpacker unpacker_;
   std::string out_;
+  std::size_t sent_ = 0;  ///< of it
   std::map<std::uint32_t, Stream> streams_;
   std::map<std::uint32_t, Incoming> uploads_;
   std::uint32_t last_ = 0;  ///< the stream that sent last

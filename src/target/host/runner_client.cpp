@@ -37,8 +37,8 @@ namespace {
 using host::Frame;
 using host::FrameType;
 
-/// What a stream to us may have on its way: enough for 100 MB/s over 20 ms, little enough to keep in memory.
-constexpr std::uint32_t kWindow = 2U << 20U;
+/// What a stream to us may have on its way: enough for 400 MB/s over 20 ms, little enough to keep in memory.
+constexpr std::uint32_t kWindow = 8U << 20U;
 constexpr std::size_t kReadAtOnce = 256U << 10U;
 constexpr int kEndMs = 1000;  ///< for the end of a program whose output has ended
 constexpr std::uint64_t kNsPerMs = 1'000'000;
@@ -290,6 +290,7 @@ void RunnerClient::dispatch(Frame frame) {
   Stream& stream = *found->second;
   if (frame.type == FrameType::credit) {
     const auto bytes = host::decode_u32(frame.payload);
+    stream.packer.choice().taken(bytes.value_or(0), base::mono_ns());
     if (auto granted = stream.to_send.grant(bytes.value_or(UINT32_MAX)); !granted)
       return break_off(std::move(granted).error());
   } else {

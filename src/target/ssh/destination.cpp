@@ -106,6 +106,7 @@ std::vector<std::string> ssh_command(const SshOptions& options) {
   if (options.accept_new_host_keys) argv.insert(argv.end(), {"-o", "StrictHostKeyChecking=accept-new"});
   // Whoever started a program is not told of banners, nor that "Shared connection to HOST closed".
   argv.insert(argv.end(), {"-o", options.program ? "LogLevel=ERROR" : "LogLevel=INFO"});
+  if (options.ciphers) argv.insert(argv.end(), {"-o", "Ciphers=" + *options.ciphers});
   if (!options.forward.empty()) argv.insert(argv.end(), {"-W", options.forward});
   if (options.control_folder) {
     argv.insert(argv.end(), {"-o", "ControlMaster=auto", "-o", "ControlPersist=300", "-o",

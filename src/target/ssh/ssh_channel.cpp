@@ -29,6 +29,7 @@
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "target/ssh/bootstrap.hpp"
+#include "target/ssh/ciphers.hpp"
 #include "target/ssh/control.hpp"
 #include "target/ssh/destination.hpp"
 #include "target/ssh/explain.hpp"
@@ -208,16 +209,21 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
                                             const Cancel& cancel) const {
   SshOptions options = options_;
   options.control_folder = control;
-  auto argv = ssh_command(options);
+  if (!control || !has_master(*control)) options.ciphers = preferred_ciphers(options.config);
   TRY_ASSIGN(auto runners, find_runner_files());
-  Handshake handshake(host_, directory_, std::move(runners), cancel);
-  argv.push_back(handshake.command());
-  auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
-  if (!ssh && ssh.error().code == Errc::not_found)
-    return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
-  if (!ssh) return fail(std::move(ssh).error());
-  TRY_ASSIGN(std::string early, handshake.run(*ssh, patience, timing_.stall));
-  return Connection{.process = std::move(*ssh), .early = std::move(early)};
+  for (;;) {
+    auto argv = ssh_command(options);
+    Handshake handshake(host_, directory_, runners, cancel);
+    argv.push_back(handshake.command());
+    auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
+    if (!ssh && ssh.error().code == Errc::not_found)
+      return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
+    if (!ssh) return fail(std::move(ssh).error());
+    auto early = handshake.run(*ssh, patience, timing_.stall);
+    if (early) return Connection{.process = std::move(*ssh), .early = std::move(*early)};
+    if (!options.ciphers || !is_refusal_of_ciphers(ssh->errors())) return fail(std::move(early).error());
+    options.ciphers.reset();
+  }
 }
 
 Result<std::vector<std::string>> SshChannel::program(const std::vector<std::string>& words, bool terminal) const {

@@ -19,6 +19,14 @@ using namespace trainctl;
 using namespace trainctl::base;
 using std::chrono::milliseconds;
 
+TEST_CASE("line ends are counted") {
+  CHECK(count_lines("") == 0);
+  CHECK(count_lines("no end") == 0);
+  CHECK(count_lines("\n") == 1);
+  CHECK(count_lines("a\nb\n\nc") == 3);
+  CHECK(count_lines(std::string(1000, '\n')) == 1000);
+}
+
 TEST_CASE("split and join") {
   CHECK(split("a,b,,c", ',') == std::vector<std::string>{"a", "b", "", "c"});
   CHECK(split("", ',') == std::vector<std::string>{""});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packed frames: what goes over the wire is shorter, what comes out is the same, and nobody gets one who did not ask.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "format/paths.hpp"
 #include "host/stdio/frame.hpp"
 #include "host/stdio/packing.hpp"
+#include "host/stdio/packing_choice.hpp"
 #include "stdio_client.hpp"
 #include "support/catch.hpp"
 #include "trainctl/error.hpp"
@@ -72,7 +74,92 @@ std::string fetch(Client& client, const format::RunPaths& run, std::vector<Frame
   }
 }
 
+/// A link that carries `wire` bytes a microsecond, between a packer and a reader as they are: what quick and tight
+/// packing make of a training's lines, and how fast.
+struct Link {
+  double wire = 0;
+  double quick_ratio = 2.5, quick_speed = 1000;
+  double tight_ratio = 5.6, tight_speed = 420;
+  PackingChoice choice = {};
+  double now_us = 1;
+  double quick_share = 0;  ///< of the last send()
+
+  void send(int megabytes) {
+    int quick = 0;
+    for (int i = 0; i < megabytes; ++i) {
+      const bool is_quick = choice.quick();
+      const double rate =
+          is_quick ? std::min(wire * quick_ratio, quick_speed) : std::min(wire * tight_ratio, tight_speed);
+      quick += is_quick ? 1 : 0;
+      now_us += (1U << 20U) / rate;
+      choice.taken(1U << 20U, now_ns());
+    }
+    quick_share = static_cast<double>(quick) / megabytes;
+  }
+  void pause(double milliseconds) {
+    choice.ran_dry(now_ns());
+    now_us += milliseconds * 1000;
+    choice.goes_on(now_ns());
+  }
+  [[nodiscard]] std::uint64_t now_ns() const { return static_cast<std::uint64_t>(now_us * 1000); }
+};
+
 }  // namespace
+
+TEST_CASE("a fast link is packed for quickly, a slow one tight") {
+  for (const double wire : {0.1, 1.0, 10.0, 50.0, 118.0}) {
+    Link link{.wire = wire};
+    link.send(200);
+    link.send(800);
+    INFO(wire << " MB/s");
+    CHECK(link.quick_share < 0.1);
+  }
+  for (const double wire : {400.0, 700.0, 3000.0}) {
+    Link link{.wire = wire};
+    link.send(200);
+    link.send(800);
+    INFO(wire << " MB/s");
+    CHECK(link.quick_share > 0.9);
+  }
+}
+
+TEST_CASE("a slow link is known after a moment, and another one when it changes") {
+  Link link{.wire = 1};
+  link.send(2);
+  CHECK_FALSE(link.choice.quick());
+  link.wire = 1000;
+  link.send(2000);
+  link.send(500);
+  CHECK(link.quick_share > 0.9);
+  link.wire = 1;
+  link.send(100);
+  CHECK_FALSE(link.choice.quick());
+}
+
+TEST_CASE("what gains nothing is tried ever more rarely") {
+  Link link{.wire = 1000, .quick_ratio = 1, .quick_speed = 400, .tight_ratio = 1, .tight_speed = 400};
+  link.send(1000);
+  link.send(8000);
+  CHECK(link.quick_share > 0.95);
+}
+
+TEST_CASE("a stream that has nothing to send says nothing about the link") {
+  // One that is written as fast as it is sent: short pauses all the time.
+  Link busy{.wire = 1000};
+  for (int i = 0; i < 1000; ++i) {
+    busy.send(1);
+    busy.pause(0.5);
+  }
+  CHECK(busy.choice.quick());
+  // And one that comes in gusts: it must not count as slow, nor stay with what was only tried.
+  Link gusts{.wire = 1000};
+  gusts.send(60);
+  for (int i = 0; i < 1000; ++i) {
+    gusts.send(1);
+    gusts.pause(500);
+  }
+  CHECK(gusts.choice.quick());
+}
 
 TEST_CASE("what is packed comes back, and is shorter") {
   Packer packer(true);

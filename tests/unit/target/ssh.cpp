@@ -18,6 +18,7 @@
 #include "base/process.hpp"
 #include "support/catch.hpp"
 #include "target/ssh/bootstrap.hpp"
+#include "target/ssh/ciphers.hpp"
 #include "target/ssh/destination.hpp"
 #include "target/ssh/explain.hpp"
 #include "target/ssh/runner_files.hpp"
@@ -79,6 +80,38 @@ TEST_CASE("our options come first, the host behind --, and host keys are the use
   CHECK(std::count(alone.begin(), alone.end(), "ControlPath=none") == 1);
   const auto accepting = ssh_command({.destination = {.address = "box"}, .accept_new_host_keys = true});
   CHECK(std::count(accepting.begin(), accepting.end(), "StrictHostKeyChecking=accept-new") == 1);
+}
+
+TEST_CASE("where ssh's configuration may speak of ciphers they are left to it") {
+  const test::TempDir home;
+  const auto folder = home.path() / ".ssh";
+  std::filesystem::create_directories(folder / "conf.d" / "deep");
+  const auto write = [](const std::filesystem::path& path, std::string_view text) {
+    REQUIRE(base::write_file_atomic(path, text));
+  };
+  write(folder / "conf.d" / "a.conf", "Host box\n  User me\n");
+  write(folder / "conf.d" / "deep" / "b.conf", "Host box\n\tCIPHERS aes128-ctr\n");
+  write(folder / "circle", "Include circle\n");
+  const auto config = folder / "config";
+  const auto may = [&] { return may_name_ciphers(config, folder, home.path()); };
+  CHECK_FALSE(may());  // there is none
+  for (const std::string_view silent :
+       {"", "Host *\n  ServerAliveInterval 5\n", "# Ciphers aes128-ctr\n", "Include conf.d/*.conf\n",
+        "include ~/.ssh/conf.d/a.conf nowhere/*\n", "Include\tconf.d/a.conf\r\n", "Match exec \"true\"\n  User x\n"}) {
+    INFO(silent);
+    write(config, silent);
+    CHECK_FALSE(may());
+  }
+  for (const std::string_view telling :
+       {"Ciphers aes128-ctr\n", "  ciphers=aes128-ctr", "Host a\nHost b\n \"Ciphers\" aes128-ctr\n",
+        "Include conf.d/*/*.conf\n", "Include conf.d/a.conf conf.d/deep/b.conf\n", "Include circle\n",
+        "Include \"conf.d/a.conf\"\n", "Include ${HOME}/x\n", "Include %d/x\n", "Include ~other/x\n",
+        "Include=conf.d/a.conf\n", "Match exec \"include\"\n"}) {
+    INFO(telling);
+    write(config, telling);
+    CHECK(may());
+  }
+  CHECK(may_name_ciphers(folder, folder, home.path()));  // cannot be read as a file
 }
 
 TEST_CASE("words of a program are quoted as all login shells understand it, or refused") {
