@@ -32,27 +32,14 @@ namespace {
 
 constexpr std::uint64_t kTail = 64U << 10U;
 constexpr std::string_view kFirstLeadFile = "attempts/1/events.jsonl";
-constexpr int kDepth = 8;  // nodes/<k>/… and logs/… are flat; a deeper tree is not ours
-
-void collect(const std::filesystem::path& root, const std::string& relative, int depth, std::vector<std::string>& out) {
-  const auto names = base::list_directory(root / relative);
-  if (!names || depth > kDepth) return;
-  for (const std::string& name : *names) {
-    if (name.starts_with('.')) continue;  // not yet under its name
-    const std::string path = (std::filesystem::path(relative) / name).string();
-    std::error_code ignored;
-    const auto status = std::filesystem::symlink_status(root / path, ignored);
-    if (std::filesystem::is_directory(status)) {
-      collect(root, path, depth + 1, out);
-    } else if (std::filesystem::is_regular_file(status)) {
-      out.push_back(path);
-    }
-  }
-}
 
 /// attempts/<n>/events.jsonl
 bool is_lead_file(std::string_view name) {
   return name.ends_with("/events.jsonl") && std::count(name.begin(), name.end(), '/') == 2;
+}
+
+std::string lead_file(int attempt) {
+  return "attempts/" + std::to_string(attempt) + "/events.jsonl";
 }
 
 std::string logs_folder(int attempt) {
@@ -72,18 +59,6 @@ std::size_t before_end(std::string_view bytes) {
 }
 
 }  // namespace
-
-std::vector<std::string> mirrored_files(const format::RunPaths& run) {
-  std::vector<std::string> files;
-  const auto attempts = base::list_directory(run.attempts());
-  if (!attempts) return files;
-  for (const std::string& attempt : *attempts) {
-    const std::string base = "attempts/" + attempt;
-    if (base::file_size(run.root / base / "events.jsonl")) files.push_back(base + "/events.jsonl");
-    for (const char* folder : {"/logs", "/metrics", "/nodes"}) collect(run.root, base + folder, 0, files);
-  }
-  return files;
-}
 
 Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, std::vector<WatchedRun> runs,
                                           GrowthOptions options) {
@@ -109,11 +84,13 @@ Result<GrowthWatcher> GrowthWatcher::open(const std::filesystem::path& store, st
   return watcher;
 }
 
-void GrowthWatcher::watch_folders(std::size_t index) {
-  if (!inotify_) return;
+/// Whether there is a new one.
+bool GrowthWatcher::watch_folders(std::size_t index) {
+  if (!inotify_) return false;
+  const std::size_t before = watched_.size();
   const format::RunPaths& run = runs_[index].paths;
   std::vector<std::filesystem::path> folders = {run.root, run.attempts()};
-  for (int n = 1; n <= format::last_attempt(run); ++n) {
+  for (int n = 1; n <= runs_[index].listing.last_attempt(); ++n) {
     const format::AttemptPaths attempt = run.attempt(n);
     folders.insert(folders.end(), {attempt.root, attempt.logs(), attempt.metrics(), attempt.root / "nodes"});
     if (const auto nodes = base::list_directory(attempt.root / "nodes")) {
@@ -128,11 +105,12 @@ void GrowthWatcher::watch_folders(std::size_t index) {
     watched_[folder.string()] = watch;
     folders_[watch] = index;
   }
+  return watched_.size() != before;
 }
 
 /// The fold, when the lead's file grew since the last one: a flooding log must not parse the events each time.
 std::optional<format::RunState> GrowthWatcher::fold_if_grown(Run& run) {
-  const int attempt = format::last_attempt(run.paths);
+  const int attempt = run.listing.last_attempt();
   const std::uint64_t size = base::file_size(run.paths.attempt(attempt).events()).value_or(0);
   if (attempt == run.folded_attempt && size == run.folded_size) return std::nullopt;
   run.folded_attempt = attempt;
@@ -145,6 +123,7 @@ std::optional<format::RunState> GrowthWatcher::fold_if_grown(Run& run) {
 void GrowthWatcher::scan(std::size_t index) {
   Run& run = runs_[index];
   run.dirty = false;
+  run.listing.refresh(run.paths, network_);
   // Ended is asked before the sizes are read: whatever was written before the end is then in these sizes.
   if (!run.ended) {
     const auto state = fold_if_grown(run);
@@ -158,9 +137,12 @@ void GrowthWatcher::scan(std::size_t index) {
     const bool goes_on = state && !run.ended && state->state != format::State::retrying;
     if (state) run.silent_logs = goes_on && !options_.logs ? logs_folder(state->attempt) : std::string();
   }
-  watch_folders(index);  // before the listing: what appears in between is then an event
-  for (const std::string& name : mirrored_files(run.paths))
+  // What appeared before the end that was just read, and before the watches, has to be listed too.
+  if (watch_folders(index) || run.ended) run.listing.refresh(run.paths, network_);
+  for (const std::string& name : run.listing.files())
     run.files[name].size = base::file_size(run.paths.root / name).value_or(0);
+  // Of what the lead says no more than before the others were listed: a copy must not hear of an attempt's end first.
+  if (!run.ended && run.folded_attempt > 0) run.files[lead_file(run.folded_attempt)].size = run.folded_size;
 }
 
 void GrowthWatcher::look() {

@@ -14,6 +14,7 @@
 #include "base/json.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
+#include "host/stdio/run_listing.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::host {
@@ -37,9 +38,6 @@ struct Growth {
   std::string bytes;
   Json notice;
 };
-
-/// Files of a run folder that are mirrored: attempts/*/{events.jsonl, nodes/**, logs/**, metrics/**}, relative, sorted.
-std::vector<std::string> mirrored_files(const format::RunPaths& run);
 
 struct GrowthOptions {
   bool follow = true;             ///< false: what is there now is all; each run is told off then, ended or not
@@ -84,6 +82,7 @@ class GrowthWatcher {
   };
   struct Run {
     format::RunPaths paths;
+    RunListing listing;
     std::map<std::string, File> files;
     bool dirty = true;
     bool ended = false;
@@ -97,7 +96,7 @@ class GrowthWatcher {
     std::uint64_t folded_size = 0;
   };
   GrowthWatcher() = default;
-  void watch_folders(std::size_t index);
+  bool watch_folders(std::size_t index);
   void scan(std::size_t index);
   static std::optional<format::RunState> fold_if_grown(Run& run);
   [[nodiscard]] std::optional<Growth> last_word(Run& run) const;

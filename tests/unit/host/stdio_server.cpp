@@ -150,7 +150,9 @@ TEST_CASE("watch copies what is there, then what grows, and tells the end after 
   const auto files = copy_all(client, 1, &ended);
   ::waitpid(writer, nullptr, 0);
   CHECK(ended["state"] == "succeeded");
-  for (const auto& name : mirrored_files(run)) {
+  RunListing listing;
+  listing.refresh(run, true);
+  for (const auto& name : listing.files()) {
     INFO(name);
     CHECK((files.contains(name) && files.at(name) == *base::read_file(run.root / name)));
   }
