@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "archive/store.hpp"
+#include "base/background.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
@@ -140,11 +141,7 @@ Result<> take_snapshot(const archive::Store& store, const spec::LoadedRun& run, 
 /// git looks at every file, as the snapshot does: both at once. Nothing is done before get() unless `now`.
 std::future<snapshot::GitAnswer> look_at_git(const fs::path& source, bool now) {
   const auto look = [source] { return snapshot::git_state(source); };
-  try {
-    return std::async(now ? std::launch::async : std::launch::deferred, look);
-  } catch (const std::system_error&) {  // no more threads for this user
-    return std::async(std::launch::deferred, look);
-  }
+  return now ? base::in_background(look) : std::async(std::launch::deferred, look);
 }
 
 /// A command that is run as it is needs no copy of the folder it is run in, unless it runs elsewhere.

@@ -94,6 +94,22 @@ void append_number(std::string& out, std::uint64_t value, int base) {
   out.append(digits.data(), end.ptr);
 }
 
+/// "f <mode> <size> <sha256> ", in one piece: a large tree has many.
+void append_file(std::string& out, const ManifestEntry& entry) {
+  std::array<char, 128> line{'f', ' '};
+  char* const end = line.data() + line.size();
+  char* at = std::to_chars(line.data() + 2, end, entry.mode, 8).ptr;
+  *at++ = ' ';
+  at = std::to_chars(at, end, entry.size).ptr;
+  *at++ = ' ';
+  for (const std::uint8_t byte : entry.hash) {
+    *at++ = kHex[byte >> 4U];
+    *at++ = kHex[byte & 15U];
+  }
+  *at++ = ' ';
+  out.append(line.data(), at);
+}
+
 /// The text up to the next space, which is taken away too.
 std::string_view take_word(std::string_view& row) {
   const std::size_t space = row.find(' ');
@@ -136,20 +152,6 @@ bool parse_directory(std::string_view& row, ManifestEntry& entry) {
   if (!parse_mode(take_word(row), entry.mode) || !row.ends_with('/')) return false;
   row.remove_suffix(1);
   return true;
-}
-
-std::optional<ManifestEntry> parse_line(std::string_view row) {
-  ManifestEntry entry;
-  const std::string_view type = take_word(row);
-  const bool good = type == "f"   ? parse_file(row, entry)
-                    : type == "l" ? parse_link(row, entry)
-                    : type == "d" ? parse_directory(row, entry)
-                                  : false;
-  if (!good) return std::nullopt;
-  auto path = unescape(row);
-  if (!path || !is_safe_path(*path)) return std::nullopt;
-  entry.path = std::move(*path);
-  return entry;
 }
 
 }  // namespace
@@ -214,16 +216,7 @@ bool is_safe_path(std::string_view path) {
 void append_line(std::string& text, const ManifestEntry& entry) {
   switch (entry.type) {
     case EntryType::file:
-      text += "f ";
-      append_number(text, entry.mode, 8);
-      text += ' ';
-      append_number(text, entry.size, 10);
-      text += ' ';
-      for (const std::uint8_t byte : entry.hash) {
-        text += kHex[byte >> 4U];
-        text += kHex[byte & 15U];
-      }
-      text += ' ';
+      append_file(text, entry);
       append_escaped(text, entry.path);
       break;
     case EntryType::link:
@@ -249,6 +242,20 @@ std::string manifest_text(const std::vector<ManifestEntry>& entries) {
   text += kManifestHeader;
   for (const ManifestEntry& entry : entries) append_line(text, entry);
   return text;
+}
+
+std::optional<ManifestEntry> parse_line(std::string_view row) {
+  ManifestEntry entry;
+  const std::string_view type = take_word(row);
+  const bool good = type == "f"   ? parse_file(row, entry)
+                    : type == "l" ? parse_link(row, entry)
+                    : type == "d" ? parse_directory(row, entry)
+                                  : false;
+  if (!good) return std::nullopt;
+  auto path = unescape(row);
+  if (!path || !is_safe_path(*path)) return std::nullopt;
+  entry.path = std::move(*path);
+  return entry;
 }
 
 Result<std::vector<ManifestEntry>> parse_manifest(std::string_view text) {

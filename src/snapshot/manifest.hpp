@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,8 @@ bool is_safe_path(std::string_view path);
 void append_line(std::string& text, const ManifestEntry& entry);
 /// Entries must be in order.
 std::string manifest_text(const std::vector<ManifestEntry>& entries);
+/// One line without its end; empty when it is not in the canonical form, or its path is unsafe.
+std::optional<ManifestEntry> parse_line(std::string_view row);
 /// Only the canonical form is accepted: order, escapes and every path are checked. Errc::store with the line otherwise.
 Result<std::vector<ManifestEntry>> parse_manifest(std::string_view text);
 

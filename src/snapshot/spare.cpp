@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/background.hpp"
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/file.hpp"
@@ -100,8 +101,9 @@ Result<bool> turn_into(const Store& store, std::string_view digest, const fs::pa
   TRY_ASSIGN(const std::string data, base::read_file(stamp_of(spare)));
   const auto stamp = decode_stamp(data);
   if (!stamp || stamp->boot != base::boot_id()) return false;
+  auto later = base::in_background([&store, digest] { return store.manifest(digest); });
   TRY_ASSIGN(const auto have, store.manifest(stamp->digest));
-  TRY_ASSIGN(const auto wanted, store.manifest(digest));
+  TRY_ASSIGN(const auto wanted, later.get());
   const TreeChange change = difference(have, wanted);
   if ((change.removed.size() + change.added.size()) * kMostOfEntries > wanted.size()) return false;
   TRY_ASSIGN(const base::UniqueFd root, open_tree(spare));

@@ -6,13 +6,16 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -113,6 +116,21 @@ Result<std::string> Store::add_manifest(std::string_view text) const {
   }
   TRY(base::write_file_durable(manifest_path(digest), text));
   return digest;
+}
+
+std::vector<std::string> Store::recent_manifests(std::size_t most) const {
+  std::vector<std::pair<fs::file_time_type, std::string>> known;
+  std::error_code problem;
+  for (auto at = fs::directory_iterator(root_ / "manifests", problem); !problem && at != fs::directory_iterator();
+       at.increment(problem)) {
+    std::error_code ignored;
+    std::string name = at->path().filename().string();
+    if (has(name)) known.emplace_back(at->last_write_time(ignored), std::move(name));
+  }
+  std::sort(known.rbegin(), known.rend());
+  std::vector<std::string> digests;
+  for (std::size_t i = 0; i < known.size() && i < most; ++i) digests.push_back(std::move(known[i].second));
+  return digests;
 }
 
 Result<base::UniqueFd> Store::use() const {

@@ -39,6 +39,8 @@ class Store {
 
   /// Writes the manifest durably (after its blobs) and returns its digest. An existing one is only marked as used.
   [[nodiscard]] Result<std::string> add_manifest(std::string_view text) const;
+  /// The digests of the manifests that were used last, the newest first.
+  [[nodiscard]] std::vector<std::string> recent_manifests(std::size_t most) const;
   /// Marks a manifest as just used: gc's grace begins anew.
   void touch(std::string_view digest) const;
 

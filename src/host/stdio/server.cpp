@@ -25,6 +25,7 @@ namespace {
 constexpr int kClean = 0;
 constexpr int kNotOurs = 2;
 constexpr int kBroken = 75;
+constexpr int kQuietMs = 200;
 
 /// A handler instead of SIG_IGN: it does not survive the exec of what we start.
 void ignore_signal(int) {}
@@ -97,7 +98,7 @@ class Loop {
     std::vector<Source*> sources;
     polls.push_back({open_ ? in_ : -1, POLLIN, 0});
     polls.push_back({session_.pending().empty() ? -1 : out_, POLLOUT, 0});
-    int timeout = session_.busy() ? 0 : -1;
+    int timeout = session_.busy() ? 0 : session_.has_closed() ? kQuietMs : -1;
     // Data that is already known waits for credit or for room: only then is there nothing to look for.
     for (auto& [id, stream] : session_.streams()) {
       if (stream.credit.left() == 0) continue;
@@ -107,6 +108,7 @@ class Loop {
       if (wish >= 0 && (timeout < 0 || wish < timeout)) timeout = wish;
     }
     const bool late = poll_late(polls, timeout);
+    if (late && !session_.busy()) session_.let_go();
     for (std::size_t i = 0; i < sources.size(); ++i) {
       if (late || (polls[i + 2].revents & POLLIN) != 0) sources[i]->look();
     }

@@ -124,7 +124,7 @@ bool Session::handle(const Frame& frame) {
     case FrameType::credit:
       return credit(frame);
     case FrameType::cancel:
-      streams_.erase(frame.stream);
+      close(frame.stream);
       uploads_.erase(frame.stream);
       return true;
     case FrameType::note:
@@ -235,7 +235,7 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
   auto piece = stream.source->next(std::min<std::size_t>(kPiece, stream.credit.left()));
   if (!piece) {
     send_error(id, piece.error());
-    streams_.erase(id);
+    close(id);
     return true;
   }
   if (!*piece) {
@@ -250,7 +250,7 @@ bool Session::pump_one(std::uint32_t id, Stream& stream) {
   }
   if (!(*piece)->end.is_null()) {
     send(FrameType::end, id, (*piece)->end);
-    streams_.erase(id);
+    close(id);
   }
   return true;
 }
@@ -264,6 +264,13 @@ void Session::sent(std::size_t bytes) {
   if (sent_ < out_.size() / 2) return;  // what is left is moved once a byte, not with every write
   out_.erase(0, sent_);
   sent_ = 0;
+}
+
+void Session::close(std::uint32_t id) {
+  const auto stream = streams_.find(id);
+  if (stream == streams_.end()) return;
+  closed_.push_back(std::move(stream->second.source));
+  streams_.erase(stream);
 }
 
 void Session::drop_streams() {

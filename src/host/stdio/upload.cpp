@@ -13,12 +13,14 @@
 #include <utility>
 
 #include "base/fd.hpp"
+#include "base/file.hpp"
 #include "base/json.hpp"
 #include "format/paths.hpp"
 #include "host/data/input_tree.hpp"
 #include "host/stdio/incoming_blob.hpp"
 #include "host/stdio/operations.hpp"
 #include "snapshot/manifest.hpp"
+#include "snapshot/manifest_change.hpp"
 #include "snapshot/pack.hpp"
 #include "snapshot/store.hpp"
 #include "trainctl/error.hpp"
@@ -143,9 +145,12 @@ Result<> Upload::complete() {
 }
 
 Result<> Upload::keep_manifest(const Manifest& manifest) {
-  TRY_ASSIGN(const auto entries, snapshot::parse_manifest(manifest.text));
+  // The blobs of a manifest that is here are here.
+  const auto recent = store_.recent_manifests(1);
+  const auto base = recent.empty() ? std::string() : base::read_file(store_.manifest_path(recent.front())).value_or("");
+  TRY_ASSIGN(const auto change, snapshot::parse_change(manifest.text, base));
   snapshot::HashSet wanted;
-  for (const snapshot::ManifestEntry& entry : entries) {
+  for (const snapshot::ManifestEntry& entry : change.added) {
     if (entry.type == snapshot::EntryType::file) wanted.insert(entry.hash);
   }
   TRY_ASSIGN(const auto missing, store_.missing(std::move(wanted)));

@@ -10,7 +10,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,6 +20,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "snapshot/manifest.hpp"
+#include "snapshot/manifest_change.hpp"
 #include "snapshot/pack.hpp"
 #include "snapshot/store.hpp"
 #include "target/cancel.hpp"
@@ -41,7 +41,8 @@ constexpr std::uint64_t kBlock = 256U << 10U;
 constexpr std::chrono::minutes kSlowDisk{10};  // the host syncs all of it before it answers
 constexpr int kTries = 2;
 constexpr std::size_t kRecent = 32;
-constexpr int kCompared = 2;
+constexpr std::size_t kCompared = 2;
+constexpr std::size_t kAFew = 1'000;
 
 /// A blob and where its bytes are.
 struct Blob {
@@ -69,7 +70,7 @@ class Sending {
 
  private:
   Result<> drop_known_manifests();
-  [[nodiscard]] std::vector<std::string> recent_digests() const;
+  Result<std::vector<snapshot::ManifestEntry>> new_entries(const Manifest& manifest);
   Result<> find_missing(const Manifest& manifest);
   Result<> ask(const std::vector<Blob>& some);
   Result<> send_blobs(RunnerStream& stream);
@@ -89,7 +90,8 @@ class Sending {
   snapshot::PlaceMap places_;
   std::vector<Manifest> manifests_;
   snapshot::HashSet seen_;
-  snapshot::HashSet there_;  ///< of snapshots that the host has as a whole
+  std::vector<std::string> known_;  ///< snapshots that the host has as a whole, the newest first
+  snapshot::HashSet there_;         ///< of these
   std::vector<Blob> blobs_;
   std::string buffer_;
   Transfer transfer_{.what = "source"};
@@ -111,26 +113,6 @@ void Sending::tell() {
   if (ref_.progress) ref_.progress(transfer_);
 }
 
-/// Snapshots of this store, the newest first: a tree that changed a little is like one of them, and where the host has
-/// that, nearly nothing has to be asked.
-std::vector<std::string> Sending::recent_digests() const {
-  std::vector<std::pair<fs::file_time_type, std::string>> known;
-  std::error_code problem;
-  for (auto at = fs::directory_iterator(store_.root() / "manifests", problem);
-       !problem && at != fs::directory_iterator(); at.increment(problem)) {
-    std::error_code ignored;
-    if (store_.has(at->path().filename().string()))
-      known.emplace_back(at->last_write_time(ignored), at->path().filename().string());
-  }
-  std::sort(known.rbegin(), known.rend());
-  std::vector<std::string> digests;
-  for (const auto& [time, digest] : known) {
-    if (digests.size() == kRecent) break;
-    digests.push_back(digest);
-  }
-  return digests;
-}
-
 /// Is `digest` in the list that the reply has under `key`?
 bool contains(const Json& reply, const char* key, const Json& digest) {
   const Json list = reply.value(key, Json::array());
@@ -138,7 +120,8 @@ bool contains(const Json& reply, const char* key, const Json& digest) {
 }
 
 Result<> Sending::drop_known_manifests() {
-  Json snapshots = recent_digests();
+  // A tree that changed a little is like a snapshot before it, and where the host has that, nearly nothing is asked.
+  Json snapshots = store_.recent_manifests(kRecent);
   Json inputs = Json::array();
   for (const Manifest& manifest : manifests_) (manifest.root.empty() ? snapshots : inputs).push_back(manifest.digest);
   TRY_ASSIGN(const Json reply,
@@ -147,17 +130,32 @@ Result<> Sending::drop_known_manifests() {
     return !contains(reply, manifest.root.empty() ? "snapshots" : "inputs", manifest.digest);
   });
   if (manifests_.empty()) return {};
-  int used = 0;
   for (const Json& digest : snapshots) {
-    if (contains(reply, "snapshots", digest) || used == kCompared) continue;
-    ++used;
-    const auto entries = store_.manifest(digest.get<std::string>());
-    if (!entries) continue;  // damaged here; it only saves questions
+    if (known_.size() < kCompared && !contains(reply, "snapshots", digest)) known_.push_back(digest.get<std::string>());
+  }
+  return {};
+}
+
+/// What a manifest has besides the newest snapshot that the host has, or all of it.
+Result<std::vector<snapshot::ManifestEntry>> Sending::new_entries(const Manifest& manifest) {
+  if (manifest.root.empty() && !known_.empty()) {
+    // One that is damaged here only saves less.
+    const auto base = base::read_file(store_.manifest_path(known_.front()));
+    TRY_ASSIGN(auto change, snapshot::parse_change(manifest.text, base ? *base : std::string()));
+    if (change.added.size() <= kAFew) {
+      transfer_.bytes_there += change.bytes_kept;
+      return std::move(change.added);
+    }
+  }
+  // Files may have moved: then they are told by their contents.
+  for (const std::string& digest : std::exchange(known_, {})) {
+    const auto entries = store_.manifest(digest);
+    if (!entries) continue;
     for (const snapshot::ManifestEntry& entry : *entries) {
       if (entry.type == snapshot::EntryType::file) there_.insert(entry.hash);
     }
   }
-  return {};
+  return snapshot::parse_manifest(manifest.text);
 }
 
 /// The path of an entry of an input on this machine.
@@ -167,7 +165,7 @@ fs::path path_below(const fs::path& root, const std::string& entry) {
 }
 
 Result<> Sending::find_missing(const Manifest& manifest) {
-  TRY_ASSIGN(const auto entries, snapshot::parse_manifest(manifest.text));
+  TRY_ASSIGN(const auto entries, new_entries(manifest));
   std::vector<Blob> asked;
   for (const snapshot::ManifestEntry& entry : entries) {
     if (entry.type != snapshot::EntryType::file || !seen_.insert(entry.hash).second) continue;

@@ -15,8 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
@@ -37,6 +39,18 @@ Result<> set_non_blocking(const UniqueFd& fd) {
   return {};
 }
 
+/// Its end is sure and nobody waits for it: that takes a millisecond or two, which the end of a command should not.
+void reap_later(std::unique_ptr<SpawnedChild> child) {
+  struct Killed {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<SpawnedChild>> children;
+  };
+  static auto* const killed = new Killed;  // NOLINT: never destroyed, as that would wait
+  const std::lock_guard lock(killed->mutex);
+  killed->children.push_back(std::move(child));
+  std::erase_if(killed->children, [](const auto& one) { return one->reap(WNOHANG); });
+}
+
 }  // namespace
 
 ChildProcess::ChildProcess(std::unique_ptr<SpawnedChild> child, UniqueFd in, UniqueFd out, UniqueFd err)
@@ -46,7 +60,9 @@ ChildProcess::ChildProcess(ChildProcess&&) noexcept = default;
 ChildProcess& ChildProcess::operator=(ChildProcess&&) noexcept = default;
 
 ChildProcess::~ChildProcess() {
-  if (child_) kill();
+  if (!child_) return;
+  child_->kill();
+  reap_later(std::move(child_));
 }
 
 Result<ChildProcess> ChildProcess::start(const Command& command) {
