@@ -34,7 +34,7 @@ bool RunListing::is_settled() const {
   return std::all_of(folders_.begin(), folders_.end(), [this](const Folder& folder) {
     struct stat now{};
     if (::stat(folder.path.c_str(), &now) != 0) return !folder.exists;
-    return folder.exists && same(now.st_mtim, folder.changed) && now.st_mtim.tv_sec + kGrainS < listed_.tv_sec;
+    return folder.exists && same(now.st_mtim, folder.changed) && now.st_mtim.tv_sec + kGrainS < listed_;
   });
 }
 
@@ -42,7 +42,7 @@ void RunListing::refresh(const format::RunPaths& run, bool doubtful) {
   if (!doubtful && is_settled()) return;
   folders_.clear();
   files_.clear();
-  ::clock_gettime(CLOCK_REALTIME, &listed_);
+  listed_ = std::time(nullptr);
   for (const std::string& attempt : visit(run, "attempts")) {
     const std::string base = "attempts/" + attempt;
     visit(run, base);

@@ -38,7 +38,7 @@ class RunListing {
   std::vector<Folder> folders_;
   std::vector<std::string> files_;
   int last_attempt_ = 0;
-  timespec listed_{};
+  std::time_t listed_ = 0;
 };
 
 }  // namespace trainctl::host

@@ -100,7 +100,8 @@ class Search {
       pattern = folder_ / word;
     }
     glob_t matches{};
-    const int found = ::glob(pattern.c_str(), 0, nullptr, &matches);
+    // Only GLOB_TILDE, which looks users up, makes it unsafe among threads.
+    const int found = ::glob(pattern.c_str(), 0, nullptr, &matches);  // NOLINT(concurrency-mt-unsafe)
     bool named = found != 0 && found != GLOB_NOMATCH;
     for (std::size_t i = 0; i < matches.gl_pathc && !named; ++i) named = names_ciphers(matches.gl_pathv[i], depth + 1);
     ::globfree(&matches);

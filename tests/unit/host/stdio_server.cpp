@@ -21,7 +21,7 @@
 #include "format/paths.hpp"
 #include "format/plan.hpp"
 #include "host/stdio/frame.hpp"
-#include "host/stdio/growth.hpp"
+#include "host/stdio/run_listing.hpp"
 #include "stdio_client.hpp"
 #include "support/catch.hpp"
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -27,18 +29,6 @@ namespace trainctl::base {
 
 namespace {
 
-constexpr int kNotFound = 127;
-
-/// Everything the child needs, made before the fork: after it nothing may allocate (other threads may hold locks).
-struct Launch {
-  std::string program;
-  std::vector<char*> argv;
-  std::vector<char*> environment;
-  const char* directory = nullptr;
-  SpawnStreams streams;
-  int report = -1;  ///< errno of a failed start goes here; closed by a successful exec
-};
-
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> result;
   result.reserve(strings.size() + 1);
@@ -47,49 +37,51 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
   return result;
 }
 
-[[noreturn]] void report_and_exit(int fd) {
-  const int number = errno;
-  // The parent reads either the whole number or nothing; there is nothing else to do about a failed write.
-  if (::write(fd, &number, sizeof number) < 0) ::_exit(kNotFound);
-  ::_exit(kNotFound);
-}
+/// What the program begins with, as posix_spawn is told of it.
+class Beginning {
+ public:
+  Beginning() {
+    ::posix_spawnattr_init(&attributes_);
+    ::posix_spawn_file_actions_init(&actions_);
+    sigset_t all;
+    sigset_t none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    ::posix_spawnattr_setsigdefault(&attributes_, &all);
+    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setpgroup(&attributes_, 0);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  }
+  ~Beginning() {
+    ::posix_spawnattr_destroy(&attributes_);
+    ::posix_spawn_file_actions_destroy(&actions_);
+  }
+  Beginning(const Beginning&) = delete;
+  Beginning& operator=(const Beginning&) = delete;
 
-/// In the child: signals and descriptors as a fresh program expects them, then exec. Async-signal-safe calls only.
-[[noreturn]] void exec_child(const Launch& launch) {
-  ::setpgid(0, 0);
-  struct sigaction action{};
-  action.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &action, nullptr);
-  sigset_t none;
-  sigemptyset(&none);
-  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-  // First above 2, so that no dup2 overwrites a descriptor that is still needed (ours may run with 0..2 closed).
-  const int in = ::fcntl(launch.streams.in, F_DUPFD_CLOEXEC, 3);
-  const int out = ::fcntl(launch.streams.out, F_DUPFD_CLOEXEC, 3);
-  const int err = ::fcntl(launch.streams.err, F_DUPFD_CLOEXEC, 3);
-  const int report = ::fcntl(launch.report, F_DUPFD_CLOEXEC, 3);
-  if (in < 0 || out < 0 || err < 0 || report < 0) report_and_exit(launch.report);
-  if (::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) report_and_exit(report);
-  if (launch.directory != nullptr && ::chdir(launch.directory) != 0) report_and_exit(report);
-  ::execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
-  report_and_exit(report);
-}
+  Result<> use(int descriptor, int as) {
+    // First above 2, so that none overwrites another that is still needed (ours may run with 0..2 closed).
+    UniqueFd copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
+    if (!copy) return fail_errno("copy a descriptor", errno);
+    if (const int problem = ::posix_spawn_file_actions_adddup2(&actions_, copy.get(), as); problem != 0)
+      return fail_errno("copy a descriptor", problem);
+    copies_.push_back(std::move(copy));
+    return {};
+  }
+  Result<> use_directory(const std::string& directory) {
+    const int problem = ::posix_spawn_file_actions_addchdir_np(&actions_, directory.c_str());
+    return problem == 0 ? Result<>() : fail_errno("go to " + directory, problem);
+  }
+  /// errno of what failed, 0 when the program runs.
+  int start(const std::string& program, char* const* argv, char* const* environment, pid_t& pid) {
+    return ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, argv, environment);
+  }
 
-/// vfork, which copies no page tables, with all signals held back: our handlers must not run in the child. It shares
-/// our memory until it has executed the program, and only reads there.
-pid_t fork_child(const Launch& launch) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = ::vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork): see above
-  if (pid == 0) exec_child(launch);
-  const int number = errno;
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = number;
-  if (pid > 0) ::setpgid(pid, pid);  // whichever of the two comes first; it must exist before we may have to kill it
-  return pid;
-}
+ private:
+  posix_spawnattr_t attributes_{};
+  posix_spawn_file_actions_t actions_{};
+  std::vector<UniqueFd> copies_;
+};
 
 /// The PATH the program will see is also the one it is looked up on.
 std::optional<std::string> path_of(const Command& command) {
@@ -110,13 +102,12 @@ Error start_error(const Command& command, const std::string& program, int number
   return system_error("start " + program, number);
 }
 
-void use_environment(const Command& command, Launch& launch) {
-  if (command.environment) {
-    launch.environment = pointers(*command.environment);
-    return;
-  }
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) launch.environment.push_back(*entry);
-  launch.environment.push_back(nullptr);
+std::vector<char*> environment_of(const Command& command) {
+  if (command.environment) return pointers(*command.environment);
+  std::vector<char*> entries;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) entries.push_back(*entry);
+  entries.push_back(nullptr);
+  return entries;
 }
 
 }  // namespace
@@ -168,27 +159,17 @@ Result<pid_t> spawn(const Command& command, const SpawnStreams& streams) {
     return fail(Errc::not_found, "the program " + command.argv[0] + " was not found or cannot be executed",
                 "install it, or put its directory on PATH");
   }
-  const std::string directory = command.directory ? command.directory->string() : std::string();
-  Launch launch;
-  launch.program = found->string();
-  launch.argv = pointers(command.argv);
-  launch.directory = command.directory ? directory.c_str() : nullptr;
-  use_environment(command, launch);
-  TRY_ASSIGN(Pipe report, make_pipe());
-  launch.streams = streams;
-  launch.report = report.write.get();
-
-  const pid_t pid = fork_child(launch);
-  if (pid < 0) return fail_errno("start " + launch.program, errno);
-  report.write.reset();
-  int number = 0;
-  ssize_t got = 0;
-  do {
-    got = ::read(report.read.get(), &number, sizeof number);
-  } while (got < 0 && errno == EINTR);
-  if (got != sizeof number) return pid;
-  SpawnedChild(pid).reap(0);
-  return fail(start_error(command, launch.program, number));
+  Beginning beginning;
+  TRY(beginning.use(streams.in, 0));
+  TRY(beginning.use(streams.out, 1));
+  TRY(beginning.use(streams.err, 2));
+  if (command.directory) TRY(beginning.use_directory(command.directory->string()));
+  const auto argv = pointers(command.argv);
+  const auto environment = environment_of(command);
+  pid_t pid = -1;
+  const int problem = beginning.start(found->string(), argv.data(), environment.data(), pid);
+  if (problem != 0) return fail(start_error(command, found->string(), problem));
+  return pid;
 }
 
 }  // namespace trainctl::base
