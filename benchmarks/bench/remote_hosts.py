@@ -87,10 +87,10 @@ def box(bench: Bench, name: str) -> Iterator[Box]:
 
 
 @contextmanager
-def cluster(bench: Bench) -> Iterator[Cluster]:
-    """A Slurm with one node; its configuration schedules at once, for both sides."""
+def cluster(bench: Bench, **settings: object) -> Iterator[Cluster]:
+    """A Slurm with one node, that schedules as often as it can; `settings` are lines of slurm.conf."""
     root = bench.folder("slurm-cluster", fresh=True)
-    made = Cluster(root, nodes=1)
+    made = Cluster(root, nodes=1, **settings)
     try:
         yield made.start()
     finally:
