@@ -12,7 +12,7 @@ import pytest
 from sshd import Sshd
 
 DEFAULT, FAST = "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com"
-# An ssh that is older than OpenSSH 8.1: nothing can be put at the head of its list.
+# An old ssh: nothing can be put at the head of its list.
 OLD_SSH = """#!/bin/sh
 case "$*" in *Ciphers=^*) echo "command-line line 0: Bad SSH2 cipher spec '^aes256-gcm@openssh.com'." >&2; exit 255;; esac
 exec {ssh} "$@"

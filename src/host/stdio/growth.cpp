@@ -119,23 +119,27 @@ std::optional<format::RunState> GrowthWatcher::fold_if_grown(Run& run) {
   return std::move(*state);
 }
 
+/// What the lead says, if it has said anything since.
+void GrowthWatcher::read_state(Run& run) const {
+  const auto state = fold_if_grown(run);
+  if (!state) return;
+  if (format::is_terminal(state->state) && !state->end.is_null()) {
+    run.ended = true;
+    run.end = {{"run", run.paths.id()}, {"ended", true}, {"state", to_string(state->state)}};
+    run.end["cause"] = state->cause ? Json(to_string(*state->cause)) : Json(nullptr);
+  } else {
+    run.current = {{"run", run.paths.id()}, {"current", true}, {"state", to_string(state->state)}};
+  }
+  const bool goes_on = !run.ended && state->state != format::State::retrying;
+  run.silent_logs = goes_on && !options_.logs ? logs_folder(state->attempt) : std::string();
+}
+
 void GrowthWatcher::scan(std::size_t index) {
   Run& run = runs_[index];
   run.dirty = false;
   run.listing.refresh(run.paths, network_);
   // Ended is asked before the sizes are read: whatever was written before the end is then in these sizes.
-  if (!run.ended) {
-    const auto state = fold_if_grown(run);
-    if (state && format::is_terminal(state->state) && !state->end.is_null()) {
-      run.ended = true;
-      run.end = {{"run", run.paths.id()}, {"ended", true}, {"state", to_string(state->state)}};
-      run.end["cause"] = state->cause ? Json(to_string(*state->cause)) : Json(nullptr);
-    } else if (state) {
-      run.current = {{"run", run.paths.id()}, {"current", true}, {"state", to_string(state->state)}};
-    }
-    const bool goes_on = state && !run.ended && state->state != format::State::retrying;
-    if (state) run.silent_logs = goes_on && !options_.logs ? logs_folder(state->attempt) : std::string();
-  }
+  if (!run.ended) read_state(run);
   // What appeared before the end that was just read, and before the watches, has to be listed too.
   if (watch_folders(index) || run.ended) run.listing.refresh(run.paths, network_);
   for (const std::string& name : run.listing.files())

@@ -97,6 +97,7 @@ class GrowthWatcher {
   };
   GrowthWatcher() = default;
   bool watch_folders(std::size_t index);
+  void read_state(Run& run) const;
   void scan(std::size_t index);
   static std::optional<format::RunState> fold_if_grown(Run& run);
   [[nodiscard]] std::optional<Growth> last_word(Run& run) const;

@@ -92,12 +92,23 @@ class Loop {
     return ready == 0 || (timeout >= 0 && base::mono_ns() - begin >= static_cast<std::uint64_t>(timeout) * 1'000'000);
   }
 
+  /// Milliseconds that we may wait for what comes from outside; -1: for as long as it takes.
+  [[nodiscard]] int patience() const {
+    if (session_.busy()) return 0;
+    return session_.has_closed() ? kQuietMs : -1;
+  }
+
+  /// Nothing has come for as long as we were ready to wait.
+  void on_quiet() {
+    if (!session_.busy()) session_.let_go();
+  }
+
   void wait() {
     std::vector<pollfd> polls;
     std::vector<Source*> sources;
     polls.push_back({open_ ? in_ : -1, POLLIN, 0});
     polls.push_back({session_.pending().empty() ? -1 : out_, POLLOUT, 0});
-    int timeout = session_.busy() ? 0 : session_.has_closed() ? kQuietMs : -1;
+    int timeout = patience();
     // Data that is already known waits for credit or for room: only then is there nothing to look for.
     for (auto& [id, stream] : session_.streams()) {
       if (stream.credit.left() == 0) continue;
@@ -107,7 +118,7 @@ class Loop {
       if (wish >= 0 && (timeout < 0 || wish < timeout)) timeout = wish;
     }
     const bool late = poll_late(polls, timeout);
-    if (late && !session_.busy()) session_.let_go();
+    if (late) on_quiet();
     for (std::size_t i = 0; i < sources.size(); ++i) {
       if (late || (polls[i + 2].revents & POLLIN) != 0) sources[i]->look();
     }

@@ -21,7 +21,7 @@ std::optional<std::string> preferred_ciphers(const std::optional<std::filesystem
 bool may_name_ciphers(const std::filesystem::path& file, const std::filesystem::path& folder,
                       const std::filesystem::path& home);
 
-/// Is that what ssh prints when it does not understand the value? Before OpenSSH 8.1 nothing could be put at the head.
+/// Is that what ssh prints when it does not understand the value? Old ones cannot put anything at the head of a list.
 bool is_refusal_of_ciphers(std::string_view errors);
 
 }  // namespace trainctl::target
