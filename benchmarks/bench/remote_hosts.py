@@ -4,6 +4,7 @@ with one node. Both sides of a comparison use OpenSSH's multiplexing, each its o
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import subprocess
@@ -71,7 +72,13 @@ class Box:
         self.host.clean_up()
         wait_until(lambda: not self.masters(), "the connections are closed")
         shutil.rmtree(self.sockets)
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove_at_the_end(self.root)
+
+
+def remove_at_the_end(folder: Path) -> None:
+    """Not at once: an ext4 without a journal looks at every inode that was deleted in the last minutes before it gives a new
+    one, so that the next case would pay for it."""
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 @contextmanager
@@ -95,4 +102,4 @@ def cluster(bench: Bench, **settings: object) -> Iterator[Cluster]:
         yield made.start()
     finally:
         made.stop()
-        shutil.rmtree(root, ignore_errors=True)
+        remove_at_the_end(root)
