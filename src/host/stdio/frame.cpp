@@ -19,8 +19,8 @@ namespace {
 constexpr std::array<std::string_view, 11> kNames = {"?",      "hello", "request", "reply", "note",  "data",
                                                      "credit", "end",   "cancel",  "error", "packed"};
 constexpr std::uint32_t kMaxCredit = 1U << 31U;
-constexpr std::uint32_t kOftenEnough = 1U
-                                       << 20U;  ///< bytes between two grants; more at once only makes the flow uneven
+/// Bytes between two grants: more at once only makes the flow uneven.
+constexpr std::uint32_t kOftenEnough = 1U << 20U;
 
 std::uint32_t read_u32(std::string_view bytes) {
   std::uint32_t value = 0;

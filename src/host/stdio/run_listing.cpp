@@ -45,21 +45,25 @@ void RunListing::refresh(const format::RunPaths& run, bool doubtful) {
   listed_ = std::time(nullptr);
   for (const std::string& attempt : visit(run, "attempts")) {
     const std::string base = "attempts/" + attempt;
-    visit(run, base);
+    note(run, base);
     if (base::file_size(run.root / base / "events.jsonl")) files_.push_back(base + "/events.jsonl");
     for (const char* folder : {"/logs", "/metrics", "/nodes"}) collect(run, base + folder, 0);
   }
   last_attempt_ = format::last_attempt(run);
 }
 
-/// The names in a folder, whose time is noted before they are read.
-std::vector<std::string> RunListing::visit(const format::RunPaths& run, const std::string& relative) {
+void RunListing::note(const format::RunPaths& run, const std::string& relative) {
   Folder folder{.path = run.root / relative};
   struct stat now{};
   folder.exists = ::stat(folder.path.c_str(), &now) == 0;
   folder.changed = now.st_mtim;
-  auto names = base::list_directory(folder.path);
   folders_.push_back(std::move(folder));
+}
+
+/// The names in a folder, whose time is noted before they are read.
+std::vector<std::string> RunListing::visit(const format::RunPaths& run, const std::string& relative) {
+  note(run, relative);
+  auto names = base::list_directory(folders_.back().path);
   return names ? std::move(*names) : std::vector<std::string>();
 }
 

@@ -32,6 +32,7 @@ class RunListing {
     bool exists = false;
   };
   [[nodiscard]] bool is_settled() const;
+  void note(const format::RunPaths& run, const std::string& relative);
   std::vector<std::string> visit(const format::RunPaths& run, const std::string& relative);
   void collect(const format::RunPaths& run, const std::string& relative, int depth);
 
