@@ -54,7 +54,9 @@ class StatCacheWriter {
   std::uint64_t count_ = 0;
 };
 
-/// The file system's clock now, as coarse as the times it stamps files with.
+/// The file system's clock now, as coarse as the times it stamps files with at their coarsest. Since Linux 6.13 a stamp
+/// may be ahead of it (fine time, where somebody looked at the file before): is_settled() then reads such a file once
+/// more.
 std::int64_t coarse_now_ns();
 
 /// git's racy rule: false when the file was changed so shortly before `read_began_ns` that a later change could carry

@@ -74,9 +74,13 @@ class Tree {
   fs::path root_;
 };
 
-/// Waits until a file written now would get a later time than those that exist.
+/// Waits until a file written now would get a later time than those that exist. A stamp may be ahead of the coarse
+/// clock by more than a tick (since Linux 6.13 they are fine where somebody looked at the file before), but not of the
+/// fine one.
 inline void next_tick() {
-  for (const std::int64_t now = coarse_now_ns(); coarse_now_ns() <= now;) ::usleep(500);
+  timespec now{};
+  REQUIRE(::clock_gettime(CLOCK_REALTIME, &now) == 0);
+  while (coarse_now_ns() <= now.tv_sec * 1'000'000'000LL + now.tv_nsec) ::usleep(500);
 }
 
 inline std::string slurp(const fs::path& path) {
