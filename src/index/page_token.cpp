@@ -2,7 +2,6 @@
 #include "index/page_token.hpp"
 
 #include <bit>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include <variant>
 
 #include "base/hash.hpp"
+#include "base/hex.hpp"
 #include "base/json.hpp"
 #include "format/state.hpp"
 #include "index/query.hpp"
@@ -46,19 +46,6 @@ std::optional<Value> from_json(const Json& json) {
   return std::nullopt;
 }
 
-std::optional<std::string> from_hex(std::string_view text) {
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
-  std::string bytes;
-  if (text.size() % 2 != 0) return std::nullopt;
-  for (std::size_t i = 0; i < text.size(); i += 2) {
-    const int high = digit(text[i]);
-    const int low = digit(text[i + 1]);
-    if (high < 0 || low < 0) return std::nullopt;
-    bytes += static_cast<char>(high * 16 + low);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 std::string encode_token(const PageToken& token, const RunQuery& query) {
@@ -68,7 +55,7 @@ std::string encode_token(const PageToken& token, const RunQuery& query) {
 }
 
 Result<PageToken> decode_token(std::string_view text, const RunQuery& query) {
-  const auto bytes = from_hex(text);
+  const auto bytes = base::from_hex(text);
   const auto json = bytes ? base::parse_json(*bytes) : Result<Json>(fail(Errc::invalid, ""));
   PageToken token;
   bool good = json && json->is_array() && json->size() == 3 && (*json)[1].is_number_integer() && (*json)[2].is_array();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/hash.hpp"
+#include "base/hex.hpp"
 
 namespace trainctl::host {
 namespace {
@@ -18,21 +19,12 @@ constexpr std::size_t kFixed = 5;  ///< folder, stays, stand, port, rank; then t
 constexpr int kHighestPort = 65535;
 constexpr int kHighestRank = 1'000'000;
 
-int digit_of(char character) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  const auto at = kDigits.find(character);
-  return at == std::string_view::npos ? -1 : static_cast<int>(at);
-}
-
 /// Texts, each ended by a zero byte, in hexadecimal digits.
 std::optional<std::vector<std::string>> read_texts(std::string_view word) {
   std::vector<std::string> texts(1);
-  if (word.size() % 2 != 0) return std::nullopt;
-  for (std::size_t i = 0; i < word.size(); i += 2) {
-    const int high = digit_of(word[i]);
-    const int low = digit_of(word[i + 1]);
-    if (high < 0 || low < 0) return std::nullopt;
-    const char byte = static_cast<char>(high * 16 + low);
+  const auto bytes = base::from_hex(word);
+  if (!bytes) return std::nullopt;
+  for (const char byte : *bytes) {
     if (byte == '\0') {
       texts.emplace_back();
     } else {

@@ -17,6 +17,7 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/hex.hpp"
 #include "base/json.hpp"
 #include "base/random.hpp"
 #include "format/paths.hpp"
@@ -34,17 +35,10 @@ std::filesystem::path file_of(const format::RunPaths& run, int node) {
   return run.gang() / (std::to_string(node) + ".json");
 }
 
-Result<std::string> from_hex(const std::string& text) {
-  std::string bytes;
-  for (std::size_t at = 0; at + 1 < text.size(); at += 2) {
-    unsigned value = 0;
-    const auto [end, problem] = std::from_chars(text.data() + at, text.data() + at + 2, value, 16);
-    if (problem != std::errc() || end != text.data() + at + 2) break;
-    bytes.push_back(static_cast<char>(value));
-  }
-  if (bytes.size() != kKeyBytes || text.size() != 2 * kKeyBytes)
-    return fail(Errc::invalid, "\"key\" of a gang is not 64 hex digits");
-  return bytes;
+Result<std::string> read_key(const std::string& text) {
+  auto bytes = base::from_hex(text);
+  if (!bytes || bytes->size() != kKeyBytes) return fail(Errc::invalid, "\"key\" of a gang is not 64 hex digits");
+  return std::move(*bytes);
 }
 
 Result<std::vector<std::string>> texts(const Json& json, const char* name) {
@@ -101,7 +95,7 @@ Result<Membership> membership_from_json(const Json& json) {
   TRY_ASSIGN(member.nodes, number(json, "nodes", 1, kMostNodes, 1));
   TRY_ASSIGN(member.node, number(json, "node", 0, member.nodes - 1, 0));
   const auto key = json.find("key");
-  TRY_ASSIGN(member.key, from_hex(key != json.end() && key->is_string() ? key->get<std::string>() : std::string()));
+  TRY_ASSIGN(member.key, read_key(key != json.end() && key->is_string() ? key->get<std::string>() : std::string()));
   TRY_ASSIGN(member.addresses, texts(json, "addresses"));
   TRY_ASSIGN(member.lead_addresses, texts(json, "lead_addresses"));
   TRY_ASSIGN(member.lead_port, number(json, "lead_port", 0, 65535, 0));

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/hex.hpp"
 #include "base/text.hpp"
 
 namespace trainctl::host {
@@ -118,13 +119,6 @@ std::string_view reason_of(int status) {
   return "Error";
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 }  // namespace
 
 HeadOutcome parse_http_head(std::string_view bytes, HttpHead& head) {
@@ -193,8 +187,8 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus) {
     char c = text[i];
     if (c == '+' && plus) c = ' ';
     if (c == '%') {
-      const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+      const int high = i + 2 < text.size() ? base::hex_digit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? base::hex_digit(text[i + 2]) : -1;
       if (high < 0 || low < 0) return std::nullopt;
       c = static_cast<char>(high * 16 + low);
       i += 2;
