@@ -6,12 +6,9 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
 
 #include "base/json.hpp"
-#include "base/ulid.hpp"
-#include "format/paths.hpp"
 #include "target/cancel.hpp"
 #include "target/registry.hpp"
 #include "target/target.hpp"
@@ -28,13 +25,6 @@ Json needed_part(Json definition, int nodes) {
   return definition;
 }
 
-/// Asks for a run that nobody has.
-Result<> reach(target::Target& target, const target::Cancel& cancel, const std::filesystem::path& store) {
-  const std::string nobody = base::new_ulid();
-  TRY(target.find({.run = nobody, .folder = format::StorePaths{store}.run(nobody).root}, cancel));
-  return {};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Reaching>> Reaching::begin(const Json& definition, int nodes,
@@ -42,13 +32,11 @@ Result<std::unique_ptr<Reaching>> Reaching::begin(const Json& definition, int no
   TRY_ASSIGN(auto target, target::open_target(needed_part(definition, nodes), store));
   if (target->capabilities().in_place) return nullptr;
   TRY_ASSIGN(auto cancel, target::Cancel::create());
-  return std::unique_ptr<Reaching>(new Reaching(std::move(target), std::move(cancel), store));
+  return std::unique_ptr<Reaching>(new Reaching(std::move(target), std::move(cancel)));
 }
 
-Reaching::Reaching(std::unique_ptr<target::Target> target, target::Cancel cancel, const std::filesystem::path& store)
-    : target_(std::move(target)),
-      cancel_(std::move(cancel)),
-      thread_([this, store] { reached_ = reach(*target_, cancel_, store); }) {}
+Reaching::Reaching(std::unique_ptr<target::Target> target, target::Cancel cancel)
+    : target_(std::move(target)), cancel_(std::move(cancel)), thread_([this] { reached_ = target_->reach(cancel_); }) {}
 
 Reaching::~Reaching() {
   cancel_.request();

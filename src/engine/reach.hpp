@@ -25,11 +25,11 @@ class Reaching {
   /// Gives up what is still under way.
   ~Reaching();
 
-  /// Errors as Target::find; Errc::unavailable when the target cannot be reached.
+  /// Errors as Target::reach.
   Result<> wait();
 
  private:
-  Reaching(std::unique_ptr<target::Target> target, target::Cancel cancel, const std::filesystem::path& store);
+  Reaching(std::unique_ptr<target::Target> target, target::Cancel cancel);
 
   std::unique_ptr<target::Target> target_;
   target::Cancel cancel_;

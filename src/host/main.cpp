@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -14,6 +15,7 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/hex.hpp"
 #include "format/paths.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
@@ -33,14 +35,15 @@ namespace {
 
 constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach | --foreground] [--node K] RUN\n"
-    "       trainctl-runner stdio [--begin NONCE] STORE\n"
+    "       trainctl-runner stdio [--begin NONCE] STORE [HEX…]\n"
     "       trainctl-runner sweep FOLDER STORE\n"
     "       trainctl-runner enter WORD\n"
     "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
     "several; --foreground: as the batch process of a Slurm job.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
-    "stdout. sweep removes runners in FOLDER that nothing uses. enter becomes a program beside a run (trainctl exec). "
+    "stdout, and takes the client's first bytes from HEX. sweep removes runners in FOLDER that nothing uses. enter "
+    "becomes a program beside a run (trainctl exec). "
     "--sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
 constexpr int kStoreExit = 6;
@@ -98,11 +101,18 @@ int supervise(const std::vector<std::string>& arguments) {
 }
 
 int stdio(std::vector<std::string> arguments) {
-  const bool begins = arguments.size() == 3 && arguments[0] == "--begin";
+  trainctl::host::StdioOpening opening;
   // For whoever has to tell our first byte from what a login script prints.
-  const std::string begin = begins ? "\nTRAINCTL-" + arguments[1] + " run\n" : "";
-  if (begins) arguments.erase(arguments.begin(), arguments.begin() + 2);
-  if (arguments.size() != 1 || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
+  if (arguments.size() > 2 && arguments[0] == "--begin") {
+    opening.begin = "\nTRAINCTL-" + arguments[1] + " run\n";
+    arguments.erase(arguments.begin(), arguments.begin() + 2);
+  }
+  if (arguments.empty() || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    const auto bytes = trainctl::base::from_hex(arguments[i]);
+    if (!bytes) return say(2, kUsage, kUsageExit);
+    opening.first += *bytes;
+  }
   trainctl::host::StdioContext context;
   context.store = std::filesystem::absolute(arguments[0]);
   context.start = [](const std::filesystem::path& run) { return trainctl::host::launch_run({run}); };
@@ -113,7 +123,7 @@ int stdio(std::vector<std::string> arguments) {
   };
   context.requested = trainctl::host::request_written;
   context.poller = std::make_shared<trainctl::host::slurm::Poller>();
-  return trainctl::host::stdio_main(0, 1, context, begin);
+  return trainctl::host::stdio_main(0, 1, context, opening);
 }
 
 int tell_hash() {

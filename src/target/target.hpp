@@ -166,6 +166,10 @@ class Target {
   /// What is there and whether it can be used; no side effects.
   virtual Result<Json> probe(const Cancel& cancel) = 0;
 
+  /// Whether the target can be reached now, before there is a run; what makes the launch after it quicker is done.
+  /// Errc::unavailable (retryable) where it cannot; others when trying again cannot help.
+  virtual Result<> reach(const Cancel& /*cancel*/) { return {}; }
+
   /// Starts the run whose plan lies in `ref.folder`. The same run twice is started once: the second call returns the
   /// same handle, and takes the run up again where nothing supervises it any more. An ended run is left alone.
   virtual Result<Handle> launch(const RunRef& ref, const Cancel& cancel) = 0;

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import stdio
 
 from harness import alive, wait_until
 from runner import PYTHON, RUNNER
@@ -20,6 +21,24 @@ def sh(text):
 def test_version():
     out = subprocess.run([RUNNER, "--version"], capture_output=True, check=True).stdout
     assert out.startswith(b"trainctl-runner ")
+
+
+def test_the_first_bytes_of_a_client_may_be_words_behind_the_store(scratch):
+    begin = stdio.frame(stdio.HELLO, 0, b'{"protocol": [1, 1]}') + stdio.frame(stdio.REQUEST, 7, b'{"op": "ping"}')
+    words = [begin[:30].hex(), begin[30:].hex().upper()]  # cut anywhere
+    runner = stdio.Runner(scratch / "store", os.environ, first=words)
+    kind, answer = runner.receive(7)
+    assert kind == stdio.REPLY and "mono_ns" in json.loads(answer)
+    runner.next = 8
+    assert "mono_ns" in runner.ask("ping")  # and what comes by stdin
+    assert runner.close() == 0
+
+
+@pytest.mark.parametrize("word", ["xy", "abc", "--version", b"not a frame, and long enough for its head".hex()])
+def test_words_that_are_no_frames_are_refused(scratch, word):
+    (scratch / "store").mkdir()
+    done = subprocess.run([RUNNER, "stdio", scratch / "store", word], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 2
 
 
 def test_success(run):

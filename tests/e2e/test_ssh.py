@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -231,25 +232,46 @@ def test_a_stopped_shared_connection_is_replaced(trainctl, project, box):
     assert not alive(master)
 
 
+CARRIED = re.compile("' sh [0-9a-f ]+$")  # the launch, in a command that starts the runner
+# What would be the host's login shell is the test's; its /bin/sh is the one that is tested. It "shares" a connection when it is
+# asked only for that, by making what looks like a socket.
+SSH_OF_SHELL = """#!/bin/sh
+echo noise
+for word; do
+  case $word in
+    -N) shares=1 ;;
+    ControlPath=*) sockets=${{word#*=}} ;;
+  esac
+  command=$word
+done
+[ -z "$shares" ] || exec touch "${{sockets%/*}}/socket"
+printf '%s\\n' "$command" >>{commands}
+export HOME={home}
+eval "$(printf %s "$command" | sed "s,/bin/sh,{shell},g")"
+"""
+
+
 @pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox ash"])
 def test_every_posix_shell_runs_the_script(trainctl, project, scratch, shell):
-    """/bin/sh of the host: an ssh that runs that one here, first the script, then the direct command. BusyBox's reads ahead."""
-    wrapper = scratch / "ssh-bin" / "ssh"
+    """/bin/sh of the host: an ssh that runs that one here, first the script, then the direct command, which carries the launch
+    where a connection is shared. BusyBox's reads ahead."""
+    wrapper, commands = scratch / "ssh-bin" / "ssh", scratch / "commands"
     wrapper.parent.mkdir()
     home = scratch / "it's a \"home\" $HOME"
     home.mkdir()
     home_word = json.dumps(str(home)).replace("$", chr(92) + "$")
-    # What would be the host's login shell is this one; its /bin/sh is the one that is tested.
-    wrapper.write_text(f'#!/bin/sh\necho noise\nfor command; do :; done\nexport HOME={home_word}\n'
-                       f'eval "$(printf %s "$command" | sed "s,/bin/sh,{shell},g")"\n')
+    wrapper.write_text(SSH_OF_SHELL.format(commands=commands, home=home_word, shell=shell))
     wrapper.chmod(0o755)
-    trainctl.env["PATH"] = f"{wrapper.parent}:{trainctl.env['PATH']}"
+    sockets = scratch / "rt"
+    sockets.mkdir(mode=0o700)
+    trainctl.env.update(PATH=f"{wrapper.parent}:{trainctl.env['PATH']}", XDG_RUNTIME_DIR=str(sockets))
     project.write("hello.sh", 'echo "$HOME"\n')
     spec = project.spec(command=["/bin/sh", "hello.sh"], target="me@there")
     try:
-        for _ in range(2):
+        for _ in range(3):
             assert trainctl.ok("submit", spec).out.decode().rstrip("\n") == str(home)
+        assert [CARRIED.search(command) is not None for command in commands.read_text().splitlines()] == [False, False, True]
         ranks = list(home.glob(".trainctl/store/runs/*/attempts/1/nodes/0/rank-0.jsonl"))
-        assert len(ranks) == 2 and all(jsonl(rank)[-1]["type"] == "exit" for rank in ranks)
+        assert len(ranks) == 3 and all(jsonl(rank)[-1]["type"] == "exit" for rank in ranks)
     finally:
         wait_until(lambda: not [pid for pid, command in trainctl.owned().items() if str(home) in command], "its runners are gone")

@@ -59,7 +59,12 @@ def masters(sockets: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(f"ssh: {sockets}".encode()):
+            if not entry.name.isdigit():
+                continue
+            command = (entry / "cmdline").read_bytes()
+            # One that was started without a session keeps its command line.
+            alone = b"\0-N\0" in command and f"ControlPath={sockets}".encode() in command
+            if command.startswith(f"ssh: {sockets}".encode()) or alone:
                 found.append(int(entry.name))
         except OSError:
             continue

@@ -46,10 +46,13 @@ class NonBlocking {
 
 class Loop {
  public:
-  Loop(int in_fd, int out_fd, const StdioContext& context, std::string_view begin)
-      : in_(in_fd), out_(out_fd), session_(context, begin) {}
+  Loop(int in_fd, int out_fd, const StdioContext& context, const StdioOpening& opening)
+      : in_(in_fd), out_(out_fd), session_(context, opening.begin) {}
 
-  int run() {
+  int run(std::string_view first) {
+    // The hello is not kept waiting by what the first request takes.
+    if (!flush()) return kBroken;
+    take(first);
     for (;;) {
       if (open_) session_.pump();
       if (!flush()) return kBroken;
@@ -71,17 +74,19 @@ class Loop {
     return true;
   }
 
+  void take(std::string_view bytes) {
+    if (session_.receive(bytes)) return;
+    code_ = kNotOurs;
+    open_ = false;
+  }
+
   void read_input() {
     std::array<char, 64U << 10U> buffer;  // NOLINT: filled by read
     const ssize_t got = ::read(in_, buffer.data(), buffer.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
-    if (got > 0) {
-      if (session_.receive({buffer.data(), static_cast<std::size_t>(got)})) return;
-      code_ = kNotOurs;
-    } else {
-      code_ = got == 0 && !session_.cut() ? kClean : kBroken;
-      session_.drop_streams();  // answers still go out
-    }
+    if (got > 0) return take({buffer.data(), static_cast<std::size_t>(got)});
+    code_ = got == 0 && !session_.cut() ? kClean : kBroken;
+    session_.drop_streams();  // answers still go out
     open_ = false;
   }
 
@@ -134,7 +139,7 @@ class Loop {
 
 }  // namespace
 
-int stdio_main(int in_fd, int out_fd, const StdioContext& context, std::string_view begin) {
+int stdio_main(int in_fd, int out_fd, const StdioContext& context, const StdioOpening& opening) {
   struct sigaction action{};
   struct sigaction before{};
   action.sa_handler = ignore_signal;
@@ -143,7 +148,7 @@ int stdio_main(int in_fd, int out_fd, const StdioContext& context, std::string_v
   int code = kClean;
   {
     const NonBlocking out(out_fd);
-    code = Loop(in_fd, out_fd, context, begin).run();
+    code = Loop(in_fd, out_fd, context, opening).run(opening.first);
   }
   ::sigaction(SIGPIPE, &before, nullptr);
   return code;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/child_process.hpp"
@@ -16,6 +17,7 @@ namespace trainctl::target {
 struct Connection {
   base::ChildProcess process;
   std::string early = {};
+  bool took_first = false;  ///< the runner has what connect() was given for it
 };
 
 class Channel {
@@ -28,7 +30,14 @@ class Channel {
   /// Starts a runner that serves the host's store: what comes next from it is its hello. With a deadline of its own.
   /// Errc::unavailable, retryable, when the host cannot be reached now; denied, invalid or cannot_start when trying
   /// again cannot help; canceled.
-  virtual Result<Connection> connect(const Cancel& cancel) = 0;
+  ///
+  /// `first` is what will be sent before anything else. A channel that can bring it along saves a round trip, and says
+  /// so in the connection; other users of both machines may see it.
+  virtual Result<Connection> connect(const Cancel& cancel, std::string_view first) = 0;
+
+  /// Goes as much of the way to a host as says whether it can be reached, where connect() then takes hardly longer than
+  /// with a connection that is kept. False, and nothing is done, where it would. Errors as connect().
+  virtual Result<bool> approach(const Cancel& /*cancel*/) { return false; }
 
   /// Why a connection ended that was not closed by us. `exit_code` is unset while the carrying program still runs,
   /// `errors` what it wrote to stderr.

@@ -17,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/file.hpp"
 #include "base/json.hpp"
 #include "format/paths.hpp"
 #include "format/plan.hpp"
@@ -139,20 +138,15 @@ Result<> GangTarget::adopt(const RunRef& ref, const Cancel& cancel) {
   return hosts_.front()->adopt(ref, cancel);
 }
 
-/// About a run that is not there yet: are all hosts within reach?
-Result<> GangTarget::ask_all(const RunRef& ref, const Cancel& cancel) const {
+Result<> GangTarget::reach(const Cancel& cancel) {
   return for_hosts(0, hosts_.size(), [&](std::size_t k) -> Result<> {
-    auto found = hosts_[k]->find(ref, cancel);
-    if (!found) return fail(links_[k]->named(std::move(found).error()));
+    auto reached = hosts_[k]->reach(cancel);
+    if (!reached) return fail(links_[k]->named(std::move(reached).error()));
     return {};
   });
 }
 
 Result<std::optional<Handle>> GangTarget::find(const RunRef& ref, const Cancel& cancel) {
-  if (!base::exists(format::RunPaths{ref.folder}.plan())) {
-    TRY(ask_all(ref, cancel));
-    return std::nullopt;
-  }
   TRY_ASSIGN(const std::size_t nodes, nodes_of(ref));
   if (nodes == 1) return hosts_.front()->find(ref, cancel);
   TRY_ASSIGN(const auto lead, links_.front()->client(cancel));

@@ -26,7 +26,8 @@ class GangTarget final : public Target {
   /// Prepares every host, and says `go` to the first. Nothing has begun before; nobody is needed after.
   Result<Handle> launch(const RunRef& ref, const Cancel& cancel) override;
   Result<> adopt(const RunRef& ref, const Cancel& cancel) override;
-  /// A run that has no plan yet is asked for on every host: all must be within reach.
+  /// All hosts must be.
+  Result<> reach(const Cancel& cancel) override;
   Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) override;
   /// By the first host, or where that cannot be reached by any other.
@@ -46,7 +47,6 @@ class GangTarget final : public Target {
  private:
   [[nodiscard]] Result<HostTarget*> host_of(const RunRef& ref, int rank) const;
   [[nodiscard]] Result<std::size_t> nodes_of(const RunRef& ref) const;
-  [[nodiscard]] Result<> ask_all(const RunRef& ref, const Cancel& cancel) const;
   [[nodiscard]] Result<> prepare(const RunRef& ref, const Json& request, std::size_t nodes, const Cancel& cancel) const;
   std::string name_;
   std::vector<std::shared_ptr<HostLink>> links_;

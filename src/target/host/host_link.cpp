@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "target/cancel.hpp"
@@ -46,7 +47,20 @@ Error HostLink::named(Error error) const {
   return std::move(error).with_context(std::move(where));
 }
 
-Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
+Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel, const First& first) {
+  return made_once(cancel, [&] { return connect(cancel, first); });
+}
+
+Result<> HostLink::reach(const Cancel& cancel) {
+  TRY(made_once(cancel, [&]() -> Made {
+    TRY_ASSIGN(const bool near, channel_->approach(cancel));
+    return near ? nullptr : connect(cancel, {});
+  }));
+  return {};
+}
+
+/// The client that is there, or what one thread at a time makes.
+HostLink::Made HostLink::made_once(const Cancel& cancel, const std::function<Made()>& make) {
   std::unique_lock lock(mutex_);
   while (connecting_) {
     const Cancel ended = *connecting_;
@@ -59,7 +73,7 @@ Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
   ahead_.clear();
   TRY_ASSIGN(connecting_, Cancel::create());
   lock.unlock();
-  auto made = connect(cancel);
+  auto made = make();
   lock.lock();
   connecting_->request();
   connecting_.reset();
@@ -67,9 +81,12 @@ Result<std::shared_ptr<RunnerClient>> HostLink::client(const Cancel& cancel) {
   return made;
 }
 
-Result<std::shared_ptr<RunnerClient>> HostLink::connect(const Cancel& cancel) {
-  TRY_ASSIGN(auto connection, channel_->connect(cancel));
-  return RunnerClient::greet(channel_, std::move(connection), cancel, timing_);
+HostLink::Made HostLink::connect(const Cancel& cancel, const First& first) {
+  TRY_ASSIGN(auto client, RunnerClient::create(channel_, timing_));
+  if (first) TRY(first(*client));
+  TRY_ASSIGN(auto connection, channel_->connect(cancel, first ? client->kept() : std::string_view()));
+  TRY(client->begin(std::move(connection), cancel));
+  return client;
 }
 
 void HostLink::keep(const std::string& run, RunnerStream stream) {

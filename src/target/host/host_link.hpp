@@ -26,9 +26,14 @@ class HostLink {
   static std::shared_ptr<HostLink> shared(const std::string& key,
                                           const std::function<std::shared_ptr<Channel>()>& make_channel);
 
+  /// Asks a connection that is being made for what is to be brought along.
+  using First = std::function<Result<>(RunnerClient&)>;
+
   /// The connection, or a new one; errors as Channel::connect. Whoever finds another thread connecting waits for what
-  /// comes of that, and can give up on its own.
-  Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel);
+  /// comes of that, and can give up on its own. `first` is called for a new one only, before it is there.
+  Result<std::shared_ptr<RunnerClient>> client(const Cancel& cancel, const First& first = {});
+  /// Whether the host can be reached; what of the way may be gone ahead is. Errors as client().
+  Result<> reach(const Cancel& cancel);
   /// A stream that was opened ahead for the run, for whoever goes on with it in this process.
   void keep(const std::string& run, RunnerStream stream);
   std::optional<RunnerStream> take(const std::string& run);
@@ -40,7 +45,9 @@ class HostLink {
   [[nodiscard]] Error named(Error error) const;
 
  private:
-  Result<std::shared_ptr<RunnerClient>> connect(const Cancel& cancel);
+  using Made = Result<std::shared_ptr<RunnerClient>>;
+  Made made_once(const Cancel& cancel, const std::function<Made()>& make);
+  Made connect(const Cancel& cancel, const First& first);
 
   std::shared_ptr<Channel> channel_;
   ClientTiming timing_;

@@ -26,6 +26,7 @@
 #include "target/cancel.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
+#include "target/host/host_link.hpp"
 #include "target/host/host_watch.hpp"
 #include "target/host/runner_client.hpp"
 #include "target/host/upload.hpp"
@@ -37,6 +38,15 @@ namespace {
 
 constexpr std::chrono::seconds kLaunchPatience{60};
 constexpr std::chrono::milliseconds kCleanAtOnce{10'000};  ///< well below the silence that counts as broken
+
+/// May others read it in the list of processes? Not what could be a secret: values of variables, and addresses, which
+/// may hold a password or be one.
+bool may_be_seen(const Json& launch) {
+  const Json& plan = launch["plan"];
+  const auto variables = plan.find("variables");
+  const bool none = variables == plan.end() || variables->empty();
+  return none && !launch.contains("secrets") && base::dump_json(plan).find("://") == std::string::npos;
+}
 
 }  // namespace
 
@@ -89,28 +99,36 @@ Result<Json> HostTarget::probe(const Cancel& cancel) {
 
 Result<Handle> HostTarget::launch(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(Json request, launch_request(ref));
-  TRY_ASSIGN(const auto client, link_->client(cancel));
   // Asked for with the launch: mostly everything is there, and a question of its own is a round trip.
   TRY_ASSIGN(request["needs"], needed_files(ref));
-  TRY_ASSIGN(const Json reply, launch_and_follow(*client, ref, request, cancel));
+  TRY_ASSIGN(const Json reply, launch_and_follow(ref, request, cancel));
   if (reply.contains("needs")) {
+    TRY_ASSIGN(const auto client, link_->client(cancel));
     TRY(send_files(*client, ref, cancel));
     request.erase("needs");
-    TRY(launch_and_follow(*client, ref, request, cancel));
+    TRY(launch_and_follow(ref, request, cancel));
   }
   TRY(forget_secrets(ref));
   return handle();
 }
 
-/// Whoever follows the run gets its first word with the answer to the launch, not a round trip later.
-Result<Json> HostTarget::launch_and_follow(RunnerClient& client, const RunRef& ref, const Json& request,
-                                           const Cancel& cancel) {
-  if (!ref.followed) return client.request(request, cancel);
-  TRY_ASSIGN(auto launched, client.open(request));
-  TRY_ASSIGN(auto watch, begin_watch(client, ref.run));
-  TRY_ASSIGN(const host::Frame frame, launched.next(cancel, kLaunchPatience));
+/// Whoever follows the run gets its first word with the answer to the launch, not a round trip later. Where there is no
+/// connection yet, both are asked with it.
+Result<Json> HostTarget::launch_and_follow(const RunRef& ref, const Json& request, const Cancel& cancel) {
+  std::optional<RunnerStream> launched;
+  std::optional<RunnerStream> watch;
+  const auto ask = [&](RunnerClient& client) -> Result<> {
+    TRY_ASSIGN(launched, client.open(request));
+    if (ref.followed) {
+      TRY_ASSIGN(watch, begin_watch(client, ref.run));
+    }
+    return {};
+  };
+  TRY_ASSIGN(const auto client, link_->client(cancel, may_be_seen(request) ? ask : HostLink::First()));
+  if (!launched) TRY(ask(*client));
+  TRY_ASSIGN(const host::Frame frame, launched->next(cancel, kLaunchPatience));
   TRY_ASSIGN(Json reply, base::parse_json(frame.payload));
-  if (!reply.contains("needs")) link_->keep(ref.run, std::move(watch));
+  if (watch && !reply.contains("needs")) link_->keep(ref.run, std::move(*watch));
   return reply;
 }
 
@@ -120,10 +138,12 @@ Result<> HostTarget::adopt(const RunRef& ref, const Cancel& cancel) {
   return {};
 }
 
+Result<> HostTarget::reach(const Cancel& cancel) {
+  return link_->reach(cancel);
+}
+
 Result<std::optional<Handle>> HostTarget::find(const RunRef& ref, const Cancel& cancel) {
   TRY_ASSIGN(const auto client, link_->client(cancel));
-  // Of a run that is not even here yet: only whether the host is within reach.
-  if (!base::exists(format::RunPaths{ref.folder}.plan())) return std::nullopt;
   TRY_ASSIGN(const Json found, client->request({{"op", "find"}, {"run", ref.run}}, cancel));
   if (!found.value("found", false)) return std::nullopt;
   return handle();

@@ -26,6 +26,7 @@ class HostTarget final : public Target {
   /// goes once the host has them.
   Result<Handle> launch(const RunRef& ref, const Cancel& cancel) override;
   Result<> adopt(const RunRef& ref, const Cancel& cancel) override;
+  Result<> reach(const Cancel& cancel) override;
   Result<std::optional<Handle>> find(const RunRef& ref, const Cancel& cancel) override;
   /// Looks after the runs as well: one whose supervisor died gets a new one.
   Result<> watch(std::span<const Watched> runs, EventSink& sink, const Cancel& cancel, Until until) override;
@@ -40,7 +41,7 @@ class HostTarget final : public Target {
 
  private:
   [[nodiscard]] Handle handle() const;
-  Result<Json> launch_and_follow(RunnerClient& client, const RunRef& ref, const Json& request, const Cancel& cancel);
+  Result<Json> launch_and_follow(const RunRef& ref, const Json& request, const Cancel& cancel);
   /// The command line that has the order carried out by the runner on the host.
   Result<std::vector<std::string>> send_order(const RunRef& ref, host::EnterOrder order, bool terminal,
                                               const Cancel& cancel);

@@ -17,7 +17,7 @@
 
 namespace trainctl::target {
 
-Result<Connection> LocalChannel::connect(const Cancel&) {
+Result<Connection> LocalChannel::connect(const Cancel&, std::string_view) {
   TRY_ASSIGN(const auto runner, host::runner_program());
   TRY_ASSIGN(auto process,
              base::ChildProcess::start({.argv = {runner.string(), "stdio", (directory_ / "store").string()}}));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include "target/host/channel.hpp"
 
@@ -13,7 +14,7 @@ class LocalChannel final : public Channel {
   /// The store is `directory`/store.
   explicit LocalChannel(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
-  Result<Connection> connect(const Cancel& cancel) override;
+  Result<Connection> connect(const Cancel& cancel, std::string_view first) override;
   [[nodiscard]] Result<std::vector<std::string>> program(const std::vector<std::string>& words,
                                                          bool terminal) const override;
   [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;

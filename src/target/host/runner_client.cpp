@@ -83,29 +83,34 @@ bool closes(FrameType type) {
 
 }  // namespace
 
-RunnerClient::RunnerClient(std::shared_ptr<const Channel> channel, Connection connection, base::UniqueFd wake,
-                           const ClientTiming& timing)
-    : channel_(std::move(channel)),
-      timing_(timing),
-      connection_(std::move(connection)),
-      wake_(std::move(wake)),
-      heard_ns_(base::mono_ns()) {}
+RunnerClient::RunnerClient(std::shared_ptr<const Channel> channel, base::UniqueFd wake, const ClientTiming& timing)
+    : channel_(std::move(channel)), timing_(timing), wake_(std::move(wake)), heard_ns_(base::mono_ns()) {}
 
 Result<std::shared_ptr<RunnerClient>> RunnerClient::greet(std::shared_ptr<const Channel> channel, Connection connection,
                                                           const Cancel& cancel, const ClientTiming& timing) {
-  TRY_ASSIGN(auto wake, make_event());
-  std::shared_ptr<RunnerClient> client(
-      new RunnerClient(std::move(channel), std::move(connection), std::move(wake), timing));
-  TRY(client->exchange_hellos(cancel));
+  TRY_ASSIGN(auto client, create(std::move(channel), timing));
+  TRY(client->begin(std::move(connection), cancel));
   return client;
 }
 
-Result<> RunnerClient::exchange_hellos(const Cancel& cancel) {
+Result<std::shared_ptr<RunnerClient>> RunnerClient::create(std::shared_ptr<const Channel> channel,
+                                                           const ClientTiming& timing) {
+  TRY_ASSIGN(auto wake, make_event());
+  std::shared_ptr<RunnerClient> client(new RunnerClient(std::move(channel), std::move(wake), timing));
+  const Lock lock(client->mutex_);
+  client->streams_[0] = std::make_shared<Stream>();
+  client->post(FrameType::hello, 0,
+               base::dump_json({{"protocol", {host::kProtocolMin, host::kProtocolMax}}, {"packs", {host::kPacking}}}));
+  return client;
+}
+
+Result<> RunnerClient::begin(Connection connection, const Cancel& cancel) {
   Lock lock(mutex_);
-  streams_[0] = std::make_shared<Stream>();
-  decoder_.feed(std::exchange(connection_.early, {}));
-  post(FrameType::hello, 0,
-       base::dump_json({{"protocol", {host::kProtocolMin, host::kProtocolMax}}, {"packs", {host::kPacking}}}));
+  connection_ = std::move(connection);
+  heard_ns_ = base::mono_ns();
+  decoder_.feed(std::exchange(connection_->early, {}));
+  if (connection_->took_first) out_.clear();
+  flush();
   receive();
   TRY_ASSIGN(const Frame frame, take(lock, 0, cancel, base::mono_ns() + in_ns(timing_.hello)));
   auto json = base::parse_json(frame.payload);
@@ -146,7 +151,7 @@ bool RunnerClient::broken() const {
 Result<Json> RunnerClient::request(const Json& request, const Cancel& cancel,
                                    std::optional<std::chrono::milliseconds> deadline) {
   Lock lock(mutex_);
-  TRY_ASSIGN(const std::uint32_t id, begin(lock, request));
+  TRY_ASSIGN(const std::uint32_t id, ask(lock, request));
   const auto frame = await(lock, id, cancel, deadline.value_or(timing_.request));
   streams_.erase(id);
   if (!frame) return fail(frame.error());
@@ -170,13 +175,13 @@ Result<Frame> RunnerClient::await(Lock& lock, std::uint32_t id, const Cancel& ca
 
 Result<RunnerStream> RunnerClient::open(const Json& request) {
   Lock lock(mutex_);
-  TRY_ASSIGN(const std::uint32_t id, begin(lock, request));
+  TRY_ASSIGN(const std::uint32_t id, ask(lock, request));
   post(FrameType::credit, id, host::encode_u32(kWindow - host::kStreamCredit));
   return RunnerStream(shared_from_this(), id);
 }
 
 /// Sends a request on a stream of its own.
-Result<std::uint32_t> RunnerClient::begin(Lock&, const Json& request) {
+Result<std::uint32_t> RunnerClient::ask(Lock&, const Json& request) {
   if (broken_) return fail(*broken_);
   const std::string text = base::dump_json(request);
   if (text.size() > host::kMaxPayload) {
@@ -241,8 +246,8 @@ void RunnerClient::follow(Lock& lock, std::uint32_t stream, const Cancel& cancel
 /// One turn of reading and writing for everybody.
 void RunnerClient::lead(Lock& lock, const Cancel& cancel, std::uint64_t deadline_ns) {
   leading_ = true;
-  std::array<pollfd, 4> polls = {pollfd{connection_.process.out(), POLLIN, 0},
-                                 pollfd{out_.empty() ? -1 : connection_.process.in(), POLLOUT, 0},
+  std::array<pollfd, 4> polls = {pollfd{connection_->process.out(), POLLIN, 0},
+                                 pollfd{out_.empty() ? -1 : connection_->process.in(), POLLOUT, 0},
                                  pollfd{cancel.fd(), POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0}};
   lock.unlock();
   ::poll(polls.data(), polls.size(), left_ms(std::min(deadline_ns, silent_until_ns())));
@@ -259,7 +264,7 @@ void RunnerClient::receive() {
   std::array<char, kReadAtOnce> buffer;  // NOLINT: filled by read
   ssize_t got = -1;
   do {
-    got = ::read(connection_.process.out(), buffer.data(), buffer.size());
+    got = ::read(connection_->process.out(), buffer.data(), buffer.size());
   } while (got < 0 && errno == EINTR);
   if (got < 0 && errno != EAGAIN) return break_off(system_error("read from " + channel_->host(), errno));
   if (got > 0) {
@@ -275,9 +280,9 @@ void RunnerClient::receive() {
     dispatch(std::move(**frame));
   }
   if (got != 0) return;
-  const bool ended = connection_.process.wait_ms(kEndMs);
-  break_off(channel_->explain(ended ? std::optional(connection_.process.exit_code()) : std::nullopt,
-                              connection_.process.errors()));
+  const bool ended = connection_->process.wait_ms(kEndMs);
+  break_off(channel_->explain(ended ? std::optional(connection_->process.exit_code()) : std::nullopt,
+                              connection_->process.errors()));
 }
 
 void RunnerClient::dispatch(Frame frame) {
@@ -317,10 +322,11 @@ void RunnerClient::post_data(std::uint32_t id, Stream& stream, std::string_view 
 }
 
 void RunnerClient::flush() {
+  if (!connection_) return;
   const std::size_t before = out_.size();
   std::size_t done = 0;
   while (done < out_.size()) {
-    const ssize_t sent = ::send(connection_.process.in(), out_.data() + done, out_.size() - done, MSG_NOSIGNAL);
+    const ssize_t sent = ::send(connection_->process.in(), out_.data() + done, out_.size() - done, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     // A broken pipe is seen, with its reason, where the other direction ends.
     if (sent < 0 && errno != EAGAIN) done = out_.size();

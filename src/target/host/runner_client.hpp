@@ -41,6 +41,13 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   /// Exchanges hellos over a fresh connection. Errc::cannot_start when the two speak no common version.
   static Result<std::shared_ptr<RunnerClient>> greet(std::shared_ptr<const Channel> channel, Connection connection,
                                                      const Cancel& cancel, const ClientTiming& timing = {});
+  /// One without a connection yet: what is asked of it is kept for begin(). Nobody may wait for answers before that.
+  static Result<std::shared_ptr<RunnerClient>> create(std::shared_ptr<const Channel> channel,
+                                                      const ClientTiming& timing = {});
+  /// What is kept: our hello, and what was asked.
+  [[nodiscard]] std::string_view kept() const { return out_; }
+  /// Goes on over a fresh connection, whose runner gets what was kept unless it has it already. Errors as greet().
+  Result<> begin(Connection connection, const Cancel& cancel);
   RunnerClient(const RunnerClient&) = delete;
   RunnerClient& operator=(const RunnerClient&) = delete;
   ~RunnerClient() = default;
@@ -79,11 +86,9 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   static constexpr std::uint64_t kNever = UINT64_MAX;
   static constexpr std::size_t kOutLimit = 512U << 10U;  ///< more to send than this waits where it is made
 
-  RunnerClient(std::shared_ptr<const Channel> channel, Connection connection, base::UniqueFd wake,
-               const ClientTiming& timing);
-  Result<> exchange_hellos(const Cancel& cancel);
+  RunnerClient(std::shared_ptr<const Channel> channel, base::UniqueFd wake, const ClientTiming& timing);
   Result<> check_version() const;
-  Result<std::uint32_t> begin(Lock& lock, const Json& request);
+  Result<std::uint32_t> ask(Lock& lock, const Json& request);
   Result<host::Frame> take(Lock& lock, std::uint32_t id, const Cancel& cancel, std::uint64_t deadline_ns);
   Result<host::Frame> await(Lock& lock, std::uint32_t id, const Cancel& cancel, std::chrono::milliseconds patience);
   Result<> wait(Lock& lock, std::uint32_t stream, const std::function<bool()>& ready, const Cancel& cancel,
@@ -104,7 +109,7 @@ class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
   std::shared_ptr<const Channel> channel_;
   ClientTiming timing_;
   mutable std::mutex mutex_;
-  Connection connection_;
+  std::optional<Connection> connection_;
   base::UniqueFd wake_;  ///< the thread that reads looks up: there is more to send
   Json hello_;
   host::FrameDecoder decoder_;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <trainctl_embedded/bootstrap_sh.hpp>
 
+#include "base/hash.hpp"
 #include "base/text.hpp"
 #include "target/ssh/runner_files.hpp"
 #include "trainctl/error.hpp"
@@ -18,6 +19,7 @@ namespace trainctl::target {
 namespace {
 
 constexpr std::size_t kMostNoise = 4U << 20U;
+constexpr std::size_t kWordBytes = 400;  ///< in hex; csh has a longest word
 
 /// No ' \ ! and line breaks: it stands in single quotes, which is what all login shells agree on. What bootstrap.sh
 /// does for a runner in the first of its places; whatever is not as usual is left to that. Linux 6.1 and later say
@@ -28,7 +30,7 @@ constexpr std::string_view kDirect =
     R"("Linux x86_64" | "Linux amd64") n=@x86_64;; "Linux aarch64" | "Linux arm64") n=@aarch64;; esac; )"
     R"(case $d in /*) ;; *) n=;; esac; if [ -L "$d/bin" ]; then n=; fi; )"
     R"(if [ -n "$n" ] && [ -O "$d/bin" ] && [ -x "$d/bin/$n" ] && [ -w "$d/store" ] && [ -x "$d/store" ]; then )"
-    R"("$d/bin/$n" stdio --begin @nonce "$d/store"; c=$?; case $c in 126 | 127) ;; *) exit $c;; esac; fi; )"
+    R"("$d/bin/$n" stdio --begin @nonce "$d/store" "$@"; c=$?; case $c in 126 | 127) ;; *) exit $c;; esac; fi; )"
     R"(echo; echo "TRAINCTL""-@nonce script"; exec /bin/sh -s)";
 
 void replace_all(std::string& text, std::string_view mark, std::string_view with) {
@@ -52,7 +54,8 @@ Result<> check_directory(std::string_view directory) {
               "write an absolute path, or one that begins with ~/");
 }
 
-std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {
+std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners,
+                           std::string_view first) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-+@,: ";
   const bool at_home = directory.starts_with("~");
   const std::string_view below = directory.substr(at_home ? 1 : 0);
@@ -65,7 +68,10 @@ std::string direct_command(std::string_view nonce, std::string_view directory, s
     replace_all(text, "@" + std::string(architecture), runner == runners.end() ? "" : runner_name(*runner));
   }
   replace_all(text, "@directory", (at_home ? "$HOME" : "") + std::string(below));
-  return "exec /bin/sh -c '" + text + "'";
+  text = "exec /bin/sh -c '" + text + "' sh";
+  for (; !first.empty(); first.remove_prefix(std::min(first.size(), kWordBytes)))
+    text += " " + base::to_hex(first.substr(0, kWordBytes));
+  return text;
 }
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include "base/hash.hpp"
 #include "base/private_directory.hpp"
 #include "base/process.hpp"
+#include "base/text.hpp"
 
 namespace trainctl::target {
 namespace {
@@ -41,11 +43,16 @@ std::vector<fs::path> candidates() {
   return places;
 }
 
-/// A master calls itself "ssh: <its socket> [mux]".
-bool is_master(const std::string& pid, std::string_view socket) {
+/// A master calls itself "ssh: <its socket> [mux]"; one that was started without a session keeps its command line.
+bool is_master(const std::string& pid, const fs::path& socket) {
   const auto command = base::read_file("/proc/" + pid + "/cmdline", kMaxCommandBytes);
-  return command &&
-         std::string_view(*command).substr(0, command->find('\0')) == "ssh: " + std::string(socket) + " [mux]";
+  if (!command) return false;
+  const auto words = base::split(*command, '\0');
+  if (words.front() == "ssh: " + socket.string() + " [mux]") return true;
+  const auto has = [&words](const std::string& word) {
+    return std::find(words.begin(), words.end(), word) != words.end();
+  };
+  return has("-N") && has("ControlPath=" + (socket.parent_path() / "%C").string());
 }
 
 void end_master(const fs::path& socket) {
@@ -54,10 +61,14 @@ void end_master(const fs::path& socket) {
   for (const std::string& name : *entries) {
     pid_t pid = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket.string()))
-      ::kill(pid, SIGKILL);
+    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket)) ::kill(pid, SIGKILL);
   }
   ::unlink(socket.c_str());
+}
+
+/// Beside the folder: in it there are sockets only.
+fs::path note_of(const fs::path& folder) {
+  return folder.string() + ".began";
 }
 
 }  // namespace
@@ -82,6 +93,19 @@ std::optional<fs::path> control_folder(const std::string& key) {
 bool has_master(const fs::path& folder) {
   const auto sockets = base::list_directory(folder);
   return sockets && !sockets->empty();
+}
+
+bool began_before(const fs::path& folder, std::string_view what) {
+  const auto noted = base::read_file(note_of(folder), kMaxCommandBytes);
+  return noted && *noted == what;
+}
+
+void note_beginning(const fs::path& folder, std::string_view what) {
+  if (!began_before(folder, what)) (void)base::write_file_atomic(note_of(folder), what);
+}
+
+void forget_beginning(const fs::path& folder) {
+  ::unlink(note_of(folder).c_str());
 }
 
 void end_masters(const fs::path& folder) {

@@ -108,6 +108,8 @@ std::vector<std::string> ssh_command(const SshOptions& options) {
   argv.insert(argv.end(), {"-o", options.program ? "LogLevel=ERROR" : "LogLevel=INFO"});
   if (options.ciphers) argv.insert(argv.end(), {"-o", "Ciphers=" + *options.ciphers});
   if (!options.forward.empty()) argv.insert(argv.end(), {"-W", options.forward});
+  if (options.only_share) argv.emplace_back("-N");
+  if (options.ask_master) argv.insert(argv.end(), {"-O", "check"});
   if (options.control_folder) {
     argv.insert(argv.end(), {"-o", "ControlMaster=auto", "-o", "ControlPersist=300", "-o",
                              "ControlPath=" + (*options.control_folder / "%C").string()});

@@ -30,6 +30,8 @@ struct SshOptions {
   bool program = false;                                      ///< a person's: nothing but its own words on stderr
   bool terminal = false;                                     ///< … with a terminal there
   std::string forward = {};                                  ///< -W: host:port; no program there
+  bool only_share = false;                                   ///< -N: only the connection that others share
+  bool ask_master = false;                                   ///< -O check: succeeds when there is one that answers
   std::optional<std::string> ciphers = {};                   ///< of a connection that is not there yet
   std::optional<std::filesystem::path> control_folder = {};  ///< of shared connections; unset: a connection of its own
 };

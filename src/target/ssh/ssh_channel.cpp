@@ -15,6 +15,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,6 +25,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
 #include "target/cancel.hpp"
@@ -46,6 +48,8 @@ using std::chrono::milliseconds;
 constexpr const char* kDefaultDirectory = "~/.trainctl";
 constexpr int kEndMs = 2000;  ///< for the end of an ssh whose output has ended
 constexpr std::size_t kNonceBytes = 8;
+constexpr int kLookMs = 10;
+constexpr std::chrono::seconds kMasterPatience{2};
 constexpr std::size_t kReadAtOnce = 64U << 10U;
 constexpr std::size_t kKeptNoise = 4096;
 constexpr std::uint64_t kNsPerMs = 1'000'000;
@@ -65,16 +69,21 @@ std::string quote_for_all_shells(std::string_view word) {
 class Handshake {
  public:
   Handshake(const std::string& host, const std::string& directory, std::vector<RunnerFile> runners,
-            const Cancel& cancel)
+            std::string_view first, const Cancel& cancel)
       : host_(host),
         directory_(directory),
         runners_(std::move(runners)),
         cancel_(cancel),
         nonce_(base::random_hex(kNonceBytes)),
         reader_(nonce_),
-        direct_(direct_command(nonce_, directory, runners_)) {}
+        first_(first.size() <= kMostFirst ? first : std::string_view()),
+        direct_(direct_command(nonce_, directory, runners_, first_)) {}
 
   [[nodiscard]] std::string command() const { return direct_.empty() ? kScriptCommand : direct_; }
+
+  /// Once it has begun: by the command alone; and with what the command carried.
+  [[nodiscard]] bool began_directly() const { return !sent_script_; }
+  [[nodiscard]] bool took_first() const { return !sent_script_ && !first_.empty(); }
 
   /// Until the runner has begun; returns its first bytes. Errc::timeout when the host does not answer in time.
   Result<std::string> run(base::ChildProcess& ssh, milliseconds patience, milliseconds stall) {
@@ -127,7 +136,10 @@ class Handshake {
     return {};
   }
 
-  Result<> send_script() { return send(bootstrap_script(nonce_, directory_, runners_)); }
+  Result<> send_script() {
+    sent_script_ = true;
+    return send(bootstrap_script(nonce_, directory_, runners_));
+  }
 
   Result<> send_runner(const RunnerFile& runner, milliseconds stall) {
     TRY_ASSIGN(const std::string bytes, base::read_file(runner.path));
@@ -163,9 +175,31 @@ class Handshake {
   const Cancel& cancel_;
   std::string nonce_;
   ScriptReader reader_;
+  std::string_view first_;
   std::string direct_;
+  bool sent_script_ = false;
   std::uint64_t deadline_ns_ = 0;
 };
+
+Result<base::ChildProcess> start_ssh(std::vector<std::string> argv) {
+  auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
+  if (!ssh && ssh.error().code == Errc::not_found)
+    return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
+  return ssh;
+}
+
+/// Only a master that has been put aside answers.
+bool master_answers(SshOptions options) {
+  options.only_share = false;
+  options.ask_master = true;
+  const auto asked = base::run_command({.argv = ssh_command(options), .deadline = kMasterPatience});
+  return asked && asked->exit_code == 0;
+}
+
+/// What a host is remembered by where the runner lies in its place.
+std::string way_to_begin(std::string_view directory, std::span<const RunnerFile> runners) {
+  return direct_command({}, directory, runners);
+}
 
 }  // namespace
 
@@ -188,40 +222,77 @@ std::optional<fs::path> SshChannel::shared_folder() const {
   return control_folder(host_ + "\n" + (options_.config ? options_.config->string() : ""));
 }
 
-Result<Connection> SshChannel::connect(const Cancel& cancel) {
+Result<Connection> SshChannel::connect(const Cancel& cancel, std::string_view first) {
   const auto control = shared_folder();
   const bool shared = control && has_master(*control);
-  auto connection = connect_once(control, shared ? timing_.begin_shared : timing_.begin, cancel);
+  auto connection = connect_once(control, shared ? timing_.begin_shared : timing_.begin, first, cancel);
   if (connection || connection.error().code != Errc::timeout) return connection;
   if (shared) {
     end_masters(*control);
-    connection = connect_once({}, timing_.begin, cancel);
+    connection = connect_once({}, timing_.begin, first, cancel);
     if (connection || connection.error().code != Errc::timeout) return connection;
   }
+  return fail(late());
+}
+
+Error SshChannel::late() const {
   Error late{.code = Errc::unavailable,
              .message = host_ + " did not answer within " + base::format_duration(timing_.begin)};
   late.hint = "`ssh " + host_ + " true` shows where it hangs; a ForceCommand there keeps our shell from starting";
   late.retryable = true;
-  return fail(std::move(late));
+  return late;
+}
+
+Result<bool> SshChannel::approach(const Cancel& cancel) {
+  const auto control = shared_folder();
+  if (!control || has_master(*control)) return false;
+  TRY_ASSIGN(const auto runners, find_runner_files());
+  if (!began_before(*control, way_to_begin(directory_, runners))) return false;
+  SshOptions options = options_;
+  options.control_folder = control;
+  options.only_share = true;
+  options.ciphers = preferred_ciphers(options.config);
+  TRY(share(std::move(options), *control, cancel));
+  return has_master(*control);
+}
+
+/// Until ssh has put a connection aside that others can share: then it ends.
+Result<> SshChannel::share(SshOptions options, const fs::path& control, const Cancel& cancel) const {
+  for (;;) {
+    TRY_ASSIGN(auto ssh, start_ssh(ssh_command(options)));
+    const std::uint64_t deadline = base::mono_ns() + static_cast<std::uint64_t>(timing_.begin.count()) * kNsPerMs;
+    while (!ssh.wait_ms(kLookMs)) {
+      if (cancel.requested()) return fail(Errc::canceled, "given up");
+      if (base::mono_ns() >= deadline) return fail(late());
+      (void)ssh.errors();  // so that it never waits for us to read
+      // Another process was quicker to share one, or this ssh is older than 8.5: it stays, and is not needed.
+      if (has_master(control) && master_answers(options)) return {};
+    }
+    if (ssh.exit_code() == 0) return {};
+    if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors()))
+      return fail(explain_ssh({.host = host_, .exit_code = ssh.exit_code(), .errors = ssh.errors()}));
+    options.ciphers.reset();
+  }
 }
 
 Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& control, milliseconds patience,
-                                            const Cancel& cancel) const {
+                                            std::string_view first, const Cancel& cancel) const {
   SshOptions options = options_;
   options.control_folder = control;
   if (!control || !has_master(*control)) options.ciphers = preferred_ciphers(options.config);
   TRY_ASSIGN(auto runners, find_runner_files());
   for (;;) {
     auto argv = ssh_command(options);
-    Handshake handshake(host_, directory_, runners, cancel);
+    Handshake handshake(host_, directory_, runners, first, cancel);
     argv.push_back(handshake.command());
-    auto ssh = base::ChildProcess::start({.argv = std::move(argv)});
-    if (!ssh && ssh.error().code == Errc::not_found)
-      return fail(Errc::cannot_start, "there is no ssh on PATH", "install OpenSSH's client (openssh-client)");
-    if (!ssh) return fail(std::move(ssh).error());
-    auto early = handshake.run(*ssh, patience, timing_.stall);
-    if (early) return Connection{.process = std::move(*ssh), .early = std::move(*early)};
-    if (!options.ciphers || !is_refusal_of_ciphers(ssh->errors())) return fail(std::move(early).error());
+    TRY_ASSIGN(auto ssh, start_ssh(std::move(argv)));
+    auto early = handshake.run(ssh, patience, timing_.stall);
+    if (early) {
+      if (control && handshake.began_directly()) note_beginning(*control, way_to_begin(directory_, runners));
+      if (control && !handshake.began_directly()) forget_beginning(*control);
+      return Connection{.process = std::move(ssh), .early = std::move(*early), .took_first = handshake.took_first()};
+    }
+    if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors())) return fail(std::move(early).error());
     options.ciphers.reset();
   }
 }

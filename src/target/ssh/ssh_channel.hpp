@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,9 @@ class SshChannel final : public Channel {
 
   /// One ssh session: the script, the runner for the host's architecture when it is not there, then the runner. A
   /// shared connection that does not answer is ended, and the host asked once more without one.
-  Result<Connection> connect(const Cancel& cancel) override;
+  Result<Connection> connect(const Cancel& cancel, std::string_view first) override;
+  /// Only to hosts where the runner was found where it mostly lies: a connection that is shared, without a session.
+  Result<bool> approach(const Cancel& cancel) override;
   [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
   /// In a session of its own, through the shared connection where there is one.
   [[nodiscard]] Result<std::vector<std::string>> program(const std::vector<std::string>& words,
@@ -43,7 +46,10 @@ class SshChannel final : public Channel {
       : host_(std::move(host)), options_(std::move(options)), directory_(std::move(directory)), timing_(timing) {}
   [[nodiscard]] std::optional<std::filesystem::path> shared_folder() const;
   [[nodiscard]] Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
-                                                std::chrono::milliseconds patience, const Cancel& cancel) const;
+                                                std::chrono::milliseconds patience, std::string_view first,
+                                                const Cancel& cancel) const;
+  [[nodiscard]] Result<> share(SshOptions options, const std::filesystem::path& control, const Cancel& cancel) const;
+  [[nodiscard]] Error late() const;
 
   std::string host_;    ///< as the person wrote it
   SshOptions options_;  ///< those that all its connections have

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,7 +21,9 @@
 #include "base/child_process.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/hash.hpp"
 #include "base/ulid.hpp"
+#include "host/container/engine.hpp"
 #include "host/stdio/frame.hpp"
 #include "support/catch.hpp"
 #include "target/cancel.hpp"
@@ -39,7 +42,7 @@ namespace fs = std::filesystem;
 class ShellChannel final : public Channel {
  public:
   explicit ShellChannel(std::string script) : script_(std::move(script)) {}
-  Result<Connection> connect(const Cancel&) override {
+  Result<Connection> connect(const Cancel&, std::string_view) override {
     TRY_ASSIGN(auto process, base::ChildProcess::start({.argv = {"/bin/sh", "-c", script_}}));
     return Connection{.process = std::move(process)};
   }
@@ -55,7 +58,7 @@ class ShellChannel final : public Channel {
 /// A host that takes connections and never answers.
 class SilentChannel final : public Channel {
  public:
-  Result<Connection> connect(const Cancel& cancel) override {
+  Result<Connection> connect(const Cancel& cancel, std::string_view) override {
     asked.set_value();
     (void)cancel.wait_ms(-1);
     return fail(Errc::canceled, "given up");
@@ -64,6 +67,38 @@ class SilentChannel final : public Channel {
   [[nodiscard]] std::string host() const override { return "nobody"; }
 
   std::promise<void> asked;
+};
+
+/// A runner as a child; brings along what is to be sent first when it is asked to, and has gone ahead so often.
+class CarryingChannel final : public Channel {
+ public:
+  CarryingChannel(fs::path store, bool carries, bool goes_ahead)
+      : store_(std::move(store)), carries_(carries), goes_ahead_(goes_ahead) {}
+  Result<Connection> connect(const Cancel&, std::string_view first) override {
+    firsts.emplace_back(first);
+    TRY_ASSIGN(const auto runner, host::runner_program());
+    std::vector<std::string> argv = {runner.string(), "stdio", store_.string()};
+    const bool takes = carries_ && !first.empty();
+    if (takes) argv.push_back(base::to_hex(first));
+    TRY_ASSIGN(auto process, base::ChildProcess::start({.argv = std::move(argv)}));
+    return Connection{.process = std::move(process), .took_first = takes};
+  }
+  Result<bool> approach(const Cancel&) override {
+    approached += goes_ahead_ ? 1 : 0;
+    return goes_ahead_;
+  }
+  [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override {
+    return {.code = Errc::unavailable, .message = std::to_string(exit_code.value_or(-1)) + " " + errors};
+  }
+  [[nodiscard]] std::string host() const override { return "a child"; }
+
+  std::vector<std::string> firsts;
+  int approached = 0;
+
+ private:
+  fs::path store_;
+  bool carries_;
+  bool goes_ahead_;
 };
 
 Cancel new_cancel() {
@@ -88,7 +123,7 @@ std::string say_hello(const std::string& json) {
 Result<std::shared_ptr<RunnerClient>> greet(const std::string& script, const ClientTiming& timing = {}) {
   const auto channel = std::make_shared<ShellChannel>(script);
   const Cancel cancel = new_cancel();
-  TRY_ASSIGN(auto connection, channel->connect(cancel));
+  TRY_ASSIGN(auto connection, channel->connect(cancel, {}));
   return RunnerClient::greet(channel, std::move(connection), cancel, timing);
 }
 
@@ -270,6 +305,69 @@ TEST_CASE("whoever waits for the connection that another thread makes can give u
   first.request();
   connecting.join();
   CHECK(outcome == Errc::canceled);
+}
+
+TEST_CASE("what a new connection is to begin with is answered once, brought along or sent") {
+  const Cancel cancel = new_cancel();
+  for (const bool carries : {true, false}) {
+    INFO("carries " << carries);
+    const Store store;
+    const std::string run = store.add_log(std::string(3'000'000, 'x'));
+    const auto channel = std::make_shared<CarryingChannel>(store.path() / "store", carries, true);
+    HostLink link(channel);
+    std::optional<RunnerStream> ping;
+    int asked = 0;
+    const auto ask = [&](RunnerClient& client) -> Result<> {
+      ++asked;
+      TRY_ASSIGN(ping, client.open({{"op", "ping"}}));
+      return {};
+    };
+    REQUIRE(link.reach(cancel));
+    CHECK(channel->approached == 1);
+    CHECK(channel->firsts.empty());
+    const auto client = link.client(cancel, ask);
+    REQUIRE(client);
+    REQUIRE(channel->firsts.size() == 1);
+    CHECK(channel->firsts.front().find("ping") != std::string::npos);
+    REQUIRE(ping);
+    const auto answer = ping->next(cancel, std::chrono::seconds(20));
+    REQUIRE(answer);
+    CHECK(answer->payload.find("mono_ns") != std::string::npos);
+    CHECK(ping->wait(cancel, std::chrono::milliseconds(0)).value_or(true) == false);  // answered once
+    const auto log = fetch(**client, run, cancel);
+    REQUIRE(log);
+    CHECK(log->size() == 3'000'000);
+    REQUIRE(link.client(cancel, ask));
+    REQUIRE(link.reach(cancel));
+    CHECK(asked == 1);  // it is there
+    CHECK(channel->approached == 1);
+  }
+}
+
+TEST_CASE("a host that nobody can go ahead to is reached with a connection") {
+  const Store store;
+  const Cancel cancel = new_cancel();
+  const auto channel = std::make_shared<CarryingChannel>(store.path() / "store", true, false);
+  HostLink link(channel);
+  REQUIRE(link.reach(cancel));
+  CHECK(channel->firsts == std::vector<std::string>{""});
+  REQUIRE(link.client(cancel, [](RunnerClient&) -> Result<> { return fail(Errc::internal, "it is there"); }));
+  CHECK(channel->firsts.size() == 1);
+}
+
+TEST_CASE("what cannot be asked makes no connection") {
+  const Store store;
+  const Cancel cancel = new_cancel();
+  const auto channel = std::make_shared<CarryingChannel>(store.path() / "store", true, true);
+  HostLink link(channel);
+  const auto failed = link.client(cancel, [](RunnerClient& client) -> Result<> {
+    TRY(client.open({{"op", std::string(2U << 20U, 'x')}}));
+    return {};
+  });
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().code == Errc::invalid);
+  CHECK(channel->firsts.empty());
+  CHECK(link.client(cancel));
 }
 
 TEST_CASE("a broken connection is made anew by the next request") {

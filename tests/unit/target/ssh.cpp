@@ -11,11 +11,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../base/temp_dir.hpp"
 #include "base/file.hpp"
+#include "base/hash.hpp"
 #include "base/process.hpp"
+#include "base/text.hpp"
 #include "support/catch.hpp"
 #include "target/ssh/bootstrap.hpp"
 #include "target/ssh/ciphers.hpp"
@@ -176,8 +179,7 @@ TEST_CASE(
       RunnerFile{.architecture = "aarch64", .path = "/r", .hash = std::string(64, 'a'), .size = 7},
   };
   const auto root = home.path() / "my runs";
-  const std::string command = direct_command("00ff", "~/my runs", runners);
-  REQUIRE(command.size() < 1000);  // csh has a longest word
+  std::string command = direct_command("00ff", "~/my runs", runners);
   const auto answer = [&](const std::string& shell) {
     const auto done =
         base::run_command({.argv = {shell, "-c", command},
@@ -208,7 +210,13 @@ TEST_CASE(
     CHECK(answer(shell) == asks);
     put("#!/bin/sh\necho ran \"$*\"; cat; exit 5\n", 0700);
     CHECK(answer(shell) == "ran stdio --begin 00ff " + (root / "store").string() + "\necho from the script $0\n");
+    const std::string first = std::string(5000, 'x') + '\n' + std::string(kMostFirst - 5001, '\0');
+    const std::string plain = std::exchange(command, direct_command("00ff", "~/my runs", runners, first));
+    put("#!/bin/sh\necho ran \"$3\" \"$4\"; shift 4; printf %s \"$@\"; exit 5\n", 0700);
+    CHECK(answer(shell) == "ran 00ff " + (root / "store").string() + "\n" + base::to_hex(first));
     put("#!/nowhere/interpreter\n", 0700);
+    CHECK(answer(shell) == asks);
+    command = plain;
     CHECK(answer(shell) == asks);
     put("#!/bin/sh\necho ran\n", 0600);
     CHECK(answer(shell) == asks);
@@ -221,6 +229,14 @@ TEST_CASE(
     CHECK(answer(shell) == asks);
   }
   CHECK(shells >= 2);
+}
+
+TEST_CASE("no word of the direct command is longer than csh takes") {
+  const std::string command = direct_command("00ff", "~/.trainctl", {}, std::string(kMostFirst, 'x'));
+  CHECK(command.size() < (100U << 10U));  // of the 128 KiB that one argument may have
+  const std::size_t behind = command.rfind('\'');
+  CHECK(behind - command.find('\'') < 1000);
+  for (const std::string& word : base::split(command.substr(behind + 1), ' ')) CHECK(word.size() < 1000);
 }
 
 TEST_CASE("a directory that cannot stand in a command of all shells goes with the script") {

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: timeout 600
+"""The first command to a host in a while, with no connection open: the launch comes with the command that starts the runner, and
+nothing is lost, doubled or shown to others for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from faultproxy import DOWN, UP, Fault
+from harness import alive, jsonl, wait_until
+from remote import Box, proxied_box
+
+CARRIED = re.compile(r"' sh ([0-9a-f ]+)$")
+# Each start is a line in a file that is only appended to.
+SCRIPT = 'echo started >>"$1"; echo hello; echo done >"$TRAINCTL_OUTPUTS/result"'
+
+
+class Cold:
+    """A box whose runner has begun before, and what ssh is asked for since."""
+
+    def __init__(self, box: Box):
+        self.box, self.trainctl = box, box.trainctl
+        self.starts, self.commands = box.scratch / "started", box.scratch / "commands"
+        wrapper = box.scratch / "ssh-bin" / "ssh"
+        # The last word is the command; one a line, so what has line breaks is not ours.
+        wrapper.write_text(wrapper.read_text().replace("exec ", f'for word; do :; done; printf "%s\\n" "$word" >>{self.commands}\nexec ', 1))
+        for _ in range(2):  # the first brings the runner, by the script
+            self.trainctl.ok("run", "--target", "root@box", "--", "true")
+            self.cut()
+        self.commands.write_text("")
+
+    def cut(self) -> None:
+        """No connection is open any more."""
+        for pid in self.box.server.sessions():
+            self.box.server._signal(pid, 9)
+        wait_until(lambda: not self.box.masters(), "the connections are closed")
+
+    def carried(self) -> list[bytes]:
+        """What the commands so far carried for the runner."""
+        found = [CARRIED.search(line) for line in self.commands.read_text().splitlines()]
+        return [bytes.fromhex(match[1].replace(" ", "")) for match in found if match]
+
+    def spec(self, **fields) -> Path:
+        path = self.box.scratch / "project" / "a.run.json"
+        path.write_text(json.dumps({"name": "cold", "command": ["sh", "-c", SCRIPT, "sh", str(self.starts)], "target": "root@box",
+                                    "outputs": {"result": {}}, **fields}))
+        return path
+
+    def check(self, name: str) -> None:
+        """It is here, it started once, its log and its outputs came home."""
+        shown = self.trainctl.json("show", name)
+        assert shown["state"] == "succeeded" and shown["attempts"] == 1, shown
+        assert self.starts.read_text() == "started\n"
+        run = self.trainctl.home / "runs" / shown["id"]
+        assert [line["type"] for line in jsonl(run / "attempts/1/nodes/0/rank-0.jsonl")].count("start") == 1
+        assert self.trainctl.ok("logs", name).out == b"hello\n"
+        assert (run / "outputs" / "result").read_text() == "done\n"
+
+
+@pytest.fixture
+def cold(make_box, project) -> Cold:
+    return Cold(make_box())
+
+
+def test_the_launch_comes_with_the_command(trainctl, cold):
+    assert trainctl.ok("submit", cold.spec()).out == b"hello\n"
+    [first] = cold.carried()
+    assert b'"op":"launch"' in first and b'"op":"watch"' in first
+    assert len(cold.commands.read_text().splitlines()) == 2  # a connection without a session, and the session
+    cold.check("cold-1")
+    trainctl.ok("submit", "a.run.json")  # over the connection that is there now, ahead of the launch
+    assert len(cold.carried()) == 1
+
+
+@pytest.mark.parametrize("fields", [{"environment_variables": {"TOKEN": "hush"}}, {"secrets": ["TOKEN"]},
+                                    {"tags": {"from": "https://me:hush@example.org/x"}}], ids=["variable", "secret", "address"])
+def test_what_could_be_a_secret_is_in_no_list_of_processes(trainctl, cold, fields):
+    trainctl.env["TOKEN"] = "hush"
+    trainctl.ok("submit", cold.spec(**fields))
+    assert cold.carried() == []
+    assert b"hush".hex() not in cold.commands.read_text()
+    cold.check("cold-1")
+
+
+def test_a_launch_that_is_too_long_for_a_command_is_sent(trainctl, cold):
+    trainctl.ok("submit", cold.spec(tags={"long": "x" * 30_000}))
+    assert cold.carried() == []
+    cold.check("cold-1")
+
+
+def test_a_long_launch_is_carried_in_words_that_shells_take(trainctl, cold):
+    trainctl.ok("submit", cold.spec(tags={"long": "x" * 9_000}))
+    [first] = cold.carried()
+    assert len(first) > 9_000
+    cold.check("cold-1")
+
+
+def test_a_runner_that_is_gone_is_brought_and_gets_the_launch(trainctl, cold):
+    for runner in cold.box.runners():
+        runner.unlink()
+    assert trainctl.ok("submit", cold.spec()).out == b"hello\n"
+    assert len(cold.carried()) == 1 and len(cold.box.runners()) == 1
+    cold.check("cold-1")
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_behind(trainctl, cold):
+    cold.box.server.stop()
+    done = trainctl.run("submit", cold.spec(), code=75)
+    assert "refuses connections" in done.error
+    cold.box.server.start()
+    cold.box.server.change_host_key()
+    cold.box.server.stop()
+    cold.box.server.start()
+    done = trainctl.run("submit", "a.run.json", code=5)
+    assert "not the one you know" in done.error
+    assert [run["name"] for run in trainctl.json("ls")["items"]] == ["true-2", "true-1"]
+    assert cold.carried() == []
+
+
+def test_many_at_once_share_one_connection(trainctl, cold):
+    spec = cold.spec(command=["true"], outputs={})
+    started = [trainctl.start("submit", spec) for _ in range(8)]
+    for process in started:
+        assert process.wait(60) == 0
+    assert len(cold.box.masters()) == 1
+    wait_until(lambda: not [pid for pid, command in trainctl.owned().items() if command.startswith("ssh ")], "no ssh of theirs is left")
+    shown = trainctl.json("ls")["items"]
+    assert sorted(run["name"] for run in shown if run["name"].startswith("cold")) == [f"cold-{i + 1}" for i in range(8)]
+    assert {run["state"] for run in shown} == {"succeeded"}
+
+
+def test_a_shared_connection_that_hangs_is_ended(trainctl, cold):
+    trainctl.ok("submit", cold.spec())
+    [master] = cold.box.masters()
+    os.kill(master, signal.SIGSTOP)
+    assert trainctl.ok("submit", cold.spec(command=["echo", "again"], outputs={})).out == b"again\n"
+    assert not alive(master)
+    cold.check("cold-1")
+
+
+def test_an_ssh_that_does_not_end_once_it_shares_is_not_waited_for(trainctl, cold):
+    """As OpenSSH before 8.5, and as one that finds the connection of another process."""
+    wrapper = cold.box.scratch / "ssh-bin" / "ssh"
+    text = wrapper.read_text()
+    real = next(line for line in text.splitlines() if line.startswith("exec "))
+    wrapper.write_text(text.replace(real, f'case " $* " in *" -N "*) {real.removeprefix("exec ")}; exec sleep 1000;; esac\n{real}'))
+    assert trainctl.ok("submit", cold.spec()).out == b"hello\n"
+    assert len(cold.carried()) == 1
+    cold.check("cold-1")
+    assert not [pid for pid, command in trainctl.owned().items() if "sleep 1000" in command]
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset"])
+def test_a_cut_at_any_byte_starts_it_once(trainctl, scratch, project, kind):
+    """From before the command has gone out until the run's end has come back."""
+    with proxied_box(trainctl, scratch) as box:
+        cold, proxy = Cold(box), box.proxy
+        before = dict(proxy.bytes)
+        trainctl.ok("submit", cold.spec())
+        cold.cut()
+        sizes = {side: proxy.bytes[side] - before[side] for side in before}
+        points = [(UP, at) for at in range(sizes[UP] - 5_500, sizes[UP], 450)] + [(DOWN, at) for at in range(sizes[DOWN] - 3_000, sizes[DOWN], 400)]
+        begun = 0
+        for direction, after in points:
+            cold.starts.unlink()
+            proxy.arm(Fault(kind, after=after, direction=direction))
+            done = trainctl.run("submit", "a.run.json")
+            proxy.disarm()
+            newest = trainctl.json("ls")["items"][0]["name"]
+            if newest == f"cold-{begun + 1}":  # none was made: nobody was reached
+                assert done.code == 75 and not cold.starts.exists(), done
+                cold.starts.touch()
+                continue
+            begun += 1
+            trainctl.ok("attach", newest)
+            cold.check(newest)
+            cold.cut()
+        assert begun > 10
