@@ -17,16 +17,17 @@ from faultproxy import FaultProxy
 from harness import REPOSITORY, Trainctl, jsonl, wait_until
 from sshd import Sshd, masters
 
-# Lines that follow from a seed. Each start is one line in a file that is only appended to. It ends when $GATE is there, so
-# that a test decides in which moment something happens; without a gate it runs through.
+# Lines that follow from a seed. Each start is one line in a file that is only appended to. It ends when the gate is there, so
+# that a test decides in which moment something happens; without a gate it runs through. Files are named by arguments and not
+# by variables: such a launch comes with the command that starts the runner where no connection is open.
 WORKLOAD = """
-echo started >> "$STARTS"
+echo started >> "$4"
 i=0; x=$1
 while [ $i -lt $2 ]; do
   x=$(( (x * 1103515245 + 12345) & 2147483647 ))
   echo "line $i $x"
   i=$((i + 1))
-  if [ $i -eq $(($2 / 2)) ]; then while [ -n "$GATE" ] && [ ! -e "$GATE" ]; do sleep 0.02; done; fi
+  if [ $i -eq $(($2 / 2)) ]; then while [ -n "$5" ] && [ ! -e "$5" ]; do sleep 0.02; done; fi
 done
 echo done > "$TRAINCTL_OUTPUTS/result"
 exit $3
@@ -96,11 +97,12 @@ class Work:
         self.half = workload_log(seed, lines // 2)
         self.starts = box.starts / str(number)
         self.gate = box.starts / f"{number}.gate"
-        variables = {"STARTS": str(self.starts), "GATE": str(self.gate) if gate else ""}
+        arguments = [str(seed), str(lines), str(code), str(self.starts), str(self.gate) if gate else ""]
+        variables = {"environment_variables": {"STARTS": str(self.starts)}} if "command" in fields else {}
         self.spec = box.scratch / "project" / f"work{number}.run.json"
         self.spec.parent.mkdir(parents=True, exist_ok=True)
-        self.spec.write_text(json.dumps({"name": f"work{number}", "command": ["sh", "-c", WORKLOAD, "work", str(seed), str(lines), str(code)],
-                                         "environment_variables": variables, "target": "root@box", "outputs": {"result": {}},
+        self.spec.write_text(json.dumps({"name": f"work{number}", "command": ["sh", "-c", WORKLOAD, "work", *arguments],
+                                         **variables, "target": "root@box", "outputs": {"result": {}},
                                          "resources": {"cpus": 0.01},  # so that it holds a slot
                                          "stop": {"grace": "500ms"}, **fields}))
         self.name = f"work{number}-1"
