@@ -38,6 +38,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kDraft = ".draft-";
 constexpr std::string_view kGone = "spare.gone-";
 constexpr const char* kLock = "spare.lock";
+constexpr std::chrono::milliseconds kAgain{500};  ///< a maker is asked to end so often
 constexpr std::size_t kKeyDigits = 32;
 /// Two changes within one tick of the kernel's clock have the same time: the stamp is taken when the last has passed.
 constexpr long kTickNs = 20'000'000;
@@ -113,6 +114,22 @@ Result<bool> turn_into(const Store& store, std::string_view digest, const fs::pa
   return true;
 }
 
+/// A maker sees that its draft is no longer there, and ends.
+Result<> put_aside(const Store& store) {
+  const fs::path gone = store.root() / (std::string(kGone) + base::random_hex(8));
+  if (::rename(folder_of(store).c_str(), gone.c_str()) != 0 && errno != ENOENT)
+    return fail_errno("remove " + folder_of(store).string(), errno);
+  return {};
+}
+
+Result<> remove_what_is_aside(const Store& store) {
+  TRY_ASSIGN(const auto names, base::list_directory(store.root()));
+  for (const std::string& name : names) {
+    if (name == "spare" || name.starts_with(kGone)) TRY(base::remove_tree(store.root() / name));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string spare_key(std::string_view source) {
@@ -154,16 +171,14 @@ bool take_spare(const Store& store, std::string_view key, std::string_view diges
 }
 
 Result<base::FileLock> remove_spares(const Store& store, std::chrono::milliseconds wait) {
-  // A maker sees that its draft is no longer there, and ends.
-  const fs::path gone = store.root() / (std::string(kGone) + base::random_hex(8));
-  if (::rename(folder_of(store).c_str(), gone.c_str()) != 0 && errno != ENOENT)
-    return fail_errno("remove " + folder_of(store).string(), errno);
-  TRY_ASSIGN(base::FileLock lock, base::FileLock::acquire(store.root() / kLock, static_cast<int>(wait.count())));
-  TRY_ASSIGN(const auto names, base::list_directory(store.root()));
-  for (const std::string& name : names) {
-    if (name == "spare" || name.starts_with(kGone)) TRY(base::remove_tree(store.root() / name));
+  for (auto left = wait;; left -= kAgain) {
+    TRY(put_aside(store));
+    auto lock = base::FileLock::acquire(store.root() / kLock, static_cast<int>(std::min(left, kAgain).count()));
+    // One that began just behind that, in a folder of its own: another time, or we would wait for all it makes.
+    if (!lock && lock.error().code == Errc::timeout && left > kAgain) continue;
+    if (lock) TRY(remove_what_is_aside(store));
+    return lock;
   }
-  return lock;
 }
 
 }  // namespace trainctl::snapshot
