@@ -261,12 +261,13 @@ Result<> SshChannel::share(SshOptions options, const fs::path& control, const Ca
   for (;;) {
     TRY_ASSIGN(auto ssh, start_ssh(ssh_command(options)));
     const std::uint64_t deadline = base::mono_ns() + static_cast<std::uint64_t>(timing_.begin.count()) * kNsPerMs;
-    while (!ssh.wait_ms(kLookMs)) {
+    for (bool seen = false; !ssh.wait_ms(kLookMs);) {
       if (cancel.requested()) return fail(Errc::canceled, "given up");
       if (base::mono_ns() >= deadline) return fail(late());
       (void)ssh.errors();  // so that it never waits for us to read
       // Another process was quicker to share one, or this ssh is older than 8.5: it stays, and is not needed.
-      if (has_master(control) && master_answers(options)) return {};
+      if (seen && master_answers(options)) return {};
+      seen = has_master(control);
     }
     if (ssh.exit_code() == 0) return {};
     if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors()))
