@@ -158,7 +158,10 @@ def test_a_signal_reaches_every_rank_of_both_hosts_once(pair, trainctl):
 SERVES = """
 import os, socketserver, threading
 class Tell(socketserver.BaseRequestHandler):
-    def handle(self): self.request.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nrank " + os.environ["RANK"].encode())
+    def handle(self):
+        asked = b""
+        while b"\\r\\n\\r\\n" not in asked: asked += self.request.recv(4096)  # what is not read when it ends resets the connection
+        self.request.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nrank " + os.environ["RANK"].encode())
 server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tell)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_address[1], flush=True)
