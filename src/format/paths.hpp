@@ -95,6 +95,8 @@ struct StorePaths {
   [[nodiscard]] fs::path environments() const { return root / "environments"; }
   /// Secret values of a run, 0600, outside every run folder, gone before `end` is written.
   [[nodiscard]] fs::path secrets(std::string_view id) const { return root / "secrets" / id; }
+  /// 32 bytes, 0600: what a client seals for the runner of this host (host/stdio/carried.hpp).
+  [[nodiscard]] fs::path carrying_key() const { return root / "carrying.key"; }
   [[nodiscard]] fs::path index() const { return root / "index.db"; }
   [[nodiscard]] fs::path index_lock() const { return root / "index.lock"; }
 };

@@ -15,7 +15,6 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
-#include "base/hex.hpp"
 #include "format/paths.hpp"
 #include "host/container/inside.hpp"
 #include "host/distribution/mpi_rank.hpp"
@@ -25,6 +24,7 @@
 #include "host/launchers/slurm/poller.hpp"
 #include "host/linux/process.hpp"
 #include "host/old_runners.hpp"
+#include "host/stdio/carried.hpp"
 #include "host/stdio/operations.hpp"
 #include "host/stdio/server.hpp"
 #include "host/supervise.hpp"
@@ -35,14 +35,15 @@ namespace {
 
 constexpr std::string_view kUsage =
     "usage: trainctl-runner supervise [--detach | --foreground] [--node K] RUN\n"
-    "       trainctl-runner stdio [--begin NONCE] STORE [HEX…]\n"
+    "       trainctl-runner stdio [--begin NONCE] STORE [CARRIED…]\n"
     "       trainctl-runner sweep FOLDER STORE\n"
     "       trainctl-runner enter WORD\n"
     "       trainctl-runner --version | --sha256\n"
     "RUN is a run folder. supervise starts the run, takes it over, or finds it ended; --node: as machine K of a run on "
     "several; --foreground: as the batch process of a Slurm job.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
-    "stdout, and takes the client's first bytes from HEX. sweep removes runners in FOLDER that nothing uses. enter "
+    "stdout, and begins with what the command carries from the client. sweep removes runners in FOLDER that nothing "
+    "uses. enter "
     "becomes a program beside a run (trainctl exec). "
     "--sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
@@ -102,19 +103,22 @@ int supervise(const std::vector<std::string>& arguments) {
 
 int stdio(std::vector<std::string> arguments) {
   trainctl::host::StdioOpening opening;
-  // For whoever has to tell our first byte from what a login script prints.
+  trainctl::host::StdioContext context;
+  std::optional<std::string> nonce;
   if (arguments.size() > 2 && arguments[0] == "--begin") {
-    opening.begin = "\nTRAINCTL-" + arguments[1] + " run\n";
+    nonce = arguments[1];
     arguments.erase(arguments.begin(), arguments.begin() + 2);
   }
   if (arguments.empty() || arguments[0].starts_with("-")) return say(2, kUsage, kUsageExit);
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    const auto bytes = trainctl::base::from_hex(arguments[i]);
-    if (!bytes) return say(2, kUsage, kUsageExit);
-    opening.first += *bytes;
-  }
-  trainctl::host::StdioContext context;
   context.store = std::filesystem::absolute(arguments[0]);
+  if (nonce) {
+    context.carrying_key = trainctl::host::carrying_key(context.store);
+    std::string digits;
+    for (std::size_t i = 1; i < arguments.size(); ++i) digits += arguments[i];
+    opening.first = trainctl::host::read_carried(context.carrying_key, digits).value_or("");
+    // For whoever has to tell our first byte from what a login script prints.
+    opening.begin = "\nTRAINCTL-" + *nonce + (opening.first.empty() ? " run\n" : " run first\n");
+  }
   context.start = [](const std::filesystem::path& run) { return trainctl::host::launch_run({run}); };
   context.adopt = trainctl::host::adopt_run;
   context.start_node = [](const trainctl::format::RunPaths& run) -> trainctl::Result<> {

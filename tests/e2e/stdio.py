@@ -19,19 +19,14 @@ from runner import RUNNER
 HELLO, REQUEST, REPLY, NOTE, DATA, CREDIT, END, CANCEL, ERROR = range(1, 10)
 
 
-def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack("<IBI", len(payload), kind, stream) + payload
-
-
 class Refused(Exception):
     """An error frame."""
 
 
 class Runner:
-    def __init__(self, store: Path, env: Mapping[str, str], program: Sequence[str | Path] = (RUNNER,), first: Sequence[str] = ()):
-        """`first`: words with the client's first bytes."""
+    def __init__(self, store: Path, env: Mapping[str, str], program: Sequence[str | Path] = (RUNNER,)):
         store.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([*program, "stdio", store, *first], env=dict(env), stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*program, "stdio", store], env=dict(env), stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, start_new_session=True)
         self.buffer = b""
         self.next = 1
@@ -39,11 +34,10 @@ class Runner:
         kind, hello = self.receive(0)
         assert kind == HELLO, (kind, hello)
         self.hello = json.loads(hello)
-        if not first:
-            self.send(HELLO, 0, json.dumps({"protocol": [1, 1]}).encode())
+        self.send(HELLO, 0, json.dumps({"protocol": [1, 1]}).encode())
 
     def send(self, kind: int, stream: int, payload: bytes = b"") -> None:
-        self.process.stdin.write(frame(kind, stream, payload))
+        self.process.stdin.write(struct.pack("<IBI", len(payload), kind, stream) + payload)
         self.process.stdin.flush()
 
     def receive(self, stream: int, timeout: float = 60) -> tuple[int, bytes] | None:
@@ -66,9 +60,9 @@ class Runner:
 
     def ask(self, operation: str, **members: Any) -> dict:
         stream = self.open(operation, **members)
-        answer = self.receive(stream)
-        assert answer, f"no answer to {operation}"
-        kind, payload = answer
+        frame = self.receive(stream)
+        assert frame, f"no answer to {operation}"
+        kind, payload = frame
         if kind == ERROR:
             raise Refused(json.loads(payload))
         return json.loads(payload)
@@ -101,10 +95,10 @@ class Watch:
         self.file = ""
 
     def pump(self, timeout: float = 0.2) -> bool:
-        received = self.runner.receive(self.stream, timeout)
-        if not received:
+        frame = self.runner.receive(self.stream, timeout)
+        if not frame:
             return False
-        kind, payload = received
+        kind, payload = frame
         if kind == NOTE:
             note = json.loads(payload)
             if "observed" in note:

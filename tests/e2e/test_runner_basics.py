@@ -8,7 +8,6 @@ import subprocess
 import time
 
 import pytest
-import stdio
 
 from harness import alive, wait_until
 from runner import PYTHON, RUNNER
@@ -23,22 +22,14 @@ def test_version():
     assert out.startswith(b"trainctl-runner ")
 
 
-def test_the_first_bytes_of_a_client_may_be_words_behind_the_store(scratch):
-    begin = stdio.frame(stdio.HELLO, 0, b'{"protocol": [1, 1]}') + stdio.frame(stdio.REQUEST, 7, b'{"op": "ping"}')
-    words = [begin[:30].hex(), begin[30:].hex().upper()]  # cut anywhere
-    runner = stdio.Runner(scratch / "store", os.environ, first=words)
-    kind, answer = runner.receive(7)
-    assert kind == stdio.REPLY and "mono_ns" in json.loads(answer)
-    runner.next = 8
-    assert "mono_ns" in runner.ask("ping")  # and what comes by stdin
-    assert runner.close() == 0
-
-
-@pytest.mark.parametrize("word", ["xy", "abc", "--version", b"not a frame, and long enough for its head".hex()])
-def test_words_that_are_no_frames_are_refused(scratch, word):
+@pytest.mark.parametrize("word", ["xy", "abc", "00" * 48, "00" * 64, "--version"])
+def test_what_a_command_carries_for_another_key_is_passed_over(scratch, word):
     (scratch / "store").mkdir()
-    done = subprocess.run([RUNNER, "stdio", scratch / "store", word], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    assert done.returncode == 2
+    done = subprocess.run([RUNNER, "stdio", "--begin", "00ff", scratch / "store", word], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith(b"\nTRAINCTL-00ff run\n")
+    key = scratch / "store" / "carrying.key"
+    assert key.stat().st_mode & 0o777 == 0o600 and key.stat().st_size == 32
+    assert f'"carrying_key":"{key.read_bytes().hex()}"'.encode() in done.stdout
 
 
 def test_success(run):

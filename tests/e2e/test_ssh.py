@@ -233,8 +233,8 @@ def test_a_stopped_shared_connection_is_replaced(trainctl, project, box):
 
 
 CARRIED = re.compile("' sh [0-9a-f ]+$")  # the launch, in a command that starts the runner
-# What would be the host's login shell is the test's; its /bin/sh is the one that is tested. It "shares" a connection when it is
-# asked only for that, by making what looks like a socket.
+# What would be the host's login shell is the test's; its /bin/sh is the one that is tested. It "shares" its connections, by making
+# what looks like a socket.
 SSH_OF_SHELL = """#!/bin/sh
 echo noise
 for word; do
@@ -244,7 +244,8 @@ for word; do
   esac
   command=$word
 done
-[ -z "$shares" ] || exec touch "${{sockets%/*}}/socket"
+touch "${{sockets%/*}}/socket"
+[ -z "$shares" ] || exit 0
 printf '%s\\n' "$command" >>{commands}
 export HOME={home}
 eval "$(printf %s "$command" | sed "s,/bin/sh,{shell},g")"
@@ -270,6 +271,8 @@ def test_every_posix_shell_runs_the_script(trainctl, project, scratch, shell):
     try:
         for _ in range(3):
             assert trainctl.ok("submit", spec).out.decode().rstrip("\n") == str(home)
+            for socket in sockets.glob("trainctl/*/socket"):
+                socket.unlink()
         assert [CARRIED.search(command) is not None for command in commands.read_text().splitlines()] == [False, False, True]
         ranks = list(home.glob(".trainctl/store/runs/*/attempts/1/nodes/0/rank-0.jsonl"))
         assert len(ranks) == 3 and all(jsonl(rank)[-1]["type"] == "exit" for rank in ranks)

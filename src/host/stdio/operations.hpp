@@ -24,6 +24,7 @@ class Poller;
 
 struct StdioContext {
   std::filesystem::path store;
+  std::string carrying_key = {};  ///< told in the hello (host/stdio/carried.hpp)
   /// Starts the supervisor of a run folder (host/supervise.hpp: spawn_supervisor). Unset: no "launch".
   std::function<Result<>(const std::filesystem::path& run_dir)> start;
   /// Takes up a run that was started and that nothing supervises any more (host/adoption.hpp). Unset: no "adopt".

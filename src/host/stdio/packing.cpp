@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,6 +68,22 @@ Result<> Packer::append(std::string& out, std::uint32_t stream, std::string_view
   }
   misses_ = 0;
   return append_frame(out, FrameType::packed, stream, packed);
+}
+
+std::string pack_whole(std::string_view bytes) {
+  std::string packed(ZSTD_compressBound(bytes.size()), '\0');
+  const std::size_t size = ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), ZSTD_CLEVEL_DEFAULT);
+  packed.resize(ZSTD_isError(size) != 0U ? 0 : size);
+  return packed;
+}
+
+std::optional<std::string> unpack_whole(std::string_view packed, std::size_t most) {
+  const auto size = ZSTD_getFrameContentSize(packed.data(), packed.size());
+  if (size > most) return std::nullopt;  // the two error values of the size are far above
+  std::string bytes(static_cast<std::size_t>(size), '\0');
+  const std::size_t got = ZSTD_decompress(bytes.data(), bytes.size(), packed.data(), packed.size());
+  if (ZSTD_isError(got) != 0U || got != bytes.size()) return std::nullopt;
+  return bytes;
 }
 
 Result<> Unpacker::unpack(Frame& frame) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -62,5 +63,10 @@ class Unpacker {
   };
   std::unique_ptr<ZSTD_DCtx_s, Free> context_ = nullptr;
 };
+
+/// A zstd frame of all the bytes, which says its size.
+std::string pack_whole(std::string_view bytes);
+/// Empty for anything else, and for more than `most` bytes.
+std::optional<std::string> unpack_whole(std::string_view packed, std::size_t most);
 
 }  // namespace trainctl::host

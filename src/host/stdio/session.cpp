@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/hash.hpp"
 #include "base/json.hpp"
 #include "host/stdio/frame.hpp"
 #include "host/stdio/operations.hpp"
@@ -53,16 +54,17 @@ Result<Json> operate(const StdioContext& context, std::string_view name, const J
 }  // namespace
 
 Session::Session(const StdioContext& context, std::string_view begin) : context_(context), out_(begin) {
-  send(FrameType::hello, 0,
-       {{"protocol", {kProtocolMin, kProtocolMax}},
-        {"build", version()},
-        {"boot", base::boot_id()},
-        {"machine", base::machine_id()},
-        {"mono_ns", base::mono_ns()},
-        {"credit", kStreamCredit},
-        {"max_payload", kMaxPayload},
-        {"packs", {kPacking}},
-        {"operations", offered_operations(context)}});
+  Json hello = {{"protocol", {kProtocolMin, kProtocolMax}},
+                {"build", version()},
+                {"boot", base::boot_id()},
+                {"machine", base::machine_id()},
+                {"mono_ns", base::mono_ns()},
+                {"credit", kStreamCredit},
+                {"max_payload", kMaxPayload},
+                {"packs", {kPacking}},
+                {"operations", offered_operations(context)}};
+  if (!context.carrying_key.empty()) hello["carrying_key"] = base::to_hex(context.carrying_key);
+  send(FrameType::hello, 0, hello);
 }
 
 void Session::send(FrameType type, std::uint32_t stream, const Json& json) {

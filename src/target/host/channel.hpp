@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/child_process.hpp"
+#include "base/json.hpp"
 #include "target/cancel.hpp"
 #include "trainctl/result.hpp"
 
@@ -31,13 +32,16 @@ class Channel {
   /// Errc::unavailable, retryable, when the host cannot be reached now; denied, invalid or cannot_start when trying
   /// again cannot help; canceled.
   ///
-  /// `first` is what will be sent before anything else. A channel that can bring it along saves a round trip, and says
-  /// so in the connection; other users of both machines may see it.
+  /// `first` is what will be sent before anything else. A channel that can bring it along unseen saves a round trip,
+  /// and says so in the connection.
   virtual Result<Connection> connect(const Cancel& cancel, std::string_view first) = 0;
 
   /// Goes as much of the way to a host as says whether it can be reached, where connect() then takes hardly longer than
   /// with a connection that is kept. False, and nothing is done, where it would. Errors as connect().
   virtual Result<bool> approach(const Cancel& /*cancel*/) { return false; }
+
+  /// The hello of the runner that connect() has brought.
+  virtual void greeted(const Json& /*hello*/) {}
 
   /// Why a connection ended that was not closed by us. `exit_code` is unset while the carrying program still runs,
   /// `errors` what it wrote to stderr.

@@ -140,7 +140,8 @@ Result<> GangTarget::adopt(const RunRef& ref, const Cancel& cancel) {
 
 Result<> GangTarget::reach(const Cancel& cancel) {
   return for_hosts(0, hosts_.size(), [&](std::size_t k) -> Result<> {
-    auto reached = hosts_[k]->reach(cancel);
+    // What is sent first goes back and forth between the hosts: nothing of it can be brought along.
+    auto reached = hosts_.size() == 1 ? hosts_[k]->reach(cancel) : links_[k]->client(cancel).map([](const auto&) {});
     if (!reached) return fail(links_[k]->named(std::move(reached).error()));
     return {};
   });

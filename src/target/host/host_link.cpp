@@ -86,6 +86,7 @@ HostLink::Made HostLink::connect(const Cancel& cancel, const First& first) {
   if (first) TRY(first(*client));
   TRY_ASSIGN(auto connection, channel_->connect(cancel, first ? client->kept() : std::string_view()));
   TRY(client->begin(std::move(connection), cancel));
+  channel_->greeted(client->hello());
   return client;
 }
 

@@ -26,7 +26,6 @@
 #include "target/cancel.hpp"
 #include "target/host/collect.hpp"
 #include "target/host/host_launch.hpp"
-#include "target/host/host_link.hpp"
 #include "target/host/host_watch.hpp"
 #include "target/host/runner_client.hpp"
 #include "target/host/upload.hpp"
@@ -38,15 +37,6 @@ namespace {
 
 constexpr std::chrono::seconds kLaunchPatience{60};
 constexpr std::chrono::milliseconds kCleanAtOnce{10'000};  ///< well below the silence that counts as broken
-
-/// May others read it in the list of processes? Not what could be a secret: values of variables, and addresses, which
-/// may hold a password or be one.
-bool may_be_seen(const Json& launch) {
-  const Json& plan = launch["plan"];
-  const auto variables = plan.find("variables");
-  const bool none = variables == plan.end() || variables->empty();
-  return none && !launch.contains("secrets") && base::dump_json(plan).find("://") == std::string::npos;
-}
 
 }  // namespace
 
@@ -124,7 +114,7 @@ Result<Json> HostTarget::launch_and_follow(const RunRef& ref, const Json& reques
     }
     return {};
   };
-  TRY_ASSIGN(const auto client, link_->client(cancel, may_be_seen(request) ? ask : HostLink::First()));
+  TRY_ASSIGN(const auto client, link_->client(cancel, ask));
   if (!launched) TRY(ask(*client));
   TRY_ASSIGN(const host::Frame frame, launched->next(cancel, kLaunchPatience));
   TRY_ASSIGN(Json reply, base::parse_json(frame.payload));

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <trainctl_embedded/bootstrap_sh.hpp>
 
-#include "base/hash.hpp"
 #include "base/text.hpp"
 #include "target/ssh/runner_files.hpp"
 #include "trainctl/error.hpp"
@@ -19,7 +18,7 @@ namespace trainctl::target {
 namespace {
 
 constexpr std::size_t kMostNoise = 4U << 20U;
-constexpr std::size_t kWordBytes = 400;  ///< in hex; csh has a longest word
+constexpr std::size_t kLongestWord = 800;  ///< of csh; what stands in quotes is one, too
 
 /// No ' \ ! and line breaks: it stands in single quotes, which is what all login shells agree on. What bootstrap.sh
 /// does for a runner in the first of its places; whatever is not as usual is left to that. Linux 6.1 and later say
@@ -55,7 +54,7 @@ Result<> check_directory(std::string_view directory) {
 }
 
 std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners,
-                           std::string_view first) {
+                           std::string_view carried) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-+@,: ";
   const bool at_home = directory.starts_with("~");
   const std::string_view below = directory.substr(at_home ? 1 : 0);
@@ -69,8 +68,8 @@ std::string direct_command(std::string_view nonce, std::string_view directory, s
   }
   replace_all(text, "@directory", (at_home ? "$HOME" : "") + std::string(below));
   text = "exec /bin/sh -c '" + text + "' sh";
-  for (; !first.empty(); first.remove_prefix(std::min(first.size(), kWordBytes)))
-    text += " " + base::to_hex(first.substr(0, kWordBytes));
+  for (; !carried.empty(); carried.remove_prefix(std::min(carried.size(), kLongestWord)))
+    text += " " + std::string(carried.substr(0, kLongestWord));
   return text;
 }
 

@@ -2,7 +2,6 @@
 // The talk before the runner speaks: the script that finds or receives it, and the lines the script answers with.
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,23 +16,20 @@ namespace trainctl::target {
 /// it has answered: BusyBox's sh reads ahead and would take data for commands.
 inline constexpr const char* kScriptCommand = "exec /bin/sh -s";
 
-/// More than this a command does not carry: Linux takes 128 KiB for one argument, and here it is hex.
-inline constexpr std::size_t kMostFirst = 24U << 10U;
-
 /// The command that starts the runner where it mostly lies, and else asks for the script ("script"): ssh sends nothing
 /// from its stdin before the host has answered to the command, so this saves a round trip. What it carries for the
-/// runner (`first`, up to kMostFirst bytes) saves another. As every login shell understands it, too. Empty for a
-/// directory that cannot be written so.
+/// runner (host::carry's digits) saves another. As every login shell understands it, too. Empty for a directory that
+/// cannot be written so.
 std::string direct_command(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners,
-                           std::string_view first = {});
+                           std::string_view carried = {});
 
 /// Where the state of a host lies: absolute, or ~ or ~/… of the user there. Errc::invalid.
 Result<> check_directory(std::string_view directory);
 
 std::string bootstrap_script(std::string_view nonce, std::string_view directory, std::span<const RunnerFile> runners);
 
-/// "run" (the runner says so itself, its hello follows), "script" (send the script), "need ARCHITECTURE" (send the
-/// runner), "error KIND DETAIL".
+/// "run" (the runner says so itself, its hello follows; "run first": it has what the command carried), "script" (send
+/// the script), "need ARCHITECTURE" (send the runner), "error KIND DETAIL".
 struct ScriptLine {
   std::string word;
   std::string rest;

@@ -68,7 +68,7 @@ void end_master(const fs::path& socket) {
 
 /// Beside the folder: in it there are sockets only.
 fs::path note_of(const fs::path& folder) {
-  return folder.string() + ".began";
+  return folder.string() + ".note";
 }
 
 }  // namespace
@@ -95,17 +95,16 @@ bool has_master(const fs::path& folder) {
   return sockets && !sockets->empty();
 }
 
-bool began_before(const fs::path& folder, std::string_view what) {
-  const auto noted = base::read_file(note_of(folder), kMaxCommandBytes);
-  return noted && *noted == what;
+std::string read_note(const fs::path& folder) {
+  return base::read_file(note_of(folder), kMaxCommandBytes).value_or("");
 }
 
-void note_beginning(const fs::path& folder, std::string_view what) {
-  if (!began_before(folder, what)) (void)base::write_file_atomic(note_of(folder), what);
-}
-
-void forget_beginning(const fs::path& folder) {
-  ::unlink(note_of(folder).c_str());
+void write_note(const fs::path& folder, std::string_view note) {
+  if (note.empty()) {
+    ::unlink(note_of(folder).c_str());
+  } else if (read_note(folder) != note) {
+    (void)base::write_file_atomic(note_of(folder), note);
+  }
 }
 
 void end_masters(const fs::path& folder) {

@@ -20,11 +20,11 @@ std::optional<std::filesystem::path> control_folder(const std::string& key);
 /// Is there a connection to share?
 bool has_master(const std::filesystem::path& folder);
 
-/// Whether a program began on the host the last time as `what` says, and that note of it. What may be lost is kept: at
-/// worst a start takes a round trip more.
-bool began_before(const std::filesystem::path& folder, std::string_view what);
-void note_beginning(const std::filesystem::path& folder, std::string_view what);
-void forget_beginning(const std::filesystem::path& folder);
+/// What was noted of the host whose connections are shared there; empty without. It may be lost: at worst a start takes
+/// a round trip more.
+std::string read_note(const std::filesystem::path& folder);
+/// 0600. An empty note is none.
+void write_note(const std::filesystem::path& folder, std::string_view note);
 
 /// Ends the masters of a folder by their process ids and removes their sockets: a stopped master, or one on a dead
 /// link, hangs whoever asks it, past all options of ssh.

@@ -24,10 +24,13 @@
 #include "base/child_process.hpp"
 #include "base/clock.hpp"
 #include "base/file.hpp"
+#include "base/hash.hpp"
+#include "base/hex.hpp"
 #include "base/json.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "base/ulid.hpp"
+#include "host/stdio/carried.hpp"
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "target/ssh/bootstrap.hpp"
@@ -50,6 +53,7 @@ constexpr int kEndMs = 2000;  ///< for the end of an ssh whose output has ended
 constexpr std::size_t kNonceBytes = 8;
 constexpr int kLookMs = 10;
 constexpr std::chrono::seconds kMasterPatience{2};
+constexpr int kSshFailed = 255;
 constexpr std::size_t kReadAtOnce = 64U << 10U;
 constexpr std::size_t kKeptNoise = 4096;
 constexpr std::uint64_t kNsPerMs = 1'000'000;
@@ -69,21 +73,20 @@ std::string quote_for_all_shells(std::string_view word) {
 class Handshake {
  public:
   Handshake(const std::string& host, const std::string& directory, std::vector<RunnerFile> runners,
-            std::string_view first, const Cancel& cancel)
+            std::string_view carried, const Cancel& cancel)
       : host_(host),
         directory_(directory),
         runners_(std::move(runners)),
         cancel_(cancel),
         nonce_(base::random_hex(kNonceBytes)),
         reader_(nonce_),
-        first_(first.size() <= kMostFirst ? first : std::string_view()),
-        direct_(direct_command(nonce_, directory, runners_, first_)) {}
+        direct_(direct_command(nonce_, directory, runners_, carried)) {}
 
   [[nodiscard]] std::string command() const { return direct_.empty() ? kScriptCommand : direct_; }
 
   /// Once it has begun: by the command alone; and with what the command carried.
   [[nodiscard]] bool began_directly() const { return !sent_script_; }
-  [[nodiscard]] bool took_first() const { return !sent_script_ && !first_.empty(); }
+  [[nodiscard]] bool took_first() const { return took_first_; }
 
   /// Until the runner has begun; returns its first bytes. Errc::timeout when the host does not answer in time.
   Result<std::string> run(base::ChildProcess& ssh, milliseconds patience, milliseconds stall) {
@@ -92,6 +95,7 @@ class Handshake {
     if (direct_.empty()) TRY(send_script());
     for (;;) {
       TRY_ASSIGN(const ScriptLine line, next_line());
+      took_first_ = line.word == "run" && line.rest == "first";
       if (line.word == "run") return reader_.rest();
       if (line.word == "error") return fail(script_error(line.rest, host_, directory_));
       if (line.word == "script") {
@@ -175,9 +179,9 @@ class Handshake {
   const Cancel& cancel_;
   std::string nonce_;
   ScriptReader reader_;
-  std::string_view first_;
   std::string direct_;
   bool sent_script_ = false;
+  bool took_first_ = false;
   std::uint64_t deadline_ns_ = 0;
 };
 
@@ -196,9 +200,18 @@ bool master_answers(SshOptions options) {
   return asked && asked->exit_code == 0;
 }
 
-/// What a host is remembered by where the runner lies in its place.
+constexpr const char* kTakesNone = "none";  ///< in the key's place: a command that carries something fails there
+
+/// A host is noted with how its runner began and the key it told: "<hash of the command> <key in hex>".
 std::string way_to_begin(std::string_view directory, std::span<const RunnerFile> runners) {
-  return direct_command({}, directory, runners);
+  return base::sha256_hex(direct_command({}, directory, runners)) + " ";
+}
+
+/// The key of the note, when the runner began that way; else empty.
+std::string noted_key(const fs::path& control, const std::string& way) {
+  const std::string note = read_note(control);
+  if (!note.starts_with(way)) return {};
+  return base::from_hex(std::string_view(note).substr(way.size())).value_or("");
 }
 
 }  // namespace
@@ -232,13 +245,13 @@ Result<Connection> SshChannel::connect(const Cancel& cancel, std::string_view fi
     connection = connect_once({}, timing_.begin, first, cancel);
     if (connection || connection.error().code != Errc::timeout) return connection;
   }
-  return fail(late());
+  return fail(late("; a ForceCommand there keeps our shell from starting"));
 }
 
-Error SshChannel::late() const {
+Error SshChannel::late(const std::string& why) const {
   Error late{.code = Errc::unavailable,
              .message = host_ + " did not answer within " + base::format_duration(timing_.begin)};
-  late.hint = "`ssh " + host_ + " true` shows where it hangs; a ForceCommand there keeps our shell from starting";
+  late.hint = "`ssh " + host_ + " true` shows where it hangs" + why;
   late.retryable = true;
   return late;
 }
@@ -247,13 +260,25 @@ Result<bool> SshChannel::approach(const Cancel& cancel) {
   const auto control = shared_folder();
   if (!control || has_master(*control)) return false;
   TRY_ASSIGN(const auto runners, find_runner_files());
-  if (!began_before(*control, way_to_begin(directory_, runners))) return false;
+  if (noted_key(*control, way_to_begin(directory_, runners)).empty()) return false;
   SshOptions options = options_;
   options.control_folder = control;
   options.only_share = true;
   options.ciphers = preferred_ciphers(options.config);
-  TRY(share(std::move(options), *control, cancel));
+  auto shared = share(std::move(options), *control, cancel);
+  if (!shared) {
+    write_note(*control, {});  // what keeps it from being shared may not keep a session
+    return fail(std::move(shared).error());
+  }
   return has_master(*control);
+}
+
+void SshChannel::greeted(const Json& hello) {
+  const auto control = shared_folder();
+  const std::string key = hello.value("carrying_key", "");
+  // Where nothing can be shared there is nothing to go ahead to.
+  if (control && has_master(*control) && read_note(*control) != began_ + kTakesNone)
+    write_note(*control, began_.empty() || key.empty() ? "" : began_ + key);
 }
 
 /// Until ssh has put a connection aside that others can share: then it ends.
@@ -263,38 +288,51 @@ Result<> SshChannel::share(SshOptions options, const fs::path& control, const Ca
     const std::uint64_t deadline = base::mono_ns() + static_cast<std::uint64_t>(timing_.begin.count()) * kNsPerMs;
     for (bool seen = false; !ssh.wait_ms(kLookMs);) {
       if (cancel.requested()) return fail(Errc::canceled, "given up");
-      if (base::mono_ns() >= deadline) return fail(late());
+      if (base::mono_ns() >= deadline) return fail(late({}));
       (void)ssh.errors();  // so that it never waits for us to read
       // Another process was quicker to share one, or this ssh is older than 8.5: it stays, and is not needed.
       if (seen && master_answers(options)) return {};
       seen = has_master(control);
     }
-    if (ssh.exit_code() == 0) return {};
+    // As a client of another one's connection it has asked for a shell, which may be refused.
+    if (ssh.exit_code() == 0 || (has_master(control) && master_answers(options))) return {};
     if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors()))
-      return fail(explain_ssh({.host = host_, .exit_code = ssh.exit_code(), .errors = ssh.errors()}));
+      return fail(explain_ssh({.host = host_,
+                               .exit_code = ssh.exit_code(),
+                               .errors = ssh.errors(),
+                               .began = ssh.exit_code() != kSshFailed}));
     options.ciphers.reset();
   }
 }
 
 Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& control, milliseconds patience,
-                                            std::string_view first, const Cancel& cancel) const {
+                                            std::string_view first, const Cancel& cancel) {
   SshOptions options = options_;
   options.control_folder = control;
   if (!control || !has_master(*control)) options.ciphers = preferred_ciphers(options.config);
   TRY_ASSIGN(auto runners, find_runner_files());
+  const std::string way = way_to_begin(directory_, runners);
+  std::string carried = first.empty() || !control ? "" : host::carry(noted_key(*control, way), first);
   for (;;) {
     auto argv = ssh_command(options);
-    Handshake handshake(host_, directory_, runners, first, cancel);
+    Handshake handshake(host_, directory_, runners, carried, cancel);
     argv.push_back(handshake.command());
     TRY_ASSIGN(auto ssh, start_ssh(std::move(argv)));
     auto early = handshake.run(ssh, patience, timing_.stall);
-    if (early) {
-      if (control && handshake.began_directly()) note_beginning(*control, way_to_begin(directory_, runners));
-      if (control && !handshake.began_directly()) forget_beginning(*control);
+    began_ = handshake.began_directly() ? way : "";
+    if (early)
       return Connection{.process = std::move(ssh), .early = std::move(*early), .took_first = handshake.took_first()};
+    if (control && began_.empty()) write_note(*control, {});
+    const Errc problem = early.error().code;
+    if (options.ciphers && is_refusal_of_ciphers(ssh.errors())) {
+      options.ciphers.reset();
+    } else if (!carried.empty() && began_ == way && problem != Errc::timeout && problem != Errc::canceled) {
+      // A server that takes no long command, perhaps. Whatever came of it: the same launch again is the same run.
+      carried.clear();
+      write_note(*control, way + kTakesNone);
+    } else {
+      return fail(std::move(early).error());
     }
-    if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors())) return fail(std::move(early).error());
-    options.ciphers.reset();
   }
 }
 

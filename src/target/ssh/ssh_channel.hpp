@@ -32,8 +32,9 @@ class SshChannel final : public Channel {
   /// One ssh session: the script, the runner for the host's architecture when it is not there, then the runner. A
   /// shared connection that does not answer is ended, and the host asked once more without one.
   Result<Connection> connect(const Cancel& cancel, std::string_view first) override;
-  /// Only to hosts where the runner was found where it mostly lies: a connection that is shared, without a session.
+  /// Only to hosts where the runner was found where it mostly lies and has told a key: a connection that is shared.
   Result<bool> approach(const Cancel& cancel) override;
+  void greeted(const Json& hello) override;
   [[nodiscard]] Error explain(std::optional<int> exit_code, const std::string& errors) const override;
   /// In a session of its own, through the shared connection where there is one.
   [[nodiscard]] Result<std::vector<std::string>> program(const std::vector<std::string>& words,
@@ -47,14 +48,15 @@ class SshChannel final : public Channel {
   [[nodiscard]] std::optional<std::filesystem::path> shared_folder() const;
   [[nodiscard]] Result<Connection> connect_once(const std::optional<std::filesystem::path>& control,
                                                 std::chrono::milliseconds patience, std::string_view first,
-                                                const Cancel& cancel) const;
+                                                const Cancel& cancel);
   [[nodiscard]] Result<> share(SshOptions options, const std::filesystem::path& control, const Cancel& cancel) const;
-  [[nodiscard]] Error late() const;
+  [[nodiscard]] Error late(const std::string& why) const;
 
   std::string host_;    ///< as the person wrote it
   SshOptions options_;  ///< those that all its connections have
   std::string directory_;
   SshTiming timing_;
+  std::string began_;  ///< how the runner began, when that was by the command alone; for the note
 };
 
 }  // namespace trainctl::target

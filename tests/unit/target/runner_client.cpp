@@ -2,8 +2,11 @@
 // The client of the runner protocol: against the real runner, and against programs that misbehave.
 #include "target/host/runner_client.hpp"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -24,12 +27,14 @@
 #include "base/hash.hpp"
 #include "base/ulid.hpp"
 #include "host/container/engine.hpp"
+#include "host/stdio/carried.hpp"
 #include "host/stdio/frame.hpp"
 #include "support/catch.hpp"
 #include "target/cancel.hpp"
 #include "target/host/channel.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/local_channel.hpp"
+#include "target/ssh/bootstrap.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -77,11 +82,20 @@ class CarryingChannel final : public Channel {
   Result<Connection> connect(const Cancel&, std::string_view first) override {
     firsts.emplace_back(first);
     TRY_ASSIGN(const auto runner, host::runner_program());
-    std::vector<std::string> argv = {runner.string(), "stdio", store_.string()};
-    const bool takes = carries_ && !first.empty();
-    if (takes) argv.push_back(base::to_hex(first));
+    std::vector<std::string> argv = {runner.string(), "stdio", "--begin", "00ff", store_.string()};
+    if (carries_ && !first.empty()) argv.push_back(host::carry(host::carrying_key(store_), first));
     TRY_ASSIGN(auto process, base::ChildProcess::start({.argv = std::move(argv)}));
-    return Connection{.process = std::move(process), .took_first = takes};
+    ScriptReader reader("00ff");
+    for (;;) {
+      if (const auto line = reader.next())
+        return Connection{.process = std::move(process), .early = reader.rest(), .took_first = line->rest == "first"};
+      std::array<char, 4096> buffer;  // NOLINT: filled by read
+      pollfd ready{process.out(), POLLIN, 0};
+      ::poll(&ready, 1, -1);
+      const ssize_t got = ::read(process.out(), buffer.data(), buffer.size());
+      if (got <= 0) return fail(Errc::io, "it has ended");
+      TRY(reader.feed({buffer.data(), static_cast<std::size_t>(got)}));
+    }
   }
   Result<bool> approach(const Cancel&) override {
     approached += goes_ahead_ ? 1 : 0;
@@ -92,7 +106,10 @@ class CarryingChannel final : public Channel {
   }
   [[nodiscard]] std::string host() const override { return "a child"; }
 
+  void greeted(const Json& hello) override { key = hello.value("carrying_key", ""); }
+
   std::vector<std::string> firsts;
+  std::string key;
   int approached = 0;
 
  private:
@@ -325,9 +342,11 @@ TEST_CASE("what a new connection is to begin with is answered once, brought alon
     REQUIRE(link.reach(cancel));
     CHECK(channel->approached == 1);
     CHECK(channel->firsts.empty());
+    CHECK(channel->key.empty());
     const auto client = link.client(cancel, ask);
     REQUIRE(client);
     REQUIRE(channel->firsts.size() == 1);
+    CHECK(channel->key == base::to_hex(host::carrying_key(store.path() / "store")));
     CHECK(channel->firsts.front().find("ping") != std::string::npos);
     REQUIRE(ping);
     const auto answer = ping->next(cancel, std::chrono::seconds(20));
