@@ -218,8 +218,11 @@ def test_a_cut_at_any_byte_starts_it_once(trainctl, scratch, project, kind):
         sizes = {side: proxy.bytes[side] - before[side] for side in before}
         points = [(UP, at) for at in range(sizes[UP] - 5_500, sizes[UP], 450)] + [(DOWN, at) for at in range(sizes[DOWN] - 3_000, sizes[DOWN], 400)]
         begun = 0
+        [note] = box.sockets.glob("trainctl/*.note")
+        noted = note.read_bytes()
         for direction, after in points:
             cold.starts.unlink()
+            note.write_bytes(noted)  # a command that failed was perhaps too long for the server: no other would carry anything
             proxy.arm(Fault(kind, after=after, direction=direction))
             done = trainctl.run("submit", "a.run.json")
             proxy.disarm()
@@ -232,4 +235,4 @@ def test_a_cut_at_any_byte_starts_it_once(trainctl, scratch, project, kind):
             trainctl.ok("attach", newest)
             cold.check(newest)
             cold.cut()
-        assert begun > 10
+        assert begun > 10 and cold.carried() > 10

@@ -192,6 +192,15 @@ Result<base::ChildProcess> start_ssh(std::vector<std::string> argv) {
   return ssh;
 }
 
+bool refuses_ciphers(const SshOptions& options, base::ChildProcess& ssh) {
+  return options.ciphers && is_refusal_of_ciphers(ssh.errors());
+}
+
+/// Of ssh, not of our patience.
+bool is_an_end(const Error& error) {
+  return error.code != Errc::timeout && error.code != Errc::canceled;
+}
+
 /// Only a master that has been put aside answers.
 bool master_answers(SshOptions options) {
   options.only_share = false;
@@ -296,7 +305,7 @@ Result<> SshChannel::share(SshOptions options, const fs::path& control, const Ca
     }
     // As a client of another one's connection it has asked for a shell, which may be refused.
     if (ssh.exit_code() == 0 || (has_master(control) && master_answers(options))) return {};
-    if (!options.ciphers || !is_refusal_of_ciphers(ssh.errors()))
+    if (!refuses_ciphers(options, ssh))
       return fail(explain_ssh({.host = host_,
                                .exit_code = ssh.exit_code(),
                                .errors = ssh.errors(),
@@ -313,6 +322,7 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
   TRY_ASSIGN(auto runners, find_runner_files());
   const std::string way = way_to_begin(directory_, runners);
   std::string carried = first.empty() || !control ? "" : host::carry(noted_key(*control, way), first);
+  bool refused = false;
   for (;;) {
     auto argv = ssh_command(options);
     Handshake handshake(host_, directory_, runners, carried, cancel);
@@ -320,16 +330,17 @@ Result<Connection> SshChannel::connect_once(const std::optional<fs::path>& contr
     TRY_ASSIGN(auto ssh, start_ssh(std::move(argv)));
     auto early = handshake.run(ssh, patience, timing_.stall);
     began_ = handshake.began_directly() ? way : "";
-    if (early)
+    if (early) {
+      if (refused) write_note(*control, way + kTakesNone);
       return Connection{.process = std::move(ssh), .early = std::move(*early), .took_first = handshake.took_first()};
+    }
     if (control && began_.empty()) write_note(*control, {});
-    const Errc problem = early.error().code;
-    if (options.ciphers && is_refusal_of_ciphers(ssh.errors())) {
+    if (refuses_ciphers(options, ssh)) {
       options.ciphers.reset();
-    } else if (!carried.empty() && began_ == way && problem != Errc::timeout && problem != Errc::canceled) {
+    } else if (!carried.empty() && began_ == way && is_an_end(early.error())) {
       // A server that takes no long command, perhaps. Whatever came of it: the same launch again is the same run.
       carried.clear();
-      write_note(*control, way + kTakesNone);
+      refused = true;
     } else {
       return fail(std::move(early).error());
     }
