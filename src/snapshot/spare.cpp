@@ -28,6 +28,7 @@
 #include "snapshot/store.hpp"
 #include "snapshot/tree_change.hpp"
 #include "snapshot/tree_stamp.hpp"
+#include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
 namespace trainctl::snapshot {

@@ -148,10 +148,12 @@ def proxied_box(trainctl: Trainctl, scratch: Path) -> Iterator[Box]:
     """A host of its own that is reached through a fault proxy."""
     server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
     with FaultProxy((server.address, server.port)) as proxy:
-        yield Box(trainctl, server, scratch, proxy)
-        proxy.disarm()
-        proxy.resume()
-        server.clean_up()
+        try:
+            yield Box(trainctl, server, scratch, proxy)
+        finally:
+            proxy.disarm()
+            proxy.resume()
+            server.clean_up()
 
 
 def nothing_left(box: Box) -> None:
