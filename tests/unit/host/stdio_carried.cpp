@@ -23,7 +23,7 @@ TEST_CASE("what a command carries is read with the same key only, and shows noth
   struct stat status{};
   REQUIRE(::stat((there.path() / "carrying.key").c_str(), &status) == 0);
   CHECK((status.st_mode & 0777U) == 0600U);
-  for (const std::size_t size : {0, 1, 31, 32, 33, 1000, 100'000}) {
+  for (const std::size_t size : {0U, 1U, 31U, 32U, 33U, 1000U, 100'000U}) {
     const std::string text(size, 'x');
     const std::string digits = carry(key, text);
     REQUIRE_FALSE(digits.empty());

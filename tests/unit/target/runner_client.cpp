@@ -25,6 +25,7 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "base/json.hpp"
 #include "base/ulid.hpp"
 #include "host/container/engine.hpp"
 #include "host/stdio/carried.hpp"
