@@ -13,8 +13,8 @@
 namespace trainctl::base {
 namespace {
 
-constexpr std::size_t kNonceBytes = 16;
-constexpr std::size_t kBlockBytes = 32;
+constexpr std::size_t kBlockBytes = 32;  ///< of HMAC-SHA256, which is the tag too
+constexpr std::size_t kNonceBytes = kSealBytes - kBlockBytes;
 
 /// The text under the stream of this key and nonce; the same again gives the text back.
 std::string covered(std::string_view key, std::string_view nonce, std::string_view text) {

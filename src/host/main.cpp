@@ -43,8 +43,7 @@ constexpr std::string_view kUsage =
     "several; --foreground: as the batch process of a Slurm job.\n"
     "STORE is the folder of the runs; stdio serves the runner protocol (docs/runner-protocol.md) on stdin and "
     "stdout, and begins with what the command carries from the client. sweep removes runners in FOLDER that nothing "
-    "uses. enter "
-    "becomes a program beside a run (trainctl exec). "
+    "uses. enter becomes a program beside a run (trainctl exec). "
     "--sha256 tells the hash of this program.\n";
 constexpr int kUsageExit = 2;
 constexpr int kStoreExit = 6;

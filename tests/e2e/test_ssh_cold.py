@@ -200,11 +200,11 @@ def test_an_ssh_that_does_not_end_once_it_shares_is_not_waited_for(trainctl, col
     wrapper = cold.box.scratch / "ssh-bin" / "ssh"
     text = wrapper.read_text()
     real = next(line for line in text.splitlines() if line.startswith("exec "))
-    wrapper.write_text(text.replace(real, f'case " $* " in *" -N "*) {real.removeprefix("exec ")}; exec sleep 1000;; esac\n{real}'))
+    wrapper.write_text(text.replace(real, f'case " $* " in *" -N "*) {real.removeprefix("exec ")}; exec tail -f /dev/null;; esac\n{real}'))
     assert trainctl.ok("submit", cold.spec()).out == b"hello\n"
     assert cold.carried() == 1
     cold.check("cold-1")
-    assert not [pid for pid, command in trainctl.owned().items() if "sleep 1000" in command]
+    assert not [pid for pid, command in trainctl.owned().items() if "tail -f" in command]
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset"])

@@ -86,13 +86,6 @@ bool closes(FrameType type) {
 RunnerClient::RunnerClient(std::shared_ptr<const Channel> channel, base::UniqueFd wake, const ClientTiming& timing)
     : channel_(std::move(channel)), timing_(timing), wake_(std::move(wake)), heard_ns_(base::mono_ns()) {}
 
-Result<std::shared_ptr<RunnerClient>> RunnerClient::greet(std::shared_ptr<const Channel> channel, Connection connection,
-                                                          const Cancel& cancel, const ClientTiming& timing) {
-  TRY_ASSIGN(auto client, create(std::move(channel), timing));
-  TRY(client->begin(std::move(connection), cancel));
-  return client;
-}
-
 Result<std::shared_ptr<RunnerClient>> RunnerClient::create(std::shared_ptr<const Channel> channel,
                                                            const ClientTiming& timing) {
   TRY_ASSIGN(auto wake, make_event());

@@ -38,15 +38,13 @@ class RunnerStream;
 
 class RunnerClient : public std::enable_shared_from_this<RunnerClient> {
  public:
-  /// Exchanges hellos over a fresh connection. Errc::cannot_start when the two speak no common version.
-  static Result<std::shared_ptr<RunnerClient>> greet(std::shared_ptr<const Channel> channel, Connection connection,
-                                                     const Cancel& cancel, const ClientTiming& timing = {});
   /// One without a connection yet: what is asked of it is kept for begin(). Nobody may wait for answers before that.
   static Result<std::shared_ptr<RunnerClient>> create(std::shared_ptr<const Channel> channel,
                                                       const ClientTiming& timing = {});
   /// What is kept: our hello, and what was asked.
   [[nodiscard]] std::string_view kept() const { return out_; }
-  /// Goes on over a fresh connection, whose runner gets what was kept unless it has it already. Errors as greet().
+  /// Goes on over a fresh connection, whose runner gets what was kept unless it has it already. Errc::cannot_start when
+  /// the two speak no common version.
   Result<> begin(Connection connection, const Cancel& cancel);
   RunnerClient(const RunnerClient&) = delete;
   RunnerClient& operator=(const RunnerClient&) = delete;

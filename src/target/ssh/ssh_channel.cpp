@@ -276,7 +276,8 @@ Result<bool> SshChannel::approach(const Cancel& cancel) {
   options.ciphers = preferred_ciphers(options.config);
   auto shared = share(std::move(options), *control, cancel);
   if (!shared) {
-    write_note(*control, {});  // what keeps it from being shared may not keep a session
+    // What keeps it from being shared may not keep a session; whoever gave up says nothing about the host.
+    if (shared.error().code != Errc::canceled) write_note(*control, {});
     return fail(std::move(shared).error());
   }
   return has_master(*control);

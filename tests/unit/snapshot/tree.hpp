@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,7 +81,7 @@ class Tree {
 inline void next_tick() {
   timespec now{};
   REQUIRE(::clock_gettime(CLOCK_REALTIME, &now) == 0);
-  while (coarse_now_ns() <= now.tv_sec * 1'000'000'000LL + now.tv_nsec) ::usleep(500);
+  while (coarse_now_ns() <= now.tv_sec * 1'000'000'000LL + now.tv_nsec) ::sched_yield();
 }
 
 inline std::string slurp(const fs::path& path) {

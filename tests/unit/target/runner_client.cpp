@@ -142,7 +142,9 @@ Result<std::shared_ptr<RunnerClient>> greet(const std::string& script, const Cli
   const auto channel = std::make_shared<ShellChannel>(script);
   const Cancel cancel = new_cancel();
   TRY_ASSIGN(auto connection, channel->connect(cancel, {}));
-  return RunnerClient::greet(channel, std::move(connection), cancel, timing);
+  TRY_ASSIGN(auto client, RunnerClient::create(channel, timing));
+  TRY(client->begin(std::move(connection), cancel));
+  return client;
 }
 
 class Store {
