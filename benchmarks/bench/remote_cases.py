@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from faultproxy import Fault, FaultProxy  # of tests/support, which remote_hosts
 
 FOLLOWED = 200
 CIPHER = "aes256-gcm@openssh.com"
+LOG_ROUNDS = 7  # on two cores the same command may take half as long again a minute later
 LINK = 0.02  # seconds there and back again, of the link that is looked at cold
 
 
@@ -94,15 +96,21 @@ def mirrored(there: Box, content: bytes, megabytes: int, what: str, same: str) -
             block = content[at:at + 999_999] + b"\n"
             file.write(block)
             wanted.update(block)
-    bare, fast = "ssh host cat", f"ssh -c {CIPHER} host cat"
-    commands = [there.ssh(bare, f"cat {big}", read=True), Command(fast, [*there.alone, "-c", CIPHER, HOST, f"cat {big}"], there.here, there.env, read=True),
-                there.run("cat", big, read=True)]
+    bare, fast, kept = "ssh host cat", f"ssh -c {CIPHER} host cat", "… cat | tee there | tee here"
+    quick, copies = [*there.alone, "-c", CIPHER, HOST], [there.host.home / "copy.log", there.store / "copy.log"]
+    # Not one pipe for what ssh says and for what tee writes: ssh makes its own not block, and tee would give up.
+    tees = f"{shlex.join(quick)} 'cat {big} | tee {copies[0]}' 2>/dev/null | tee {copies[1]}"
+    commands = [there.ssh(bare, f"cat {big}", read=True), Command(fast, [*quick, f"cat {big}"], there.here, there.env, read=True),
+                Command(kept, ["sh", "-c", tees], there.here, there.env, read=True), there.run("cat", big, read=True)]
     samples: dict[str, list[Sample]] = {command.label: [] for command in commands}
     whole = "stored byte for byte"
-    for number in range(4):
+    for number in range(LOG_ROUNDS + 1):
         for command in commands:
             os.sync()
             sample = checked(command)
+            if command.label == kept:
+                for copy in copies:
+                    copy.unlink()
             if number:  # the first also gets the memory from the machine that this one may run on
                 samples[command.label].append(sample)
         if json.loads(there.call("logs", "@", "--verify", "--json"))["sha256"] != wanted.hexdigest():
@@ -112,6 +120,7 @@ def mirrored(there: Box, content: bytes, megabytes: int, what: str, same: str) -
         there.call("target", "clean", NAME, "--yes")
     rates = {label: megabytes / median([sample.wall for sample in found]) for label, found in samples.items()}
     return [Row(what, bare, rates[bare], "MB/s"), Row(what, fast, rates[fast], "MB/s", "the cipher that trainctl asks for"),
+            Row(what, kept, rates[kept], "MB/s", "what trainctl does besides: a copy kept at both ends"),
             Row(same, "trainctl", rates["trainctl"], "MB/s", whole, 0.9 * rates[bare])]
 
 

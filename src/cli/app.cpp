@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From argv to a command. Only the App of the command that is called is built: building all of them costs more than the
 // rest of a start together.
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -167,6 +168,16 @@ Error unexpected(const std::exception& problem) {
           .hint = "this is a bug of trainctl: please report it with the command line"};
 }
 
+/// What streams come in, a megabyte a piece, is freed and wanted again at once. Given back to the kernel in between,
+/// each page of it is a fault again: 120,000 of them a gigabyte, and dear ones where a hypervisor takes free pages
+/// away.
+void keep_freed_memory() {
+  constexpr int kKept = 16 << 20;
+  constexpr int kMapped = 4 << 20;  // larger ones are rare and come and go by mmap
+  (void)::mallopt(M_TRIM_THRESHOLD, kKept);
+  (void)::mallopt(M_MMAP_THRESHOLD, kMapped);
+}
+
 }  // namespace
 
 int dispatch(Context& context, const Command& command, std::span<const std::string> arguments) {
@@ -196,6 +207,7 @@ int main(int argc, char** argv) {
   // A closed pipe is an answer of write(2), not a death; children get the default back at exec.
   (void)std::signal(SIGPIPE, SIG_IGN);
   host::fill_standard_descriptors();
+  keep_freed_memory();
   // Not a command for people: what mpiexec starts for each rank (see host/distribution/mpi_rank.hpp).
   if (argc > 1 && std::string_view(argv[1]) == "exec-rank") return host::mpi_rank_main({argv + 2, argv + argc});
   Stream out(STDOUT_FILENO);
