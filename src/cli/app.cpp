@@ -173,9 +173,9 @@ Error unexpected(const std::exception& problem) {
 /// away.
 void keep_freed_memory() {
   constexpr int kKept = 16 << 20;
-  constexpr int kMapped = 4 << 20;  // larger ones are rare and come and go by mmap
-  (void)::mallopt(M_TRIM_THRESHOLD, kKept);
-  (void)::mallopt(M_MMAP_THRESHOLD, kMapped);
+  constexpr int kMapped = 4 << 20;             // larger ones are rare and come and go by mmap
+  (void)::mallopt(M_TRIM_THRESHOLD, kKept);    // NOLINT(concurrency-mt-unsafe): before any thread
+  (void)::mallopt(M_MMAP_THRESHOLD, kMapped);  // NOLINT(concurrency-mt-unsafe)
 }
 
 }  // namespace
