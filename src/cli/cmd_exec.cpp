@@ -69,7 +69,7 @@ int exec_action(Context& context, const Options& app, int rank) {
 Action configure_exec(Options& app) {
   const auto rank = std::make_shared<int>(0);
   app.add_option("--rank", *rank, kRankHelp)->type_name("N")->non_negative();
-  app.take_rest();  // everything from the run on is the command's
+  app.take_rest("[RUN] -- COMMAND [ARGUMENT…]");
   return [app, rank](Context& context) { return exec_action(context, app, *rank); };
 }
 

@@ -90,8 +90,7 @@ int run_action(Context& context, const Options& app, LaunchArguments& arguments)
 
 Action configure(Options& app) {
   const auto arguments = std::make_shared<LaunchArguments>();
-  // Everything from the script on belongs to the script.
-  app.take_rest();
+  app.take_rest("SCRIPT|FILE|-- COMMAND [ARGUMENT…]");
   add_launch_options(app, *arguments);
   return [arguments, app](Context& context) { return run_action(context, app, *arguments); };
 }

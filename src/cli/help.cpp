@@ -73,6 +73,8 @@ std::string usage_line(const CLI::App& app, const std::string& prefix) {
     usage += option->get_required() ? " " + name : " [" + name + "]";
   }
   if (!app.get_subcommands([](const CLI::App*) { return true; }).empty()) usage += " COMMAND";
+  // What take_rest was told.
+  if (app.get_prefix_command()) usage += " " + app.get_footer();
   return usage;
 }
 

@@ -2,9 +2,11 @@
 #include "cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace trainctl::cli {
@@ -12,6 +14,16 @@ namespace {
 
 std::string not_negative(const std::string& text) {
   return text.starts_with('-') ? "must not be negative: " + text : std::string();
+}
+
+/// What is wrong with a number; said here because CLI11 only says that it could not convert.
+template <class T>
+std::string not_whole(const std::string& text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, problem] = std::from_chars(text.data(), end, value);
+  if (problem == std::errc::result_out_of_range) return text + " is too large";
+  return problem == std::errc() && stop == end ? "" : '"' + text + "\" is not a whole number";
 }
 
 }  // namespace
@@ -64,7 +76,7 @@ OptionHandle Options::add_option(const std::string& names, std::vector<std::stri
 }
 
 OptionHandle Options::add_option(const std::string& names, int& target, const std::string& help) {
-  return OptionHandle(app_->add_option(names, target, help));
+  return OptionHandle(app_->add_option(names, target, help)->check(not_whole<int>));
 }
 
 OptionHandle Options::add_option(const std::string& names, std::optional<std::string>& target,
@@ -73,12 +85,12 @@ OptionHandle Options::add_option(const std::string& names, std::optional<std::st
 }
 
 OptionHandle Options::add_option(const std::string& names, std::optional<int>& target, const std::string& help) {
-  return OptionHandle(app_->add_option(names, target, help));
+  return OptionHandle(app_->add_option(names, target, help)->check(not_whole<int>));
 }
 
 OptionHandle Options::add_option(const std::string& names, std::optional<std::uint64_t>& target,
                                  const std::string& help) {
-  return OptionHandle(app_->add_option(names, target, help)->check(not_negative));
+  return OptionHandle(app_->add_option(names, target, help)->check(not_negative)->check(not_whole<std::uint64_t>));
 }
 
 Options Options::add_subcommand(const std::string& name, const std::string& summary, std::string& chosen) {
@@ -88,8 +100,9 @@ Options Options::add_subcommand(const std::string& name, const std::string& summ
   return Options(*sub);
 }
 
-void Options::take_rest() {
+void Options::take_rest(const std::string& shown) {
   app_->prefix_command();
+  app_->footer(shown);
 }
 
 std::vector<std::string> Options::remaining() const {

@@ -300,6 +300,21 @@ def test_a_missing_argument_shows_the_usage(trainctl):
     assert "usage: trainctl env show" in trainctl.run("env", "show", code=2).error
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (("logs", "@", "--tail", "x"), '--tail: "x" is not a whole number'),
+    (("ls", "--limit", "1.5"), '--limit: "1.5" is not a whole number'),
+    (("exec", "--rank", "99999999999", "@", "--", "true"), "--rank: 99999999999 is too large"),
+    (("shell", "--rank", "-1"), "--rank: must not be negative: -1"),
+])
+def test_what_is_wrong_with_a_number(trainctl, words, message):
+    assert f"error: {message}" in trainctl.run(*words, code=2).error
+
+
+def test_the_usage_says_where_the_command_stands(trainctl):
+    assert "Usage: trainctl exec [OPTIONS] [RUN] -- COMMAND [ARGUMENT…]" in trainctl.ok("exec", "--help").text
+    assert "Usage: trainctl run [OPTIONS] SCRIPT|FILE|-- COMMAND [ARGUMENT…]" in trainctl.ok("run", "--help").text
+
+
 def test_following_a_log_goes_on_into_the_next_attempt(trainctl, project):
     project.script("import os, sys, time\nn = int(os.environ['TRAINCTL_ATTEMPT'])\nprint('try', n, flush=True)\n"
                    "while not os.path.exists(os.environ['GO']): time.sleep(0.02)\nsys.exit(0 if n == 2 else 9)")
