@@ -158,6 +158,7 @@ int selftest_action(Context& context, const SelftestArguments& arguments) {
     context.warn("its runs were not all removed: " + printable(removed.error().message) + "; they are in " +
                  clients->store().root.string());
   }
+  if (const auto left = clients->leave(); !left) context.warn(printable(left.error().message));
   return conclude(context, arguments, seed, verdicts, checks->size());
 }
 

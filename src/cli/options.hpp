@@ -46,7 +46,8 @@ class Options {
   OptionHandle add_option(const std::string& names, std::optional<std::uint64_t>& target, const std::string& help = {});
   /// A word below the command ("env ls"); `chosen` is set to its name when it is the one that is called.
   Options add_subcommand(const std::string& name, const std::string& summary, std::string& chosen);
-  /// Everything from the first word that is no option on is not ours: see remaining(). `shown`: what it is, in the usage.
+  /// Everything from the first word that is no option on is not ours: see remaining(). `shown`: what it is, in the
+  /// usage.
   void take_rest(const std::string& shown);
   [[nodiscard]] std::vector<std::string> remaining() const;
 

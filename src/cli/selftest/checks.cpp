@@ -187,13 +187,16 @@ Result<Evidence> check_cut_connection(Bench& bench) {
 
 Result<Evidence> check_killed_supervisor(Bench& bench) {
   Evidence evidence;
-  const Workload workload{.seed = bench.seed + 4, .kills_supervisor = true};
-  TRY_ASSIGN(const std::string run, submit(bench, workload));
-  TRY_ASSIGN(auto following, follow(bench, run));
-  TRY(finish_whole(following, workload));
-  ++evidence.interruptions;
-  evidence.facts.emplace_back("its supervisor was killed in the middle, another one took the run over");
-  TRY(prove_ended(bench.clients, run, workload, evidence));
+  for (const int at : {1, 100, 200}) {
+    const Workload workload{.seed = bench.seed + 4, .lines = 200, .kills_supervisor_at = at};
+    TRY_ASSIGN(const std::string run, submit(bench, workload));
+    TRY_ASSIGN(auto following, follow(bench, run));
+    TRY(finish_whole(following, workload));
+    ++evidence.interruptions;
+    evidence.facts.push_back("its supervisor was killed at line " + std::to_string(at) +
+                             " of 200, another one took over");
+    TRY(prove_ended(bench.clients, run, workload, evidence));
+  }
   return evidence;
 }
 

@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -30,6 +32,7 @@
 #include "cli/selftest/workload.hpp"
 #include "cli/signals.hpp"
 #include "host/linux/process_tree.hpp"
+#include "target/ssh/control.hpp"
 #include "trainctl/error.hpp"
 #include "trainctl/result.hpp"
 
@@ -44,15 +47,29 @@ std::uint64_t now_ms() {
   return base::mono_ns() / 1'000'000U;
 }
 
-/// Ours, with the store in place of the user's.
-std::vector<std::string> environment_for(const std::filesystem::path& store) {
+/// Ours, with these in place of the user's.
+std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& ours) {
   std::vector<std::string> result;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    if (!text.starts_with("TRAINCTL_HOME=")) result.emplace_back(text);
+    const std::string_view name = text.substr(0, text.find('='));
+    const auto same = [name](const auto& one) { return one.first == name; };
+    if (std::none_of(ours.begin(), ours.end(), same)) result.emplace_back(text);
   }
-  result.push_back("TRAINCTL_HOME=" + store.string());
+  for (const auto& [name, value] : ours) result.push_back(name + "=" + value);
   return result;
+}
+
+/// Beside the user's own or in /tmp: the paths of sockets must be short. Empty where none can be made: then the connections
+/// are the user's.
+std::filesystem::path make_runtime_folder() {
+  std::vector<std::filesystem::path> places = {"/tmp"};
+  if (const auto users = target::runtime_folder()) places.insert(places.begin(), users->parent_path());
+  for (const std::filesystem::path& place : places) {
+    std::string folder = (place / "tXXXXXX").string();
+    if (target::sockets_fit(folder) && ::mkdtemp(folder.data()) != nullptr) return folder;
+  }
+  return {};
 }
 
 /// What a command said last, for a message of ours.
@@ -72,7 +89,10 @@ Result<Clients> Clients::create(const std::filesystem::path& parent, std::string
   clients.store_.root = parent / ("selftest-" + base::new_ulid());
   clients.target_ = std::move(target);
   clients.patience_ = patience;
-  clients.environment_ = environment_for(clients.store_.root);
+  clients.runtime_ = make_runtime_folder();
+  std::vector<std::pair<std::string, std::string>> ours = {{"TRAINCTL_HOME", clients.store_.root.string()}};
+  if (!clients.runtime_.empty()) ours.emplace_back("XDG_RUNTIME_DIR", clients.runtime_.string());
+  clients.environment_ = environment_with(ours);
   clients.signals_ = std::make_unique<SignalInbox>();
   TRY(base::make_directories(clients.store_.root / "selftest"));
   return clients;
@@ -150,9 +170,25 @@ Result<int> Following::finish() {
   return child_.exit_code();
 }
 
+int Clients::cut_connections() const {
+  if (runtime_.empty()) return 0;
+  const auto folder = runtime_ / "trainctl";
+  const auto names = base::list_directory(folder);
+  if (!names) return 0;
+  int cut = 0;
+  for (const std::string& name : *names) cut += target::end_masters(folder / name);
+  return cut;
+}
+
+Result<> Clients::leave() const {
+  if (runtime_.empty()) return {};
+  (void)cut_connections();
+  return base::remove_tree(runtime_);
+}
+
 int Following::cut_off() const {
   const std::array roots = {child_.pid()};
-  int killed = 0;
+  int killed = clients_->cut_connections();
   for (const auto& process : host::descendants(host::list_processes(), roots)) {
     if (::kill(process.pid, SIGKILL) == 0) ++killed;
   }

@@ -36,6 +36,11 @@ class Clients {
   /// Writes the file that `submit` is given.
   Result<std::string> configuration(const Workload& workload);
 
+  /// Ends the connections that these commands share (they have their own, so that nobody else's is cut). How many.
+  [[nodiscard]] int cut_connections() const;
+  /// Ends them for good.
+  [[nodiscard]] Result<> leave() const;
+
   [[nodiscard]] const format::StorePaths& store() const { return store_; }
   [[nodiscard]] std::chrono::milliseconds patience() const { return patience_; }
   /// Errc::canceled once the person pressed Ctrl-C.
@@ -46,6 +51,7 @@ class Clients {
   [[nodiscard]] base::Command command(const std::vector<std::string>& arguments) const;
 
   format::StorePaths store_;
+  std::filesystem::path runtime_;  ///< their XDG_RUNTIME_DIR; empty when none could be made
   std::string target_;
   std::chrono::milliseconds patience_{};
   std::vector<std::string> environment_;
@@ -64,7 +70,8 @@ class Following {
   /// Reads to its end; the exit code.
   Result<int> finish();
   void kill() { child_.kill(); }
-  /// Kills what stands between it and the target: its own children (ssh, a local runner). How many there were.
+  /// Kills what stands between it and the target: the connections, and its own children (ssh, a local runner). How many
+  /// there were.
   [[nodiscard]] int cut_off() const;
 
   [[nodiscard]] const std::string& shown() const { return shown_; }

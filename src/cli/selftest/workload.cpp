@@ -45,11 +45,10 @@ std::string expected_log(const Workload& workload) {
 }
 
 Json run_configuration(const Workload& workload) {
-  const int kill_at = workload.kills_supervisor ? workload.lines / 2 : -1;
   Json command = {"sh", "-c", kScript, "selftest"};
   for (const std::int64_t value :
        {std::int64_t{workload.seed}, std::int64_t{workload.lines}, std::int64_t{workload.lines_a_pause},
-        std::int64_t{workload.exit_code}, std::int64_t{kill_at}}) {
+        std::int64_t{workload.exit_code}, std::int64_t{workload.kills_supervisor_at}}) {
     command.push_back(std::to_string(value));
   }
   return {{"name", "selftest"}, {"command", std::move(command)}};

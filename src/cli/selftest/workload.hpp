@@ -16,8 +16,8 @@ struct Workload {
   int lines = 400;
   int lines_a_pause = 20;  ///< a pause of a tenth of a second after so many lines
   int exit_code = 0;
-  /// In the middle of its lines it kills the process that supervises it, as a memory killer would.
-  bool kills_supervisor = false;
+  /// After so many lines it kills the process that supervises it, as a memory killer would; -1: never.
+  int kills_supervisor_at = -1;
 };
 
 /// The log of a run that was let to its end.

@@ -43,6 +43,10 @@ std::vector<fs::path> candidates() {
   return places;
 }
 
+bool fits(const fs::path& folder) {
+  return folder.string().size() + 1 + kHexOfC <= kLongestPath;
+}
+
 /// A master calls itself "ssh: <its socket> [mux]"; one that was started without a session keeps its command line.
 bool is_master(const std::string& pid, const fs::path& socket) {
   const auto command = base::read_file("/proc/" + pid + "/cmdline", kMaxCommandBytes);
@@ -55,15 +59,19 @@ bool is_master(const std::string& pid, const fs::path& socket) {
   return has("-N") && has("ControlPath=" + (socket.parent_path() / "%C").string());
 }
 
-void end_master(const fs::path& socket) {
+int end_master(const fs::path& socket) {
   const auto entries = base::list_directory("/proc");
-  if (!entries) return;
+  if (!entries) return 0;
+  int ended = 0;
   for (const std::string& name : *entries) {
     pid_t pid = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket)) ::kill(pid, SIGKILL);
+    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket) &&
+        ::kill(pid, SIGKILL) == 0)
+      ++ended;
   }
   ::unlink(socket.c_str());
+  return ended;
 }
 
 /// Beside the folder: in it there are sockets only.
@@ -80,11 +88,15 @@ std::optional<fs::path> runtime_folder() {
   return std::nullopt;
 }
 
+bool sockets_fit(const fs::path& runtime) {
+  return fits(runtime / "trainctl" / std::string(kKeyDigits, '0'));
+}
+
 std::optional<fs::path> control_folder(const std::string& key) {
   const std::string name = base::sha256_hex(key).substr(0, kKeyDigits);
   for (const fs::path& place : candidates()) {
     fs::path folder = place / name;
-    if (folder.string().size() + 1 + kHexOfC > kLongestPath) continue;
+    if (!fits(folder)) continue;
     if (base::make_private_directory(place) && base::make_private_directory(folder)) return folder;
   }
   return std::nullopt;
@@ -107,10 +119,12 @@ void write_note(const fs::path& folder, std::string_view note) {
   }
 }
 
-void end_masters(const fs::path& folder) {
+int end_masters(const fs::path& folder) {
   const auto sockets = base::list_directory(folder);
-  if (!sockets) return;
-  for (const std::string& name : *sockets) end_master(folder / name);
+  if (!sockets) return 0;
+  int ended = 0;
+  for (const std::string& name : *sockets) ended += end_master(folder / name);
+  return ended;
 }
 
 }  // namespace trainctl::target

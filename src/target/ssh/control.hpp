@@ -13,6 +13,9 @@ namespace trainctl::target {
 /// none is possible.
 std::optional<std::filesystem::path> runtime_folder();
 
+/// Are the paths of control sockets short enough where this is XDG_RUNTIME_DIR?
+bool sockets_fit(const std::filesystem::path& runtime);
+
 /// The folder for the control sockets of `key`, below a runtime folder. Empty where none is possible: the path of a
 /// socket must not be longer than 90 bytes.
 std::optional<std::filesystem::path> control_folder(const std::string& key);
@@ -27,7 +30,7 @@ std::string read_note(const std::filesystem::path& folder);
 void write_note(const std::filesystem::path& folder, std::string_view note);
 
 /// Ends the masters of a folder by their process ids and removes their sockets: a stopped master, or one on a dead
-/// link, hangs whoever asks it, past all options of ssh.
-void end_masters(const std::filesystem::path& folder);
+/// link, hangs whoever asks it, past all options of ssh. How many there were.
+int end_masters(const std::filesystem::path& folder);
 
 }  // namespace trainctl::target
