@@ -166,7 +166,8 @@ Result<> Mirror::write(std::string_view name, std::uint64_t offset, std::string_
   }
   // Bytes whose cursor did not follow any more are asked for again, and stand at the same place: the first ones too.
   if (!token.empty() && !tokens_.contains(name)) TRY(keep_cursor(name, file->epoch, {.have = offset}));
-  TRY(base::pwrite_all(file->fd.get(), bytes, offset));
+  if (auto written = base::pwrite_all(file->fd.get(), bytes, offset); !written)
+    return fail(written.error().with_context("writing " + (run_.root / copy_name(name, file->epoch)).string()));
   file->size = std::max(file->size, offset + bytes.size());
   if (token.empty()) return {};
   return keep_cursor(name, file->epoch, {.have = offset + bytes.size(), .token = std::string(token)});

@@ -33,6 +33,7 @@
 #include "cli/timed_lines.hpp"
 #include "cli/transfer.hpp"
 #include "engine/follow.hpp"
+#include "engine/live_view.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
 #include "format/fold.hpp"
@@ -71,10 +72,16 @@ class Session {
   Outcome show_growth(const engine::Growth& growth);
   Outcome keep_supervised();
   Outcome hear_of_target();
+  Outcome hear_of_room(const engine::Mirroring::Trouble& trouble);
+  [[nodiscard]] std::string target_name() const { return printable(mirroring_->target_name()); }
   void wait();
   /// Nothing comes any more, and all could be read.
   [[nodiscard]] bool is_through(const engine::Growth& growth) const { return growth.finished && unread_since_ == 0; }
   Result<> show_logs(const engine::Growth& growth);
+  void show_live();
+  void show_bytes(int attempt, std::uint64_t offset, std::string_view bytes);
+  void announce_attempt(int attempt);
+  [[nodiscard]] engine::LogRange behind_live(engine::LogRange range) const;
   Result<std::uint64_t> show(const engine::LogRange& range);
   Result<std::uint64_t> show_json(const engine::LogRange& range);
   Result<std::uint64_t> show_filtered(const engine::LogRange& range);
@@ -97,6 +104,9 @@ class Session {
   std::optional<SignalInbox> signals_;
   std::unique_ptr<engine::Mirroring> mirroring_;  ///< behind the signals: its thread must not get them
   bool told_trouble_ = false;
+  bool told_no_room_ = false;
+  int live_attempt_ = 0;  ///< up to here the log was shown, from its copy or without
+  std::uint64_t live_offset_ = 0;
   TerminalFilter filter_;
   std::optional<TimedLines> timed_;  ///< when lines are shown with their times
   format::State shown_state_ = format::State::created;
@@ -166,14 +176,17 @@ Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
   return done;
 }
 
+void Session::announce_attempt(int attempt) {
+  if (attempt == shown_attempt_) return;
+  status_.clear();
+  context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(attempt)));
+  shown_attempt_ = attempt;
+}
+
 /// Returns how many bytes of the range were shown.
 Result<std::uint64_t> Session::show(const engine::LogRange& range) {
   if (context_.json) return timed_ ? timed_->add(range) : show_json(range);
-  if (range.attempt != shown_attempt_) {
-    status_.clear();
-    context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(range.attempt)));
-    shown_attempt_ = range.attempt;
-  }
+  announce_attempt(range.attempt);
   status_.clear();
   if (timed_) return timed_->add(range);
   return context_.out.is_terminal() ? show_filtered(range) : send_raw(range);
@@ -308,14 +321,63 @@ Outcome Session::on_signal(int number) {
 
 Result<> Session::show_logs(const engine::Growth& growth) {
   gust_ = false;
-  for (const engine::LogRange& range : growth.logs) {
+  for (const engine::LogRange& grown : growth.logs) {
+    const engine::LogRange range = behind_live(grown);
+    if (range.size == 0) continue;
     TRY_ASSIGN(const std::uint64_t shown, show(range));
     gust_ = gust_ || shown >= kGust;
     leave_for_later(range, range.size - shown);
+    live_attempt_ = range.attempt;
+    live_offset_ = range.offset + shown;
   }
   if (!timed_ || !timed_->holds()) return {};
   status_.clear();
   return is_through(growth) ? timed_->finish() : timed_->settle();
+}
+
+/// What was shown while there was no room for it is not shown again when its copy goes on.
+engine::LogRange Session::behind_live(engine::LogRange range) const {
+  if (range.attempt > live_attempt_ || range.epoch > 1) return range;
+  const std::uint64_t end = range.offset + range.size;
+  const std::uint64_t begin = range.attempt < live_attempt_ ? end : std::min(end, std::max(range.offset, live_offset_));
+  range.size = end - begin;
+  range.offset = begin;
+  return range;
+}
+
+/// The log that comes while there is no room for its copy.
+void Session::show_live() {
+  if (!mirroring_ || mirroring_->live() == nullptr) return;
+  const bool wanted = !options_.environment && !timed_ && !options_.attempt;
+  for (const engine::LivePiece& piece : mirroring_->live()->take()) {
+    if (!wanted || piece.attempt < live_attempt_) continue;
+    if (piece.attempt > live_attempt_) live_offset_ = 0;
+    live_attempt_ = piece.attempt;
+    const std::uint64_t end = piece.offset + piece.bytes.size();
+    if (end <= live_offset_) continue;
+    const std::uint64_t begin = std::max(piece.offset, live_offset_);
+    show_bytes(piece.attempt, begin, std::string_view(piece.bytes).substr(begin - piece.offset));
+    live_offset_ = end;
+  }
+}
+
+void Session::show_bytes(int attempt, std::uint64_t offset, std::string_view bytes) {
+  if (context_.json) {
+    Json line = {{"type", "log"},
+                 {"stream", run_.attempt(attempt).log(options_.rank).filename().string()},
+                 {"attempt", attempt},
+                 {"epoch", 1},
+                 {"offset", offset}};
+    put_bytes(line, std::string(bytes));
+    context_.print(line);
+    return context_.out.flush();
+  }
+  announce_attempt(attempt);
+  status_.clear();
+  const std::string clean = context_.out.is_terminal() ? filter_.filter(std::string(bytes)) : std::string(bytes);
+  context_.out.write(clean);
+  if (!clean.empty()) status_.line_open(clean.back() != '\n');
+  context_.out.flush();
 }
 
 Outcome Session::show_growth(const engine::Growth& growth) {
@@ -356,9 +418,29 @@ Outcome Session::step() {
     return Outcome::failed;
   }
   if (const Outcome outcome = show_growth(*growth); outcome != Outcome::going_on) return outcome;
+  show_live();
   if (error_) return Outcome::failed;
   if (const Outcome outcome = hear_of_target(); outcome != Outcome::going_on) return outcome;
   return keep_supervised();
+}
+
+/// A full disk here is no reason not to show what comes; only the end cannot be told without its record.
+Outcome Session::hear_of_room(const engine::Mirroring::Trouble& trouble) {
+  if (trouble.over) {
+    show_live();
+    error_ = trouble.error;
+    error_->message = "the end of " + name() + " cannot be recorded here: " + error_->message;
+    error_->hint = "free some disk space (or quota), then trainctl sync: everything is still on " + target_name();
+    return Outcome::failed;
+  }
+  status_.trouble("no room here: what is shown is not kept");
+  if (std::exchange(told_no_room_, true)) return Outcome::going_on;
+  status_.clear();
+  std::string why = trouble.error.message;
+  if (!trouble.error.context.empty()) why += " (" + trouble.error.context.front() + ")";
+  context_.warn("what is shown from here on is not kept: " + printable(why) +
+                "; the run is not affected, and is copied when there is room again");
+  return Outcome::going_on;
 }
 
 /// What is wrong between here and the run's target. Only what trying again cannot mend ends the session: the run goes
@@ -366,32 +448,39 @@ Outcome Session::step() {
 Outcome Session::hear_of_target() {
   if (!mirroring_) return Outcome::going_on;
   const auto trouble = mirroring_->trouble(run_);
+  if (trouble && trouble->here) return hear_of_room(*trouble);
+  if (told_no_room_) {
+    told_no_room_ = false;
+    status_.clear();
+    context_.note(context_.err.paint(Style::dim, "there is room again: the log is kept"));
+  }
   if (trouble && trouble->error.code != Errc::unavailable) {
     error_ = trouble->error;
     return Outcome::failed;
   }
-  const std::string& target = mirroring_->target_name();
+  const std::string target = target_name();
   const bool long_enough = trouble && base::mono_ns() - trouble->since_ns > kTroubleNs;
   if (long_enough) {
     const auto since = std::chrono::seconds((base::mono_ns() - trouble->since_ns) / 1'000'000'000U);
-    status_.trouble(printable(target) + " unreachable for " + base::format_duration(since) + ", trying again");
+    status_.trouble(target + " unreachable for " + base::format_duration(since) + ", trying again");
   } else {
     status_.trouble({});
   }
   if (long_enough == told_trouble_ || context_.json) return Outcome::going_on;
   told_trouble_ = long_enough;
   status_.clear();
-  context_.note(context_.err.paint(Style::dim, long_enough
-                                                   ? printable(target) + ": " + printable(trouble->error.message) +
-                                                         "; the run is not affected, trying again"
-                                                   : printable(target) + " answers again"));
+  context_.note(context_.err.paint(Style::dim, long_enough ? target + ": " + printable(trouble->error.message) +
+                                                                 "; the run is not affected, trying again"
+                                                           : target + " answers again"));
   return Outcome::going_on;
 }
 
 void Session::wait() {
   if (follower_->more()) return;
   status_.draw();
-  std::array<pollfd, 2> waits = {pollfd{signals_->fd(), POLLIN, 0}, pollfd{follower_->fd(), POLLIN, 0}};
+  const int live = mirroring_ && mirroring_->live() != nullptr ? mirroring_->live()->fd() : -1;
+  std::array<pollfd, 3> waits = {pollfd{signals_->fd(), POLLIN, 0}, pollfd{follower_->fd(), POLLIN, 0},
+                                 pollfd{live, POLLIN, 0}};
   // Where much comes it is not taken piece by piece: each look costs a dozen system calls.
   if (gust_ && ::poll(waits.data(), 1, kGustMs) > 0) return;
   ::poll(waits.data(), waits.size(), follower_->wait_ms());
@@ -412,7 +501,8 @@ Result<> Session::open() {
   (void)::fcntl(context_.out.fd(), F_SETPIPE_SZ, kPipeBytes);
   // A thread of its own: after the launch, which forks, and with the signals already ours.
   TRY_ASSIGN(mirroring_,
-             engine::Mirroring::begin(run_, options_.may_start ? engine::Start::allowed : engine::Start::adopt_only));
+             engine::Mirroring::begin(run_, options_.may_start ? engine::Start::allowed : engine::Start::adopt_only,
+                                      options_.rank));
   last_adoption_ = options_.may_start ? base::mono_ns() : 0;
   return {};
 }

@@ -66,9 +66,14 @@ Result<MirrorPass::Copy*> MirrorPass::copy(std::string_view run) {
   return &found->second;
 }
 
+Result<> MirrorPass::here(Result<> written) {
+  failed_here_ = failed_here_ || !written;
+  return written;
+}
+
 Result<> MirrorPass::append(const target::Piece& piece) {
   TRY_ASSIGN(Copy * copy, this->copy(piece.run));
-  TRY(copy->mirror.write(piece.file, piece.offset, piece.bytes, piece.next_token));
+  TRY(here(copy->mirror.write(piece.file, piece.offset, piece.bytes, piece.next_token)));
   bytes_ += piece.bytes.size();
   if (piece.file.ends_with(".log")) lines_ += base::count_lines(piece.bytes);
   return {};
@@ -83,28 +88,28 @@ Result<target::Cursor> MirrorPass::mismatch(std::string_view run, std::string_vi
 
 Result<> MirrorPass::gap(std::string_view run, std::string_view file, std::uint64_t lines) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
-  return copy->mirror.note_gap(file, lines);
+  return here(copy->mirror.note_gap(file, lines));
 }
 
 Result<> MirrorPass::observed(std::string_view run, const Json& observation) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
-  return copy->mirror.observe(observation);
+  return here(copy->mirror.observe(observation));
 }
 
 Result<> MirrorPass::ended(std::string_view run) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
-  return archive::note_whole(copy->run);
+  return here(archive::note_whole(copy->run));
 }
 
 Result<> MirrorPass::current(std::string_view run) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
-  return archive::note_seen(copy->run);
+  return here(archive::note_seen(copy->run));
 }
 
 Result<> MirrorPass::missing(std::string_view run) {
   TRY_ASSIGN(Copy * copy, this->copy(run));
   missing_.emplace_back(run);
-  return archive::note_gone(copy->run);
+  return here(archive::note_gone(copy->run));
 }
 
 }  // namespace trainctl::engine

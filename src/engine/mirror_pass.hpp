@@ -32,6 +32,8 @@ class MirrorPass final : public target::EventSink {
   [[nodiscard]] std::uint64_t lines() const { return lines_; }  ///< of them, in logs
   /// The runs of which something was heard: what their copies show of the state is as new as this pass.
   [[nodiscard]] const std::set<std::string, std::less<>>& heard() const { return heard_; }
+  /// What could not be written here; the watch ended with it.
+  [[nodiscard]] bool failed_here() const { return failed_here_; }
   /// The target says that it does not have these.
   [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
 
@@ -50,11 +52,13 @@ class MirrorPass final : public target::EventSink {
     archive::Mirror mirror;
   };
   Result<Copy*> copy(std::string_view run);
+  Result<> here(Result<> written);
   [[nodiscard]] Result<std::vector<target::Watched>> watched() const;
 
   std::map<std::string, Copy, std::less<>> copies_;
   std::set<std::string, std::less<>> heard_;
   std::vector<std::string> missing_;
+  bool failed_here_ = false;
   std::size_t busy_ = 0;
   std::uint64_t bytes_ = 0;
   std::uint64_t lines_ = 0;

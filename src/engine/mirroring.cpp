@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/mirroring.hpp"
 
+#include <sys/eventfd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -12,7 +16,9 @@
 
 #include "archive/contact.hpp"
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/json.hpp"
+#include "engine/live_view.hpp"
 #include "engine/mirror_pass.hpp"
 #include "engine/supervision.hpp"
 #include "format/fold.hpp"
@@ -35,8 +41,10 @@ constexpr int kLongestPauseMs = 5000;
 
 }  // namespace
 
-Result<std::unique_ptr<Mirroring>> Mirroring::begin(const format::RunPaths& run, Start start) {
-  return begin_group({run}, start);
+Result<std::unique_ptr<Mirroring>> Mirroring::begin(const format::RunPaths& run, Start start, int shown) {
+  base::UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return fail_errno("make an event", errno);
+  return begin_group({run}, start, std::make_unique<LiveView>(run, shown, std::move(event)));
 }
 
 Result<std::vector<std::unique_ptr<Mirroring>>> Mirroring::begin_all(const std::vector<format::RunPaths>& runs) {
@@ -47,28 +55,31 @@ Result<std::vector<std::unique_ptr<Mirroring>>> Mirroring::begin_all(const std::
   }
   std::vector<std::unique_ptr<Mirroring>> made;
   for (auto& [definition, group] : by_target) {
-    TRY_ASSIGN(auto one, begin_group(std::move(group), Start::adopt_only));
+    TRY_ASSIGN(auto one, begin_group(std::move(group), Start::adopt_only, nullptr));
     if (one) made.push_back(std::move(one));
   }
   return made;
 }
 
 /// `runs` are of one target.
-Result<std::unique_ptr<Mirroring>> Mirroring::begin_group(std::vector<format::RunPaths> runs, Start start) {
+Result<std::unique_ptr<Mirroring>> Mirroring::begin_group(std::vector<format::RunPaths> runs, Start start,
+                                                          std::unique_ptr<LiveView> live) {
   TRY_ASSIGN(const format::Plan plan, format::read_plan(runs.front().plan()));
   TRY_ASSIGN(auto target, target_of(runs.front(), plan));
   if (target->capabilities().in_place) return nullptr;
   TRY_ASSIGN(auto turn, target::Cancel::create());
-  return std::unique_ptr<Mirroring>(
-      new Mirroring(std::move(runs), format::target_name(plan), std::move(target), std::move(turn), start));
+  return std::unique_ptr<Mirroring>(new Mirroring(std::move(runs), format::target_name(plan), std::move(target),
+                                                  std::move(turn), start, std::move(live)));
 }
 
 Mirroring::Mirroring(std::vector<format::RunPaths> runs, std::string target_name,
-                     std::unique_ptr<target::Target> target, target::Cancel turn, Start start)
+                     std::unique_ptr<target::Target> target, target::Cancel turn, Start start,
+                     std::unique_ptr<LiveView> live)
     : runs_(std::move(runs)),
       target_name_(std::move(target_name)),
       target_(std::move(target)),
       start_(start),
+      live_(std::move(live)),
       turn_(std::move(turn)),
       thread_([this] { loop(); }) {}
 
@@ -119,13 +130,12 @@ void Mirroring::heard() {
 }
 
 void Mirroring::failed(const Error& error) {
-  for (const format::RunPaths& run : open_runs()) (void)archive::note_unreachable(run, error.message);
-  const std::lock_guard lock(mutex_);
-  if (trouble_) {
-    trouble_->error = error;
-  } else {
-    trouble_ = Trouble{.error = error, .since_ns = base::mono_ns()};
+  if (!no_room_) {
+    for (const format::RunPaths& run : open_runs()) (void)archive::note_unreachable(run, error.message);
   }
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t since = trouble_ && trouble_->here == no_room_ ? trouble_->since_ns : base::mono_ns();
+  trouble_ = Trouble{.error = error, .since_ns = since, .here = no_room_};
 }
 
 Result<> Mirroring::start_if_wanted(const format::RunPaths& run, const target::Cancel& turn) {
@@ -171,12 +181,28 @@ void Mirroring::note_through(const std::vector<format::RunPaths>& runs, const st
   }
 }
 
+/// What is written here. Nothing is wrong with the target when that fails.
+Result<> Mirroring::here(Result<> result) {
+  no_room_ = !result && result.error().code == Errc::store;
+  return result;
+}
+
 /// True when all runs have ended and their copies are whole; false while another process copies some of them.
 Result<bool> Mirroring::once(const target::Cancel& turn) {
-  TRY_ASSIGN(auto pass, MirrorPass::open(open_runs()));
-  if (pass->busy() > 0) TRY(tell_waiting(turn));
-  const std::vector<format::RunPaths> mine = pass->mine();
-  if (mine.empty()) return pass->busy() == 0;
+  no_room_ = false;
+  auto pass = MirrorPass::open(open_runs());
+  if (!pass) {
+    TRY(here(fail(pass.error())));
+  }
+  auto done = copy(**pass, turn);
+  no_room_ = no_room_ || (!done && (*pass)->failed_here() && done.error().code == Errc::store);
+  return done;
+}
+
+Result<bool> Mirroring::copy(MirrorPass& pass, const target::Cancel& turn) {
+  if (pass.busy() > 0) TRY(tell_waiting(turn));
+  const std::vector<format::RunPaths> mine = pass.mine();
+  if (mine.empty()) return pass.busy() == 0;
   for (const format::RunPaths& run : mine) TRY(start_if_wanted(run, turn));
   // A watch may have nothing to say for long. Trouble is over when the target has answered, not when it is asked.
   if (!well()) {
@@ -184,11 +210,19 @@ Result<bool> Mirroring::once(const target::Cancel& turn) {
     TRY(target_->find(ref, turn));
   }
   heard();
-  for (const format::RunPaths& run : mine) TRY(archive::note_seen(run));
-  TRY(pass->run(*target_, target::Until::ended, turn));
+  for (const format::RunPaths& run : mine) TRY(here(archive::note_seen(run)));
+  TRY(pass.run(*target_, target::Until::ended, turn));
   if (turn.requested()) return false;
-  note_through(mine, pass->missing());
-  return pass->busy() == 0;
+  note_through(mine, pass.missing());
+  return pass.busy() == 0;
+}
+
+/// Until there is room for the copy again.
+void Mirroring::show_live(const target::Cancel& turn) {
+  if (!live_) return;
+  const auto ended = live_->watch(*target_, turn);
+  const std::lock_guard lock(mutex_);
+  if (trouble_ && ended && *ended) trouble_->over = true;
 }
 
 /// Unknown is not failed: a broken connection changes nothing about a run, so it is only tried again. A changed host
@@ -203,7 +237,11 @@ void Mirroring::loop() {
     if (was_well) pause = kFirstPauseMs;
     if (!done && !turn->requested()) {
       failed(done.error());
-      if (done.error().code != Errc::unavailable) return;
+      if (no_room_) {
+        show_live(*turn);
+      } else if (done.error().code != Errc::unavailable) {
+        return;
+      }
     }
     if (turn->wait_ms(pause)) continue;
     pause = std::min(pause * 2, kLongestPauseMs);

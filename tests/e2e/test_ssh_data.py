@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,54 @@ def test_only_outputs_that_match_are_wanted(trainctl, project, box):
     assert trainctl.json("show", "@")["outputs"] == "here"
     submit(trainctl, project, command, collect={"when": "never", "patterns": ["*.pt"]})
     assert trainctl.json("show", "@")["outputs"] == "not_wanted"
+
+
+@contextmanager
+def small_home(trainctl, megabytes: int):
+    """The store is on a disk of its own; what is given back makes it larger."""
+    trainctl.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", trainctl.home], check=True)
+    try:
+        yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}m", trainctl.home], check=True)
+    finally:
+        subprocess.run(["umount", "-l", trainctl.home], check=True)
+
+
+LINES = "i=0; while [ $i -lt 150000 ]; do i=$((i + 1)); echo \"line $i of a log that is longer than the disk here\"; done"
+LOG = "".join(f"line {number} of a log that is longer than the disk here\n" for number in range(1, 150_001))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_a_log_is_shown_where_there_is_no_room_for_it(trainctl, box):
+    with small_home(trainctl, 4) as resize:
+        done = trainctl.run("run", "--target", "root@box", "--", "sh", "-c", LINES, timeout=120)
+        assert done.text == LOG
+        assert "is not kept: cannot" in done.error and "No space left" in done.error and str(trainctl.home) in done.error and "unreachable" not in done.error
+        assert "cannot be recorded here" in done.error and "trainctl sync" in done.error and done.code == 6
+        resize(64)
+        trainctl.ok("sync")
+        shown = trainctl.json("show", "@")
+        assert shown["state"] == "succeeded" and shown["attempts"] == 1
+        assert trainctl.ok("logs", "@").text == LOG and trainctl.ok("logs", "@", "--verify")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_a_log_goes_on_into_its_copy_when_there_is_room_again(trainctl, box):
+    go = box.server.home / "go"
+    script = f"{LINES}; while [ ! -e {go} ]; do sleep 0.02; done; echo behind it"
+    with small_home(trainctl, 4) as resize:
+        process = trainctl.start("run", "--target", "root@box", "--", "sh", "-c", script)
+        shown = b""
+        while len(shown) < len(LOG):
+            shown += process.stdout.read1(1 << 20)
+        resize(64)
+        wait_until(lambda: trainctl.last_run().joinpath("attempts/1/logs/std.log").stat().st_size == len(LOG), "the copy goes on")
+        go.touch()
+        rest, error = process.communicate(timeout=60)
+        assert process.returncode == 0, error
+        assert (shown + rest).decode() == LOG + "behind it\n"
+        assert b"not kept" in error and b"there is room again" in error
+        assert trainctl.ok("logs", "@").text == LOG + "behind it\n" and trainctl.ok("logs", "@", "--verify")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp is not in cstdlib
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +13,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -56,12 +56,16 @@ std::vector<std::string> environment_with(const std::vector<std::pair<std::strin
     const auto same = [name](const auto& one) { return one.first == name; };
     if (std::none_of(ours.begin(), ours.end(), same)) result.emplace_back(text);
   }
-  for (const auto& [name, value] : ours) result.push_back(name + "=" + value);
+  for (const auto& [name, value] : ours) {
+    std::string& entry = result.emplace_back(name);
+    entry += '=';
+    entry += value;
+  }
   return result;
 }
 
-/// Beside the user's own or in /tmp: the paths of sockets must be short. Empty where none can be made: then the connections
-/// are the user's.
+/// Beside the user's own or in /tmp: the paths of sockets must be short. Empty where none can be made: then the
+/// connections are the user's.
 std::filesystem::path make_runtime_folder() {
   std::vector<std::filesystem::path> places = {"/tmp"};
   if (const auto users = target::runtime_folder()) places.insert(places.begin(), users->parent_path());
