@@ -146,8 +146,9 @@ Command sync_command() {
           false,
           configure,
           Completes::run,
+          "States and metrics always come, logs and outputs of ended runs too; logs of those that go on with --logs.\n"
           "All targets are asked at once, none for longer than --timeout; exit code 75 when one could not be reached.\n"
-          "Whoever follows a run (attach, logs --follow, wait) does this all the time."};
+          "Whoever follows a run (attach, logs --follow, wait) gets its states, metrics and logs all the time."};
 }
 
 }  // namespace trainctl::cli

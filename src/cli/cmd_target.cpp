@@ -153,7 +153,7 @@ void configure_add(Options add, TargetEdit& edit) {
 Action configure(Options& app) {
   const auto arguments = std::make_shared<TargetArguments>();
   app.add_subcommand("ls", "List the kinds of targets and those with a name", arguments->sub);
-  app.add_subcommand("show", "Show one: what it has, who holds it, strangers on its GPUs", arguments->sub)
+  app.add_subcommand("show", "Show what is written of one; of local what it has and who holds it", arguments->sub)
       .add_option("name", arguments->name, "The target; local when left out")
       ->type_name("TARGET");
   configure_add(app.add_subcommand("add", "Name a target: write its file", arguments->sub), arguments->edit);
@@ -181,7 +181,8 @@ Command target_command() {
           Completes::target,
           "A target is local, user@box, a host of your ssh settings, or a name: a file in ~/.config/trainctl/targets "
           "or in\n"
-          "the project's targets/ (trainctl schema target says what it may contain)."};
+          "the project's targets/ (trainctl schema target says what it may contain). show local also names who\n"
+          "computes on GPUs without a reservation. show asks no host, test does."};
 }
 
 }  // namespace trainctl::cli
