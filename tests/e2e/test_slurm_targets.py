@@ -44,6 +44,17 @@ def test_the_status_line_says_why_it_waits(cluster: Cluster, shell, project) -> 
     assert session.wait() == 130 and shell.json("show", "@")["state"] == "canceled"
 
 
+def test_one_sync_tells_the_end_of_a_job_without_supervisor(cluster: Cluster, shell, project) -> None:
+    """It says nothing itself any more, and is still in the queue's list: that takes some seconds of waiting for its word."""
+    lead = """lead=$(sed -n '/"type":"attempt"/s/.*"pid":\\([0-9]*\\).*/\\1/p' "$TRAINCTL_OUTPUTS/../../events.jsonl")"""
+    shell.ok("submit", project.spec(command=["sh", "-c", f"{lead}; echo begun; kill -9 $lead; sleep 1000"], target="slurm"), "--detach")
+    wait_until(lambda: set(cluster.jobs().values()) & {"FAILED"}, "its job is over")
+    shell.ok("sync", timeout=60)
+    shown = shell.json("show", "@")
+    assert (shown["state"], shown["cause"], shown["attempts"]) == ("lost", "lost", 1), shown
+    assert shell.ok("logs", "@").text == "begun\n"
+
+
 def test_clean_leaves_nothing_of_a_cluster_but_what_waits(cluster: Cluster, shell, project) -> None:
     define(shell, "held", options=["--hold"])
     shell.ok("submit", project.spec(command=["true"], target="slurm"), timeout=60)

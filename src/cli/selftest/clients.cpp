@@ -3,7 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp is not in cstdlib
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -63,7 +63,10 @@ class SlurmLaunches final : public LaunchObserver {
     return std::min(poll, look);
   }
 
-  [[nodiscard]] bool settled() const override { return settled_ || poller_->is_down(); }
+  [[nodiscard]] bool settled() const override {
+    const bool deciding = std::any_of(runs_.begin(), runs_.end(), [](const auto& run) { return run.is_deciding(); });
+    return poller_->is_down() || (settled_ && !deciding);
+  }
 
  private:
   static constexpr int kLookMs = 1000;  // at what the submission says, without asking the controller

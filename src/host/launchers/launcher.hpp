@@ -45,7 +45,8 @@ class LaunchObserver {
   [[nodiscard]] virtual int fd() const = 0;
   /// Call look() after so long at the latest; -1 = never.
   [[nodiscard]] virtual int wait_ms() const = 0;
-  /// At least one answer was taken in, or none is to be had: what can be known now is known.
+  /// At least one answer was taken in, or none is to be had, and no end is some seconds from being told: what can be
+  /// known now is known.
   [[nodiscard]] virtual bool settled() const = 0;
 };
 

@@ -32,6 +32,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{200};
 constexpr milliseconds kLongestPause = std::chrono::seconds(5);
+constexpr milliseconds kSoon = std::chrono::minutes(1);
+constexpr milliseconds kLatePause = std::chrono::seconds(30);
 constexpr milliseconds kHearing = std::chrono::seconds(15);  // until a supervisor elsewhere sees the request
 constexpr milliseconds kGiveUp = std::chrono::hours(1);      // whoever looks next goes on with it
 
@@ -45,7 +47,7 @@ class Canceling {
       step();
       if (over()) break;
       std::this_thread::sleep_for(pause);  // a process of its own that has nothing else to do
-      pause = std::min(pause * 3 / 2, kLongestPause);
+      pause = std::min(pause * 3 / 2, waited() < kSoon ? kLongestPause : kLatePause);
     }
     return 0;
   }

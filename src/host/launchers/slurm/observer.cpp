@@ -111,6 +111,7 @@ std::optional<Json> RunObserver::look(const Snapshot& snapshot) {
   const auto state = format::fold_run(run_);
   const auto record = read_record(run_);
   if (!state || !record || ended_) return std::nullopt;
+  deciding_ = false;
   ended_ = format::is_terminal(state->state) && !state->end.is_null();
   has_lead_ = state->lead.is_object() && !wants_another(run_.attempt(state->attempt));
   if (ended_) return std::nullopt;
@@ -215,7 +216,8 @@ void RunObserver::on_over(const Job& job, const format::RunState& state) {
   const std::uint64_t now = base::mono_ns();
   if (over_since_ == 0) over_since_ = now;
   const std::uint64_t patience = base::is_network_file_system(run_.root) ? kLateOnNetwork : kLate;
-  if (!job.nodes.empty() && now - over_since_ < patience) return;
+  deciding_ = !job.nodes.empty() && now - over_since_ < patience;
+  if (deciding_) return;
   AttemptEnd end = ending(job, state);
   const bool goes_on = state.attempt > 0 && wants_another(run_.attempt(state.attempt));
   if (goes_on && end.cause != Cause::canceled) return submit_another();
@@ -243,7 +245,8 @@ void RunObserver::mourn(const Job& job, const format::RunState& state) {
   if (!owner || owner->job != job.id) return;
   const std::uint64_t now = base::mono_ns();
   if (over_since_ == 0) over_since_ = now;
-  if (now - over_since_ < kLate) return;
+  deciding_ = now - over_since_ < kLate;
+  if (deciding_) return;
   if (restarts_of(job.id) <= owner->restart) return;
   conclude({.state = State::failed,
             .cause = Cause::node,

@@ -39,6 +39,8 @@ class RunObserver {
   [[nodiscard]] bool ended() const { return ended_; }
   /// Its job waits, starts, is about to be made, or seems to be over: worth looking often.
   [[nodiscard]] bool is_waiting() const { return waiting_; }
+  /// The job is over, and its supervisor has some seconds to say so itself: the next looks tell.
+  [[nodiscard]] bool is_deciding() const { return deciding_; }
   /// The supervisor in the job has begun, and has not ended.
   [[nodiscard]] bool has_lead() const { return has_lead_; }
   [[nodiscard]] const format::Plan& plan() const { return plan_; }
@@ -70,6 +72,7 @@ class RunObserver {
   std::uint64_t submitted_again_ = 0;
   bool ended_ = false;
   bool waiting_ = true;
+  bool deciding_ = false;
   bool has_lead_ = false;
 };
 
