@@ -39,6 +39,8 @@ class Judge {
     logout();
     pythons();
     programs();
+    engines();
+    slurm();
     return std::move(found_);
   }
 
@@ -158,8 +160,52 @@ class Judge {
     add(Level::fine, "programs", list.empty() ? "none of uv, docker, podman, git" : list);
     if (!programs.contains("bash"))
       add(Level::note, "programs", "no bash", "commands that are texts need \"shell\": \"sh\"");
-    if (definition_.value("launcher", "") == "slurm" && !programs.contains("sbatch"))
-      add(Level::problem, "slurm", "no sbatch on PATH", "name a host that submits jobs, or put Slurm on PATH there");
+  }
+
+  void engines() {
+    const Json found = probe_.value("engines", Json::object());
+    for (const auto& [name, engine] : found.items()) {
+      if (engine.contains("version")) {
+        add(Level::fine, name, engine.value("version", ""));
+      } else {
+        add(Level::note, name, "cannot be used: " + engine.value("problem", ""),
+            "runs with a \"container\" need it, others do not: start it there, or let this user use it");
+      }
+    }
+  }
+
+  void slurm() {
+    if (definition_.value("launcher", definition_.value("type", "")) != "slurm") return;
+    if (!probe_.value("programs", Json::object()).contains("sbatch"))
+      return add(Level::problem, "slurm", "no sbatch on PATH",
+                 "name a host that submits jobs, or put Slurm on PATH there");
+    if (!probe_.contains("slurm")) return;  // of a runner that does not ask
+    const Json& cluster = probe_["slurm"];
+    if (cluster.contains("problem"))
+      return add(Level::problem, "slurm", cluster.value("problem", ""),
+                 "jobs are submitted when the controller answers again; ask who runs the cluster");
+    add(Level::fine, "slurm", cluster.value("version", "it answers"));
+    partitions(cluster.value("partitions", Json::array()));
+  }
+
+  void partitions(const Json& list) {
+    const std::string asked = definition_.value("slurm", Json::object()).value("partition", "");
+    std::vector<std::string> wanted = asked.empty() ? std::vector<std::string>() : base::split(asked, ',');
+    std::string names;
+    for (const Json& one : list) {
+      const std::string name = one.value("name", "");
+      const bool up = one.value("up", false);
+      const std::uint64_t nodes = one.value("nodes", std::uint64_t{0});
+      names += (names.empty() ? "" : ", ") + name;
+      const bool matters = std::erase(wanted, name) > 0 || (asked.empty() && one.value("default", false));
+      add(up || !matters ? Level::fine : Level::problem, "partition",
+          name + (one.value("default", false) ? " (default): " : ": ") + base::format_count(nodes) +
+              (nodes == 1 ? " node" : " nodes") + ", time limit " + one.value("time_limit", "") +
+              (up ? "" : ", takes no jobs now"),
+          up || !matters ? "" : "jobs wait until who runs the cluster opens it; or name another \"partition\"");
+    }
+    for (const std::string& name : wanted)
+      add(Level::problem, "partition", "there is no \"" + name + "\"", "there are " + names);
   }
 
   const Json& probe_;

@@ -44,6 +44,31 @@ def test_the_status_line_says_why_it_waits(cluster: Cluster, shell, project) -> 
     assert session.wait() == 130 and shell.json("show", "@")["state"] == "canceled"
 
 
+def finding(tested: dict, what: str) -> list[str]:
+    return [f"{one['level']}: {one['text']}" for one in tested["items"][0]["findings"] if one["what"] == what]
+
+
+def test_a_target_test_looks_at_the_cluster(cluster: Cluster, shell) -> None:
+    tested = shell.json("target", "test", "slurm")
+    assert finding(tested, "slurm") == [f"fine: {cluster.run('sinfo', '--version').stdout.split()[1]}"]
+    assert "fine: main (default): 2 nodes, time limit infinite" in finding(tested, "partition")
+    define(shell, "closed", partition="cheap,nowhere")
+    cluster.run("scontrol", "update", "PartitionName=cheap", "State=DOWN")
+    try:
+        tested = shell.run("target", "test", "closed", "--json", code=3).json
+        assert "problem: cheap: 2 nodes, time limit infinite, takes no jobs now" in finding(tested, "partition")
+        assert 'problem: there is no "nowhere"' in finding(tested, "partition")
+    finally:
+        cluster.run("scontrol", "update", "PartitionName=cheap", "State=UP")
+
+
+def test_a_target_test_says_that_the_controller_is_away(cluster: Cluster, shell, scratch) -> None:
+    conf = scratch / "slurm.conf"
+    conf.write_text(Path(cluster.env["SLURM_CONF"]).read_text().replace("SlurmctldPort=", "SlurmctldPort=1 # "))
+    tested = shell.run("target", "test", "slurm", "--json", env={"SLURM_CONF": str(conf)}).json
+    assert [text.startswith("problem: ") for text in finding(tested, "slurm")] == [True], tested["items"][0]["findings"]
+
+
 def test_one_sync_tells_the_end_of_a_job_without_supervisor(cluster: Cluster, shell, project) -> None:
     """It says nothing itself any more, and is still in the queue's list: that takes some seconds of waiting for its word."""
     lead = """lead=$(sed -n '/"type":"attempt"/s/.*"pid":\\([0-9]*\\).*/\\1/p' "$TRAINCTL_OUTPUTS/../../events.jsonl")"""

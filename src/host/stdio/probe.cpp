@@ -18,6 +18,8 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "host/environment/request.hpp"
+#include "host/launchers/slurm/commands.hpp"
+#include "host/launchers/slurm/queue.hpp"
 #include "host/linux/logout.hpp"
 #include "host/resources/capacity.hpp"
 #include "host/resources/gpu.hpp"
@@ -77,6 +79,46 @@ Json programs() {
   return found;
 }
 
+/// Does the engine answer? {"docker": {"version": "24.0.7"}, "podman": {"problem": "…"}}
+Json engines() {
+  Json found = Json::object();
+  for (const auto& [name, format] : {std::pair("docker", "{{.Server.Version}}"), std::pair("podman", "{{.Version}}")}) {
+    const auto program = base::find_program(name);
+    if (!program) continue;
+    base::Command command;
+    command.argv = {program->string(), "version", "--format", format};
+    command.deadline = kProgramDeadline;
+    command.max_output = 4096;
+    const auto output = base::run_command(command);
+    const bool answers = output && output->exit_code == 0;
+    const std::string said =
+        output ? std::string(base::trim(answers ? output->out : output->err)) : output.error().message;
+    found[name] = {{answers ? "version" : "problem", base::to_utf8(said.substr(0, said.find('\n')))}};
+  }
+  return found;
+}
+
+/// {"version": "22.05.8", "partitions": [{"name", "default", "up", "nodes", "time_limit"}]}, or {"problem": "…"}; null
+/// where there is no sbatch.
+Json slurm_cluster() {
+  if (!base::find_program("sbatch")) return nullptr;
+  const auto listed = slurm::run_slurm({"sinfo", "--noheader", "-o", slurm::kPartitionFormat}, kProgramDeadline);
+  if (!listed) return {{"problem", listed.error().message}};
+  if (listed->exit_code != 0) return {{"problem", base::to_utf8(base::trim(listed->err))}};
+  Json cluster = {{"partitions", Json::array()}};
+  for (const slurm::Partition& one : slurm::parse_partitions(listed->out)) {
+    cluster["partitions"].push_back({{"name", one.name},
+                                     {"default", one.is_default},
+                                     {"up", one.up},
+                                     {"nodes", one.nodes},
+                                     {"time_limit", one.time_limit}});
+  }
+  const auto version = slurm::run_slurm({"sinfo", "--version"}, kProgramDeadline);
+  const std::string words(version ? base::trim(version->out) : "");  // "slurm 22.05.8", on Debian "slurm-wlm 22.05.8"
+  if (words.starts_with("slurm")) cluster["version"] = words.substr(words.rfind(' ') + 1);
+  return cluster;
+}
+
 /// {"open_files": n, "processes": n}: what a process may have; null = no limit.
 Json limits() {
   Json found = Json::object();
@@ -131,7 +173,9 @@ Result<Json> operate_probe(const StdioContext& context, const Json&) {
                 {"limits", limits()},
                 {"gpu_driver", Platform::current().driver},
                 {"python", pythons()},
-                {"programs", programs()}};
+                {"programs", programs()},
+                {"engines", engines()}};
+  if (Json cluster = slurm_cluster(); !cluster.is_null()) reply["slurm"] = std::move(cluster);
   add_gpus(reply);
   if (const auto kills = logout_kills(base::user_name())) reply["logout_kills"] = *kills;
   return reply;

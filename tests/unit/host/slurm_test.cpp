@@ -291,3 +291,14 @@ TEST_CASE("the record of the jobs of a run", "[slurm]") {
   REQUIRE((*hold)->note("again"));
   CHECK(read_record(store.run())->job().empty());
 }
+
+TEST_CASE("slurm: partitions as sinfo tells them") {
+  const auto found = parse_partitions(
+      "main*|up|2|infinite\ngpu|down|16|2-00:00:00\n\nPARTITION|AVAIL|NODES|TIMELIMIT\n|up|1|1\nnight|up|x|1");
+  REQUIRE(found.size() == 2);
+  CHECK((found[0].name == "main" && found[0].is_default && found[0].up && found[0].nodes == 2));
+  CHECK(found[0].time_limit == "infinite");
+  CHECK((found[1].name == "gpu" && !found[1].is_default && !found[1].up && found[1].nodes == 16));
+  CHECK(found[1].time_limit == "2-00:00:00");
+  CHECK(parse_partitions("").empty());
+}

@@ -114,6 +114,25 @@ std::vector<Job> parse_queue(std::string_view text) {
   return jobs;
 }
 
+std::vector<Partition> parse_partitions(std::string_view text) {
+  std::vector<Partition> partitions;
+  while (!text.empty()) {
+    std::string_view rest = cut(text, '\n');
+    Partition one;
+    one.name = base::to_utf8(base::trim(cut(rest, '|')));
+    one.is_default = one.name.ends_with('*');
+    if (one.is_default) one.name.pop_back();
+    const std::string_view available = base::trim(cut(rest, '|'));
+    const std::string_view nodes = base::trim(cut(rest, '|'));
+    if (one.name.empty() || !is_number(nodes)) continue;
+    one.up = available == "up";
+    one.nodes = static_cast<std::uint64_t>(number_of(nodes));
+    one.time_limit = base::to_utf8(base::trim(rest));
+    partitions.push_back(std::move(one));
+  }
+  return partitions;
+}
+
 bool belongs_to(const Job& job, std::string_view run) {
   if (run.size() < 6) return false;
   if (job.text.find("trainctl:" + std::string(run)) != std::string::npos) return true;

@@ -32,6 +32,20 @@ inline constexpr const char* kQueueFormat = "%i|%T|%r|%N|%S|%e|%k|%j";
 /// Lines that are no job (banners, array ranges, format drift) are skipped.
 std::vector<Job> parse_queue(std::string_view text);
 
+/// For sinfo -o: a line for each partition and each limit of its nodes.
+inline constexpr const char* kPartitionFormat = "%P|%a|%D|%l";
+
+struct Partition {
+  std::string name;
+  bool is_default = false;
+  bool up = false;
+  std::uint64_t nodes = 0;
+  std::string time_limit;  ///< "infinite", "2-00:00:00"
+};
+
+/// Lines that are no partition are skipped.
+std::vector<Partition> parse_partitions(std::string_view text);
+
 /// The job's comment or name says that it is this run's.
 bool belongs_to(const Job& job, std::string_view run);
 /// Its comment says that it is another run's: a controller that was set up anew counts from 1 again.
