@@ -51,6 +51,17 @@ std::string name_of(const GangLead::Node& node) {
   return "node " + std::to_string(node.number) + (node.address.empty() ? "" : " (" + node.address + ")");
 }
 
+/// Has the node said how each of its ranks ended?
+bool told_all(const format::Plan& plan, const GangLead::Node& node) {
+  const std::vector<RankPlace> places = layout(plan);
+  return std::all_of(places.begin(), places.end(), [&node](const RankPlace& place) {
+    const auto& ranks = node.report.ranks;
+    return place.node != node.number || std::any_of(ranks.begin(), ranks.end(), [&place](const RemoteRank& rank) {
+             return rank.rank == place.rank && rank.exit;
+           });
+  });
+}
+
 Rendezvous meeting_of(const GangLead& lead, const std::optional<PortReservation>& own) {
   Rendezvous met{.addresses = {lead.own_address()}, .master_port = 0, .ports = {}};
   if (own && !own->ports().empty()) met.master_port = own->ports().front();
@@ -197,6 +208,17 @@ void RunSupervision::add_remote_ranks(std::vector<JudgedRank>& known, Outcome& r
       result.lost_rank = rank.rank;
       result.lost_why = name_of(node) + ": " + *rank.lost;
     }
+  }
+}
+
+/// A machine that came back without a word about a rank of its own has ended it: nobody may call that a success.
+void RunSupervision::doubt_success(AttemptEnd& end) const {
+  if (end.state != State::succeeded || uses_mpi(plan_)) return;
+  for (const GangLead::Node& node : lead_->nodes()) {
+    if (told_all(plan_, node)) continue;
+    end = {.state = State::failed, .cause = Cause::node, .node = node.number};
+    end.message = name_of(node) + " has ended without a word about its ranks";
+    return;
   }
 }
 

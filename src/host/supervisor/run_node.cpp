@@ -4,17 +4,22 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "format/paths.hpp"
 #include "format/state.hpp"
+#include "host/distribution/layout.hpp"
 #include "host/gang/address.hpp"
 #include "host/gang/messages.hpp"
 #include "host/supervisor/rank_set.hpp"
 #include "host/supervisor/reactor.hpp"
 #include "host/supervisor/run_supervision.hpp"
+#include "host/waiter/rank_record.hpp"
 #include "trainctl/error.hpp"
 
 namespace trainctl::host {
@@ -54,7 +59,7 @@ void RunSupervision::obey(std::uint64_t now) {
   }
   if (!node_->heard() || phase_ >= Phase::leaving) return;
   if (phase_ != Phase::backoff) {
-    if (order.attempt > attempt_) return stop_for(Cause::node, "the run has gone on without this node", now);
+    if (order.attempt > attempt_) return end_for_nobody("the run has gone on without this node", now);
     if (order.attempt == attempt_) obey_in_attempt(now);
     return;
   }
@@ -115,17 +120,42 @@ void RunSupervision::obey_signals() {
   }
 }
 
-/// Node 0 is gone or cannot be reached: what runs here trains for nobody.
-void RunSupervision::be_forsaken(std::uint64_t now) {
+/// What runs here trains for nobody. Where it has ended already, nobody asks for its end any more.
+void RunSupervision::end_for_nobody(const std::string& why, std::uint64_t now) {
   const bool works = phase_ >= Phase::queued && phase_ <= Phase::active;
-  if (works) {
-    return stop_for(Cause::node, "node 0 was not heard for " + base::format_duration(node_->silence()), now);
-  }
-  if (phase_ == Phase::closing) {
-    ending_->retry = true;  // whether there is another attempt is for node 0 to say
-    return collect(std::move(*ending_));
-  }
+  if (works) return stop_for(Cause::node, why, now);
+  if (phase_ != Phase::closing) return;
+  ending_->retry = true;  // whether there is another attempt is for node 0 to say
+  collect(std::move(*ending_));
+}
+
+/// Node 0 is gone or cannot be reached.
+void RunSupervision::be_forsaken(std::uint64_t now) {
   if (phase_ == Phase::backoff || phase_ == Phase::leaving) phase_ = Phase::done;
+  end_for_nobody("node 0 was not heard for " + base::format_duration(node_->silence()), now);
+}
+
+/// What the supervisor before had to tell of the attempt that it ended: node 0 may not have heard it. How ranks ended
+/// that were ended because node 0 was silent says nothing about the training.
+void RunSupervision::recall_report(const Json& end) {
+  const auto text = [&end](const char* key) {
+    const auto found = end.find(key);
+    return found != end.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  last_report_ = {.attempt = attempt_, .step = NodeStep::ended};
+  const Json logs = end.value("logs", Json::object());
+  for (const auto& [name, size] : logs.items()) {
+    if (size.is_number_unsigned()) last_report_.logs[name] = size.get<std::uint64_t>();
+  }
+  if (text("cause") == to_string(Cause::node)) {
+    last_report_.problem = {.cause = Cause::node, .message = text("message")};
+    return;
+  }
+  const int first = first_rank(plan_, run_.own_node);
+  for (int rank = first; rank < first + waiter_count(plan_, run_.own_node); ++rank) {
+    const auto record = read_rank(run_.attempt(attempt_).own_rank(rank));
+    if (record) last_report_.ranks.push_back({.rank = rank, .begun = record->exists, .exit = record->exit});
+  }
 }
 
 void RunSupervision::await_next(bool retry) {

@@ -172,6 +172,7 @@ Outcome RunSupervision::outcome() const {
 
 AttemptEnd RunSupervision::verdict() const {
   AttemptEnd end = judge(outcome());
+  if (lead_) doubt_success(end);
   if (lead_) name_node(end);
   return end;
 }

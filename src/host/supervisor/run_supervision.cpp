@@ -105,6 +105,7 @@ void RunSupervision::start() {
   } else if (text_of(*end, "next") == "retry") {
     backoff_until_ = node_ ? kNever : base::mono_ns();  // whoever started us again wants it to go on
     phase_ = Phase::backoff;
+    if (node_) recall_report(*end);
     if (node_) report_opened(nullptr);
   } else {
     remove_secrets();

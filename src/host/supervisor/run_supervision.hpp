@@ -123,6 +123,7 @@ class RunSupervision final : public Supervised {
   void add_remote_ranks(std::vector<JudgedRank>& known, Outcome& result) const;
   void stop_gang(const StopPlan& how, std::optional<format::Cause> cause, const std::string& message);
   bool end_gang(AttemptEnd& end);
+  void doubt_success(AttemptEnd& end) const;
   void name_node(AttemptEnd& end) const;
   [[nodiscard]] bool waits_for_nodes() const;
   [[nodiscard]] std::uint64_t last_growth() const;
@@ -135,7 +136,9 @@ class RunSupervision final : public Supervised {
   bool obey_stop(std::uint64_t now);
   void launch_as_told();
   bool prove_lead(std::uint64_t now);
+  void end_for_nobody(const std::string& why, std::uint64_t now);
   void be_forsaken(std::uint64_t now);
+  void recall_report(const Json& end);
   void await_next(bool retry);
   [[nodiscard]] NodeStep own_step() const;
   [[nodiscard]] NodeReport report() const;
