@@ -20,6 +20,7 @@
 #include "format/plan.hpp"
 #include "format/state.hpp"
 #include "host/launchers/launcher.hpp"
+#include "host/linux/process.hpp"
 #include "host/supervise.hpp"
 #include "host/waiter/rank_record.hpp"
 #include "trainctl/error.hpp"
@@ -64,8 +65,8 @@ bool lead_is_alive(const format::RunState& state) {
   const Json& lead = state.lead;
   if (lead.value("machine", "") != base::machine_id() || lead.value("boot", "") != base::boot_id()) return false;
   if (lead.value("pidns", "") != base::pid_namespace()) return false;
-  const auto started = base::process_start_time(lead.value("pid", 0));
-  return started && *started == lead.value("starttime", std::uint64_t{0});
+  // Killed, it may stay a zombie: in a container whose first process reaps nobody, for ever.
+  return is_alive({.pid = lead.value("pid", 0), .start_time = lead.value("starttime", std::uint64_t{0})});
 }
 
 Result<base::FileLock> lock_ended(const format::RunPaths& run) {

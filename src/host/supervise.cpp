@@ -66,7 +66,8 @@ Result<std::optional<base::FileLock>> take_lock(const fs::path& path) {
   TRY_ASSIGN(auto lock, base::FileLock::try_acquire(path));
   if (lock) return lock;
   const auto holder = base::lock_holder(path);
-  if (!holder || base::process_start_time(*holder)) return std::nullopt;
+  const auto started = holder ? base::process_start_time(*holder) : std::nullopt;
+  if (!holder || (started && is_alive({.pid = *holder, .start_time = *started}))) return std::nullopt;
   auto late = base::FileLock::acquire(path, kNewbornMs);
   if (late) return std::move(*late);
   return std::nullopt;
