@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/host/gang_watch.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -184,20 +185,23 @@ void watch_other(HostLink& link, std::span<const Watched> runs, int node, Meetin
   }
 }
 
-/// What each host has now, one after the other. The first host's word is taken whatever the others do; what could not
-/// be had of one of them is told at the end.
+/// What each host has now; silent ones are waited for together. The first host's word is taken whatever the others do;
+/// what could not be had of one of them is told at the end.
 Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
                      const Cancel& cancel, Until until) {
-  Result<> all;
-  for (std::size_t k = 0; k < links.size() && !cancel.requested(); ++k) {
+  std::vector<Result<>> seen(links.size());
+  const auto look = [&](std::size_t k) {
     const int node = static_cast<int>(k);
     const std::vector<Watched> left = meeting.left(runs, node);
-    if (left.empty()) continue;
-    auto seen = watch_once(*links[k], left, node, meeting, cancel, until);
-    if (!seen && k == 0) return seen;
-    if (!seen && all) all = std::move(seen);
+    if (!left.empty()) seen[k] = watch_once(*links[k], left, node, meeting, cancel, until);
+  };
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t k = 1; k < links.size(); ++k) others.emplace_back(look, k);
+    look(0);
   }
-  return all;
+  const auto failed = std::find_if(seen.begin(), seen.end(), [](const Result<>& one) { return !one; });
+  return failed == seen.end() ? Result<>() : *failed;
 }
 
 }  // namespace
