@@ -13,7 +13,6 @@
 #include "base/clock.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
-#include "base/process.hpp"
 #include "base/ulid.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"

@@ -16,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "format/plan.hpp"
 #include "format/state.hpp"
 #include "host/distribution/group.hpp"
 #include "host/distribution/layout.hpp"

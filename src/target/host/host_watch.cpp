@@ -48,15 +48,21 @@ Json watch_request(const std::map<std::string, Cursors>& watched, Until until) {
       {"op", "watch"}, {"runs", std::move(runs)}, {"follow", until == Until::ended}, {"logs", until != Until::state}};
 }
 
-/// Of what is fetched.
-Result<FileDigest> digest_of(RunnerClient& client, const Json& fetch, const Cancel& cancel) {
+/// Of what a fetch would bring. A runner that hashes nothing itself sends it all.
+Result<FileDigest> digest_of(RunnerClient& client, Json fetch, const Cancel& cancel) {
+  fetch["digest"] = true;
   TRY_ASSIGN(auto stream, client.open(fetch));
   base::Sha256 hash;
   FileDigest digest;
   for (;;) {
     TRY_ASSIGN(const Frame frame, stream.next(cancel));
     if (frame.type == FrameType::end) {
-      digest.sha256 = hash.finish_hex();
+      TRY_ASSIGN(const Json end, base::parse_json(frame.payload));
+      if (!end.contains("sha256")) {
+        digest.sha256 = hash.finish_hex();
+      } else {
+        digest = {.size = end.value("bytes", std::uint64_t{0}), .sha256 = end.value("sha256", "")};
+      }
       return digest;
     }
     if (frame.type != FrameType::data) continue;

@@ -250,6 +250,28 @@ TEST_CASE("without logs those of an attempt that goes on are left out, those of 
   CHECK(client.refusal(3, {{"op", "watch"}, {"runs", {{{"run", run.id()}}}}, {"logs", "no"}})["code"] == "invalid");
 }
 
+TEST_CASE("fetch may give the digest alone, and others are answered meanwhile") {
+  Client client;
+  const std::string log(std::size_t{40} << 20U, 'x');
+  const auto run = make_run(client.store(), log);
+  const Json fetch = {{"op", "fetch"}, {"run", run.id()}, {"file", "attempts/1/logs/std.log"}, {"digest", true}};
+  const auto digest_of = [&](std::uint32_t stream) {
+    CHECK(client.answer(stream).type == FrameType::note);
+    const Frame end = client.answer(stream);
+    CHECK(end.type == FrameType::end);
+    return *base::parse_json(end.payload);
+  };
+  client.ask(1, fetch);
+  client.ask(2, {{"op", "ping"}});
+  CHECK(client.answer(2).type == FrameType::reply);
+  CHECK(digest_of(1) == Json{{"bytes", log.size()}, {"sha256", base::sha256_hex(log)}});
+  Json part = fetch;
+  part["offset"] = log.size() - 3;
+  part["count"] = 9;
+  client.ask(3, part);
+  CHECK(digest_of(3) == Json{{"bytes", 3}, {"sha256", base::sha256_hex("xxx")}});
+}
+
 TEST_CASE("fetch gives ranges of plain files and nothing else") {
   Client client;
   const auto run = make_run(client.store(), "hello world");
