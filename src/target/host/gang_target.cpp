@@ -229,17 +229,23 @@ Result<std::vector<std::string>> GangTarget::forward(const RunRef& ref, int port
   return host->forward(ref, port, rank, cancel);
 }
 
+/// A host that cannot be cleaned keeps no other from it. What went wrong on the first is told, when all are done.
 Result<Json> GangTarget::clean(bool all, const Cancel& cancel) {
   Json sum = {{"runs", 0}, {"kept", Json::array()}, {"bytes", 0}};
-  for (std::size_t k = 0; k < hosts_.size(); ++k) {
+  std::optional<Error> problem;
+  for (std::size_t k = 0; k < hosts_.size() && !cancel.requested(); ++k) {
     auto cleaned = hosts_[k]->clean(all, cancel);
-    if (!cleaned) return fail(links_[k]->named(std::move(cleaned).error()));
+    if (!cleaned) {
+      if (!problem) problem = links_[k]->named(std::move(cleaned).error());
+      continue;
+    }
     sum["runs"] = std::max(sum.value("runs", std::uint64_t{0}), cleaned->value("runs", std::uint64_t{0}));
     sum["bytes"] = sum.value("bytes", std::uint64_t{0}) + cleaned->value("bytes", std::uint64_t{0});
     for (const Json& kept : cleaned->value("kept", Json::array())) {
       if (std::find(sum["kept"].begin(), sum["kept"].end(), kept) == sum["kept"].end()) sum["kept"].push_back(kept);
     }
   }
+  if (problem) return fail(std::move(*problem));
   return sum;
 }
 
