@@ -23,6 +23,7 @@
 #include "target/host/gang_files.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_watch.hpp"
+#include "target/host/runner_client.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
 
@@ -185,6 +186,24 @@ void watch_other(HostLink& link, std::span<const Watched> runs, int node, Meetin
   }
 }
 
+/// Not begun, or between two attempts: nothing of the run is at work there.
+bool rests(HostLink& link, const std::string& run, const Cancel& cancel) {
+  const auto client = link.client(cancel);
+  if (!client) return false;
+  const auto found = (*client)->request({{"op", "find"}, {"run", run}}, cancel);
+  return found && (found->value("attempt", 0) == 0 || found->value("state", "") == "retrying");
+}
+
+/// Whoever missed the end of the run on the first host never writes one: where it rests, one look more has all.
+Result<> take_rest(HostLink& link, std::span<const Watched> runs, int node, Meeting& meeting, const Cancel& cancel) {
+  std::vector<std::string> resting = meeting.kept_waiting(node);
+  std::erase_if(resting, [&](const std::string& run) { return !rests(link, run, cancel); });
+  if (resting.empty()) return {};
+  TRY(watch_once(link, meeting.left(runs, node), node, meeting, cancel, Until::current));
+  for (const std::string& run : resting) TRY(meeting.ended(run, node));
+  return {};
+}
+
 /// What each host has now; silent ones are waited for together. The first host's word is taken whatever the others do;
 /// what could not be had of one of them is told at the end.
 Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
@@ -199,6 +218,10 @@ Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span
     std::vector<std::jthread> others;
     for (std::size_t k = 1; k < links.size(); ++k) others.emplace_back(look, k);
     look(0);
+  }
+  // Only now is it known which runs have ended on the first.
+  for (std::size_t k = 1; k < links.size(); ++k) {
+    if (seen[0] && seen[k]) seen[k] = take_rest(*links[k], runs, static_cast<int>(k), meeting, cancel);
   }
   const auto failed = std::find_if(seen.begin(), seen.end(), [](const Result<>& one) { return !one; });
   return failed == seen.end() ? Result<>() : *failed;
