@@ -29,6 +29,7 @@
 #include "cli/time_text.hpp"
 #include "engine/source_digest.hpp"
 #include "engine/supervision.hpp"
+#include "format/event.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
@@ -72,11 +73,20 @@ Result<std::uint64_t> tail_offset(const std::filesystem::path& log, std::uint64_
   return 0;
 }
 
-std::uint64_t recorded_size(const format::RunState& state, const std::filesystem::path& log) {
+/// Of the attempt that is shown, not of the run; null while it goes on.
+Json end_of(const format::AttemptPaths& attempt) {
+  const auto lines = format::read_lines(attempt.events());
+  if (!lines) return nullptr;
+  const auto last = std::find_if(lines->rbegin(), lines->rend(),
+                                 [](const Json& line) { return line.value("type", Json()) == "end"; });
+  return last == lines->rend() ? Json(nullptr) : *last;
+}
+
+std::uint64_t recorded_size(const Json& end_line, const std::filesystem::path& log) {
   const std::uint64_t size = base::file_size(log).value_or(0);
-  if (!state.end.is_object()) return size;
-  const auto sizes = state.end.find("logs");
-  if (sizes == state.end.end() || !sizes->is_object()) return size;
+  if (!end_line.is_object()) return size;
+  const auto sizes = end_line.find("logs");
+  if (sizes == end_line.end() || !sizes->is_object()) return size;
   std::string name = log.filename().string();
   if (const auto end = name.find(".log."); end != std::string::npos) name.resize(end + 4);  // of a copy: "std.log.2"
   const auto found = sizes->find(name);
@@ -99,20 +109,20 @@ Result<std::optional<target::FileDigest>> compare_with_source(const format::RunP
 }
 
 /// Size and hash of the log against what the end recorded, and against its source where that is elsewhere.
-int verify(Context& context, const format::RunPaths& run, const format::RunState& state,
+int verify(Context& context, const format::RunPaths& run, const format::AttemptPaths& attempt,
            const std::filesystem::path& log) {
   const auto hash = base::sha256_file_hex(log);
   if (!hash) return report(context, hash.error());
   const std::uint64_t size = base::file_size(log).value_or(0);
-  const std::uint64_t recorded = recorded_size(state, log);
-  const bool ended = format::is_terminal(state.state);
+  const Json end_line = end_of(attempt);
+  const std::uint64_t recorded = recorded_size(end_line, log);
   const auto source = compare_with_source(run, log, *hash, size);
   if (!source) return report(context, source.error());
   if (context.json) {
     context.print({{"log", log.string()},
                    {"source", *source ? Json{{"size", (*source)->size}, {"sha256", (*source)->sha256}} : Json(nullptr)},
                    {"size", size},
-                   {"recorded", ended ? Json(recorded) : Json(nullptr)},
+                   {"recorded", end_line.is_object() ? Json(recorded) : Json(nullptr)},
                    {"sha256", *hash},
                    {"whole", size >= recorded}});
   } else {
@@ -190,7 +200,7 @@ int show_log(Context& context, const archive::Store& store, const format::RunPat
   const int copy = format::last_log_copy(attempt, arguments.rank);
   const auto log = arguments.environment ? attempt.environment_log() : attempt.log_copy(arguments.rank, copy);
   if (const auto there = check_log(state, log, arguments); !there) return report(context, there.error());
-  if (arguments.verify) return verify(context, run, state, log);
+  if (arguments.verify) return verify(context, run, attempt, log);
   const auto from = first_offset(arguments, attempt, log);
   if (!from) return report(context, from.error());
   return print_or_follow(context, store, run, shown_part(context, arguments, shown, copy, *from));
