@@ -195,8 +195,9 @@ class Submission {
       return true;
     }
     // It may have been accepted all the same: what sbatch says is one thing, what the controller has another.
-    const auto jobs = ask_queue();
+    auto jobs = ask_queue();
     if (!jobs) return unreachable();
+    std::erase_if(*jobs, was_refused);
     if (const auto found = find_job(*jobs)) {
       TRY(keep(*found));
       return true;
@@ -206,6 +207,9 @@ class Submission {
     TRY(refuse(Cause::start, Error{.code = Errc::cannot_start, .message = "Slurm refused the job: " + said}));
     return true;
   }
+
+  /// The controller keeps some of the jobs it refuses, failed without ever having had nodes.
+  static bool was_refused(const Job& job) { return stage_of(job.state) == Stage::over && job.nodes.empty(); }
 
   static std::string refusal(const base::CommandOutput& done) {
     std::string text;
