@@ -15,6 +15,7 @@
 #include "format/event.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
+#include "format/plan.hpp"
 #include "format/state.hpp"
 #include "host/launchers/slurm/claim.hpp"
 #include "host/launchers/slurm/record.hpp"
@@ -59,6 +60,10 @@ std::uint64_t ended_ms(const format::AttemptPaths& attempt) {
   return end == lines->rend() ? 0 : written_ms(*end);
 }
 
+std::string lost_node(const std::string& batch_host, int nodes) {
+  return nodes > 1 ? "a node of the job was lost" : "node " + batch_host + " was lost";
+}
+
 std::string submit_host() {
   return base::host_name();
 }
@@ -85,11 +90,12 @@ Result<> close_cut_off(const format::RunPaths& run, int attempt) {
       std::any_of(lines.begin(), lines.end(), [](const Json& line) { return line.value("type", Json()) == "end"; });
   if (lines.empty() || ended) return {};
   const auto owner = owner_of(paths);
+  TRY_ASSIGN(const format::Plan plan, format::read_plan(run.plan()));
   TRY_ASSIGN(Journal journal, Journal::open(paths, attempt));
   const AttemptEnd end{
       .state = format::State::failed,
       .cause = format::Cause::node,
-      .message = "node " + (owner ? owner->machine : "?") + " was lost, Slurm has started the job again",
+      .message = lost_node(owner ? owner->machine : "?", plan.resources.nodes) + ", Slurm has started the job again",
       .retry = true};
   return journal.end(end, log_sizes(paths));
 }

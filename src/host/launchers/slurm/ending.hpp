@@ -18,6 +18,9 @@ struct Abandoned {
   std::string job = {};
 };
 
+/// Which machine it was is known of a job that has only one.
+std::string lost_node(const std::string& batch_host, int nodes);
+
 /// Writes the end, durable: into `abandoned` when that is the last attempt and without an end, into one that no job has
 /// begun, else into one of its own. Acknowledges the cancel requests there are. False when another job, or another
 /// start of it, has the attempt: then it is its own to end.

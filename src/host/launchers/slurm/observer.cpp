@@ -248,10 +248,11 @@ void RunObserver::mourn(const Job& job, const format::RunState& state) {
   deciding_ = now - over_since_ < kLate;
   if (deciding_) return;
   if (restarts_of(job.id) <= owner->restart) return;
-  conclude({.state = State::failed,
-            .cause = Cause::node,
-            .message = "node " + owner->machine + " was lost, Slurm has put the job back into the queue"},
-           {state.attempt, job.id}, true);
+  conclude(
+      {.state = State::failed,
+       .cause = Cause::node,
+       .message = lost_node(owner->machine, plan_.resources.nodes) + ", Slurm has put the job back into the queue"},
+      {state.attempt, job.id}, true);
 }
 
 void RunObserver::on_gone(const std::string& job, const Record& record, const format::RunState& state) {
