@@ -36,6 +36,7 @@
 #include "engine/live_view.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
+#include "format/event.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
@@ -89,6 +90,7 @@ class Session {
   void leave_for_later(const engine::LogRange& range, std::uint64_t size);
   void show_environment_log();
   void announce_state();
+  void tell_retry(int attempt);
   Outcome on_signal(int number);
   Outcome ask();
   void cancel(const std::string& reason);
@@ -111,6 +113,8 @@ class Session {
   std::optional<TimedLines> timed_;  ///< when lines are shown with their times
   format::State shown_state_ = format::State::created;
   int shown_attempt_ = 1;
+  int first_seen_ = 0;  ///< the attempt that was the last one when this began
+  int told_retry_ = 0;  ///< … of which it was told that another one follows
   std::string shown_message_;
   std::uint64_t environment_offset_ = 0;
   int environment_attempt_ = 0;
@@ -176,9 +180,23 @@ Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
   return done;
 }
 
+/// Why there is another attempt: its end and the next beginning may come in one piece, and then no state told it.
+void Session::tell_retry(int attempt) {
+  if (first_seen_ == 0 || attempt < first_seen_ || attempt <= told_retry_) return;
+  told_retry_ = attempt;
+  const auto lines = format::read_lines(run_.attempt(attempt).events());
+  if (!lines) return;
+  const auto end = std::find_if(lines->rbegin(), lines->rend(),
+                                [](const Json& line) { return line.value("type", Json()) == "end"; });
+  if (end == lines->rend()) return;
+  const std::string why = end->value("message", "");
+  if (!why.empty()) context_.note(context_.err.paint(Style::dim, name() + " retrying: " + printable(why)));
+}
+
 void Session::announce_attempt(int attempt) {
   if (attempt == shown_attempt_) return;
   status_.clear();
+  tell_retry(attempt - 1);
   context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(attempt)));
   shown_attempt_ = attempt;
 }
@@ -243,6 +261,8 @@ void Session::show_environment_log() {
 
 void Session::announce_state() {
   const format::RunState& state = follower_->state();
+  if (first_seen_ == 0) first_seen_ = state.attempt;
+  if (state.state == format::State::retrying && !state.message.empty()) told_retry_ = state.attempt;
   status_.state(state);
   if (context_.json && state.state != shown_state_) {
     context_.print({{"type", "state"},
