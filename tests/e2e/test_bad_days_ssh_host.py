@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import wait_until
+from harness import jsonl, wait_until
 from remote import file_server, mounted, nothing_left
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, another root folder")
@@ -31,6 +31,51 @@ def test_the_host_restarts_in_the_middle(make_box, trainctl):
     assert (shown["state"], shown["cause"]) == ("lost", "lost") and work.started == 1
     assert trainctl.ok("logs", work.name).out == work.half
     assert list(box.server.tmp.glob("trainctl-*/slots-*")), "it held a slot, which nothing_left looks for"
+    nothing_left(box)
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "detached"])
+def test_the_host_restarts_and_the_run_is_tried_again(make_box, trainctl, followed):
+    """The policy asks for it: attempt 2 starts once, by whoever comes first after the restart."""
+    box = make_box()
+    work = box.workload(gate=True, retry={"max": 1, "on": ["lost"], "backoff": "10ms"})
+    client = trainctl.start("submit", work.spec, *([] if followed else ["--detach"]))
+    run = work.wait_half() if followed else None
+    if not followed:
+        assert client.wait(60) == 0
+        run = wait_until(lambda: work.folder(), "it is recorded")
+        wait_until(lambda: work.half in (box.store / "runs" / run.name / "attempts/1/logs/std.log").read_bytes(), "its first half")
+    box.server.reboot()
+    work.open()
+    attached = client if followed else trainctl.start("attach", work.name)
+    out, err = attached.communicate(timeout=120)
+    assert attached.returncode == 0 and out.endswith(work.log), err.decode()
+    shown = trainctl.json("show", work.name)
+    assert (shown["state"], shown["attempts"], shown["exit_code"]) == ("succeeded", 2, 0) and work.started == 2, shown
+    assert [trainctl.ok("logs", work.name, "--attempt", attempt).out for attempt in (1, 2)] == [work.half, work.log]
+    [end] = [event for event in trainctl.events(run) if event["type"] == "end"]
+    assert (end["state"], end["cause"], end["next"]) == ("lost", "lost", "retry") and "restarted" in end["message"], end
+    for attempt in (1, 2):
+        ranks = jsonl(run / f"attempts/{attempt}/nodes/0/rank-0.jsonl")
+        assert [line["type"] for line in ranks].count("start") == 1, ranks
+    assert (run / "outputs" / "result").read_text() == "done\n"
+    nothing_left(box)
+
+
+def test_the_host_restarts_between_two_attempts(make_box, trainctl):
+    """The second one waits; it is begun after the restart, once, and the first one keeps its end."""
+    box = make_box()
+    work = box.workload(code=5, retry={"max": 1, "on": ["exit:5"], "backoff": "2s"})
+    client = trainctl.start("submit", work.spec)
+    run = wait_until(lambda: work.folder(), "it is recorded")
+    end = trainctl.wait_end(run)
+    box.server.reboot()
+    out, err = client.communicate(timeout=120)
+    assert client.returncode == 1 and out == 2 * work.log, err.decode()
+    shown = trainctl.json("show", work.name)
+    assert (shown["state"], shown["attempts"], shown["exit_code"]) == ("failed", 2, 5) and work.started == 2, shown
+    assert (end["state"], end["exit_code"], end["next"]) == ("failed", 5, "retry")
+    assert [trainctl.ok("logs", work.name, "--attempt", attempt).out for attempt in (1, 2)] == [work.log, work.log]
     nothing_left(box)
 
 
