@@ -39,7 +39,8 @@ Result<> check_room(const std::filesystem::path& folder, std::uint64_t bytes) {
   if (bytes == 0 || bytes + kRoomForRuns <= free) return {};
   return fail(Errc::store,
               base::host_name() + " has " + base::format_size(free) + " free in " + folder.string() + ", and " +
-                  base::format_size(bytes) + " are to be sent there",
+                  base::format_size(bytes) + " are to be sent there (" + base::format_size(kRoomForRuns) +
+                  " stay free for runs)",
               "free some space there (trainctl target clean), then submit again; nothing that is there is sent twice");
 }
 

@@ -2,7 +2,9 @@
 #include "target/ssh/bootstrap.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -125,7 +127,12 @@ Error script_error(std::string_view rest, const std::string& host, std::string_v
     error.hint = missing_runner(detail);
   } else if (kind == "full") {
     error.code = Errc::store;
-    error.message = "the runner could not be written to " + detail + where;
+    // "BYTES FOLDER"
+    const std::size_t end = detail.find(' ');
+    std::uint64_t bytes = 0;
+    (void)std::from_chars(detail.data(), detail.data() + std::min(end, detail.size()), bytes);
+    error.message = "the runner (" + base::format_size(bytes) + ") could not be written to " +
+                    detail.substr(end == std::string::npos ? 0 : end + 1) + where;
     error.hint = "free some disk space (or quota) there";
   } else if (kind == "corrupt") {
     error.message = "the runner did not arrive whole in " + detail + where;

@@ -68,16 +68,22 @@ start_present() {
   for place in $places; do start_from "$place"; done
 }
 
+# What came in part would take the room that is missing.
+give_up() {
+  rm -f "$draft"
+  stop "$1" "$2$root/bin"
+}
+
 receive() {
   (umask 077 && mkdir -p "$root/bin") 2>/dev/null
   draft=$root/bin/.$name.$$
   say "need $architecture"
-  (umask 077 && head -c "$size" >"$draft") || stop full "$root/bin"
-  [ "$(wc -c <"$draft")" -eq "$size" ] || stop full "$root/bin"
+  (umask 077 && head -c "$size" >"$draft") || give_up full "$size "
+  [ "$(wc -c <"$draft")" -eq "$size" ] || give_up full "$size "
   if command -v sha256sum >/dev/null 2>&1; then
     case $(sha256sum "$draft") in
       "$hash "*) ;;
-      *) stop corrupt "$root/bin" ;;
+      *) give_up corrupt ;;
     esac
   fi
   chmod 700 "$draft"
