@@ -6,7 +6,9 @@ nothing but BusyBox. What cannot work says so before anything was started; what 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -114,7 +116,65 @@ def test_the_disk_of_the_host_is_full(make_box, trainctl, scratch):
         last = box.workload()
         trainctl.ok("submit", last.spec)
         last.check()
+        nothing_left(box)
         box.server.clean_up()
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("stage", ["no runner", "inputs"])
+def test_what_does_not_fit_on_the_host_is_said_with_what_it_needs(make_box, trainctl, scratch, stage):
+    """Host, place and need; and nothing half-written takes the last room there."""
+    with mounted(scratch / "box" / "home", "-o", "size=160m,mode=700") as home:
+        box = make_box()
+        if stage == "inputs":
+            trainctl.ok("run", "--target", "root@box", "--", "true")  # brings the runner
+        large = scratch / "large.bin"
+        with open(large, "wb") as file:
+            file.truncate(200_000_000)
+        before = files_below(home)
+        filler = fill(home) if stage == "no runner" else None
+        work = box.workload(**({"inputs": {"d": str(large)}} if stage == "inputs" else {}))
+        refused = trainctl.run("submit", work.spec)
+        assert work.started == 0 and refused.code == 6 and "root@box" in refused.error, refused.error
+        if stage == "inputs":
+            said = rf"has \d+ MB free in {box.store}/snapshots, and 200 MB are to be sent there \(34 MB stay free for runs\)"
+        else:
+            said = rf"the runner \([\d.]+ MB\) could not be written to {home}/.trainctl/bin on root@box"
+            filler.unlink()
+        assert re.search(said, refused.error) and re.search("fix: free some (disk )?space", refused.error), refused.error
+        assert files_below(home) == before, "something half-written is left"
+        small = box.workload()
+        trainctl.ok("submit", small.spec)
+        small.check()
+        nothing_left(box)
+        box.server.clean_up()
+
+
+def test_the_disk_here_is_full_before_a_submit_to_a_host(make_box, trainctl, project):
+    """Nothing is sent, and nothing of the run is here or there."""
+    trainctl.home.mkdir()
+    with mounted(trainctl.home, "-o", "size=8m,mode=700") as home:
+        box = make_box()
+        trainctl.ok("run", "--target", "root@box", "--", "true")
+        runs, there = trainctl.runs(), files_below(box.store)
+        sessions = (box.server.folder / "sshd.log").read_text().count("Starting session")
+        for master in box.masters():
+            os.kill(master, signal.SIGKILL)
+        filler = fill(home)
+        work = box.workload()
+        refused = trainctl.run("submit", work.spec)
+        assert refused.code == 6 and refused.error.count("No space left on device") == 1 and str(home) in refused.error, refused
+        assert trainctl.runs() == runs and files_below(box.store) == there and work.started == 0
+        assert (box.server.folder / "sshd.log").read_text().count("Starting session") == sessions
+        filler.unlink()
+        trainctl.ok("store", "check")
+        trainctl.ok("submit", work.spec)
+        work.check()
+        nothing_left(box)
+        trainctl.clean_up()
 
 
 def test_a_read_only_home(make_box, trainctl, scratch):
@@ -134,6 +194,7 @@ def test_a_home_on_a_file_server(make_box, trainctl, scratch):
             work = box.workload(code=code)
             trainctl.run("submit", work.spec, code=1 if code else 0)
             work.check("failed" if code else "succeeded")
+        nothing_left(box)
         box.server.clean_up()
 
 
@@ -187,6 +248,9 @@ def test_a_host_with_nothing_but_busybox(make_box, trainctl, scratch, busybox_ro
         trainctl.run("submit", work.spec, code=1 if code else 0)
         work.check("failed" if code else "succeeded")
     assert (busybox_root / "home" / ".trainctl" / "store" / "runs").is_dir()
+    nothing_left(box)
+    left = [path for place in ("home", "var/tmp", "tmp") for path in (busybox_root / place).rglob("*") if str(scratch) not in str(path)[len(str(busybox_root)):]]
+    assert left == []
 
 
 def test_fifty_runs_of_one_host_are_followed_at_once(make_box, trainctl):

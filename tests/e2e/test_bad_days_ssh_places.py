@@ -106,3 +106,4 @@ def test_outputs_cannot_be_written(make_box, trainctl):
     trainctl.ok("outputs", here.name, "--pull")
     here.check()
     assert trainctl.json("show", here.name)["outputs"] == "here"
+    nothing_left(box)
