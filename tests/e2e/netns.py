@@ -37,6 +37,24 @@ class Machine:
     def mend(self) -> None:
         ip("link", "set", self.outer, "up")
 
+    def lose_address(self) -> None:
+        """Its link is up, but nobody there answers to its address any more."""
+        ip("-n", self.name, "addr", "del", f"{self.address}/24", "dev", "eth0")
+
+    def find_address(self) -> None:
+        ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+
+    def slow(self, megabytes: int) -> None:
+        """So much a second, in each direction: for faults in the middle of something."""
+        shape = f"root tbf rate {8 * megabytes}mbit burst 256kb latency 50ms".split()
+        for words in (["tc"], [*self.enter("tc")]):
+            device = self.outer if words == ["tc"] else "eth0"
+            subprocess.run([*words, "qdisc", "replace", "dev", device, *shape], check=True)
+
+    def came(self) -> int:
+        """Bytes that were sent to it so far."""
+        return int(open(f"/sys/class/net/{self.outer}/statistics/tx_bytes").read())
+
     def pids(self) -> list[int]:
         done = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
         return [int(word) for word in done.stdout.split()]

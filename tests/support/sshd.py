@@ -179,7 +179,7 @@ class Sshd:
 
     def processes(self) -> dict[int, str]:
         """What runs on the host: everything that carries its home folder in its environment, command line or working
-        directory, and is neither sshd nor its file server."""
+        directory, and is neither sshd (with what starts it) nor its file server."""
         mark, found = str(self.folder).encode(), {}
         for entry in os.scandir("/proc"):
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -188,7 +188,7 @@ class Sshd:
                 folder = Path(entry.path)
                 command = (folder / "cmdline").read_bytes()
                 where = (folder / "environ").read_bytes() + os.fsencode(os.readlink(folder / "cwd"))
-                if (mark in where or mark in command) and b"foreign_folder.py" not in command and not command.startswith((b"sshd", SSHD.encode(), b"ssh\0")) and alive(int(entry.name)):
+                if (mark in where or mark in command) and b"foreign_folder.py" not in command and not command.startswith((b"sshd", SSHD.encode(), b"ssh\0", b"nsenter\0")) and alive(int(entry.name)):
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode("utf-8", "replace").strip()
             except OSError:
                 continue
