@@ -42,6 +42,16 @@ def workload_log(seed: int, lines: int) -> bytes:
     return "".join(log).encode()
 
 
+def impatient_ssh(trainctl: Trainctl, scratch: Path, *options: str) -> None:
+    """An ssh that gives a silent link up after 4 s instead of the 45 s of users: the first value of an option wins."""
+    wrapper = scratch / "ssh-bin" / "ssh"
+    wrapper.parent.mkdir(exist_ok=True)
+    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} {" ".join(options)} -o ServerAliveInterval=1 -o ServerAliveCountMax=3 '
+                       '-o ConnectTimeout=5 "$@"\n')
+    wrapper.chmod(0o755)
+    trainctl.env["PATH"] = f"{wrapper.parent}:{trainctl.env['PATH']}"
+
+
 class Box:
     """A host, and a trainctl whose ssh knows it as `box`; through a fault proxy when one is given."""
 
@@ -49,15 +59,10 @@ class Box:
         self.server, self.trainctl, self.proxy, self.scratch = server, trainctl, proxy, scratch
         if proxy:
             server.write_ssh_config(proxy.port)
-        wrapper = scratch / "ssh-bin" / "ssh"
-        wrapper.parent.mkdir(exist_ok=True)
-        # The first value of an option wins: a silent link is given up after 4 s instead of the 45 s of users.
-        wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.ssh_config} -o ServerAliveInterval=1 -o ServerAliveCountMax=3 '
-                           '-o ConnectTimeout=5 "$@"\n')
-        wrapper.chmod(0o755)
+        impatient_ssh(trainctl, scratch, "-F", str(server.ssh_config))
         self.sockets = scratch / "rt"
         self.sockets.mkdir(mode=0o700, exist_ok=True)
-        trainctl.env.update(PATH=f"{wrapper.parent}:{trainctl.env['PATH']}", XDG_RUNTIME_DIR=str(self.sockets))
+        trainctl.env["XDG_RUNTIME_DIR"] = str(self.sockets)
         self.starts = scratch / "starts"
         self.starts.mkdir(exist_ok=True)
         self.submitted = 0

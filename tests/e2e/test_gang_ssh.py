@@ -5,20 +5,14 @@ namespace of its own."""
 
 from __future__ import annotations
 
-import json
 import signal
 import urllib.request
 
 import pytest
 
+from gang_ssh import hosts
 from harness import wait_until
-from netns import Machines
-from sshd import Sshd
 from test_gang import ALLREDUCE
-
-PAIRED = {"distribution": {"type": "processes", "processes_per_node": 2}, "resources": {"nodes": 2},
-          "stop": {"signal": "SIGTERM", "grace": "2s"}}
-
 
 # Each rank goes on when the file is there in the home of its host.
 WAITS_FOR_GO = """
@@ -29,43 +23,10 @@ print('done', flush=True)
 """
 
 
-class Pair:
-    """Two hosts that ssh knows as `a` and `b`, and the target `pair`."""
-
-    def __init__(self, trainctl, project, scratch, machines: Machines):
-        self.trainctl, self.project, self.machines = trainctl, project, machines
-        self.servers: list[Sshd] = []
-        for machine, alias in zip(machines.all, "ab"):
-            self.servers.append(Sshd(scratch / alias, address=machine.address, prefix=machine.enter(), alias=alias,
-                                     variables={"HOST": alias}))
-        (scratch / "rt").mkdir(mode=0o700)
-        trainctl.env["XDG_RUNTIME_DIR"] = str(scratch / "rt")
-        ssh_config = scratch / "ssh_config"
-        ssh_config.write_text("".join(server.ssh_config.read_text() for server in self.servers))
-        self.target = trainctl.user_home / ".config" / "trainctl" / "targets" / "pair.json"
-        self.target.parent.mkdir(parents=True)
-        self.describe(ssh_config=str(ssh_config))
-
-    def describe(self, **fields) -> None:
-        known = json.loads(self.target.read_text()) if self.target.exists() else {"type": "target", "hosts": ["root@a", "root@b"]}
-        self.target.write_text(json.dumps({**known, **fields}))
-
-    def write(self, name: str, **fields) -> str:
-        self.project.write(f"{name}.run.json", json.dumps({"name": name, **PAIRED, **fields}))
-        return f"{name}.run.json"
-
-    def wait_nothing_runs(self) -> None:
-        wait_until(lambda: not [line for server in self.servers for line in server.processes().values() if "stdio" not in line],
-                   "no process of a run is left on the hosts")
-
-
 @pytest.fixture
 def pair(trainctl, project, scratch):
-    with Machines(2) as machines:
-        made = Pair(trainctl, project, scratch, machines)
+    with hosts(trainctl, project, scratch) as made:
         yield made
-        for server in made.servers:
-            server.clean_up()
 
 
 def test_two_hosts_train_together(pair, trainctl):
