@@ -128,31 +128,60 @@ def test_the_lead_s_host_dies_the_others_stop_and_nobody_guesses(short, trainctl
     assert again or shown["message"] == "the machine was restarted while it ran"
 
 
-@pytest.mark.parametrize("node, operation", [(1, "prepare"), (0, "go")])
-@pytest.mark.parametrize("command", ["attach", pytest.param("cancel", marks=pytest.mark.slow)])
-def test_a_client_is_killed_before_it_says_go(short, trainctl, node, operation, command):
-    """What it had prepared does nothing and leaves after a while: the next command has it begin once, or gives it up."""
-    pair = short
+def killed_submit(pair: Pair, node: int, operation: str) -> GangWork:
+    """Of a client that died when this was the next thing for that node to hear."""
     hold = pair.filter_of(pair.servers[node]) / "hold"
     hold.write_text(operation)
     work = pair.workload("torn")
     work.open()
-    client = trainctl.start("submit", work.spec, "--detach")
+    client = pair.trainctl.start("submit", work.spec, "--detach")
     wait_until(hold.with_name("held").exists, f"it asks node {node} to {operation}")
     client.kill()
     client.wait()
     hold.unlink()
-    assert "its start has not reached its target" in trainctl.ok("ls").text
-    if command == "attach":
-        assert trainctl.ok("attach", work.name).out == workload_log(1, 200)
-        work.check()
-    else:
-        trainctl.ok("cancel", work.name)
-        trainctl.run("wait", work.name, code=130)
-        assert work.show()["state"] == "canceled" and not any(work.starts(1, rank) for rank in work.ranks)
-        pair.wait_nothing_runs()
-    trainctl.ok("rm", work.name)
-    assert not [path for server in pair.servers for path in (server.home / ".trainctl" / "store" / "runs").glob("*")]
+    assert "its start has not reached its target" in pair.trainctl.ok("ls").text
+    return work
+
+
+def removed_everywhere(work: GangWork) -> None:
+    work.pair.wait_nothing_runs()
+    work.trainctl.ok("rm", work.name)
+    assert not [path for server in work.pair.servers for path in (server.home / ".trainctl" / "store" / "runs").glob("*")]
+
+
+def never_started(work: GangWork) -> bool:
+    return not any(work.starts(1, rank) for rank in work.ranks)
+
+
+PREPARED = pytest.mark.parametrize("node, operation", [(1, "prepare"), (0, "go")])
+
+
+@PREPARED
+def test_what_a_killed_client_had_prepared_begins_once(short, trainctl, node, operation):
+    work = killed_submit(short, node, operation)
+    assert never_started(work)
+    assert trainctl.ok("attach", work.name).out == workload_log(1, 200)
+    work.check()
+    removed_everywhere(work)
+
+
+@pytest.mark.slow  # node 1 has no end to tell, and is given its time
+@PREPARED
+def test_what_a_killed_client_had_prepared_can_be_given_up(short, trainctl, node, operation):
+    work = killed_submit(short, node, operation)
+    trainctl.ok("cancel", work.name)
+    trainctl.run("wait", work.name, code=130)
+    assert work.show()["state"] == "canceled" and never_started(work)
+    removed_everywhere(work)
+
+
+@pytest.mark.slow  # it may still be begun for a minute
+def test_what_a_killed_client_had_prepared_ends_if_nobody_begins_it(short, trainctl):
+    work = killed_submit(short, 0, "go")
+    assert "was never started" in trainctl.run("wait", work.name, code=3, timeout=120).error
+    shown = work.show()
+    assert (shown["state"], shown["cause"]) == ("failed", "start") and never_started(work)
+    removed_everywhere(work)
 
 
 @pytest.mark.parametrize("how", ["reset", "silent"])
