@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/ssh/destination.hpp"
 
-#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -36,6 +35,24 @@ std::optional<int> parse_port(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   if (error != std::errc() || end != text.data() + text.size() || port < 1 || port > kHighestPort) return std::nullopt;
   return port;
+}
+
+struct HostAndPort {
+  std::string_view host;
+  std::optional<std::string_view> port = {};
+};
+
+/// One colon is a port, more are an IPv6 address, which stands in brackets where a port follows.
+HostAndPort split_port(std::string_view text) {
+  const std::size_t end = text.starts_with('[') ? text.find(']') : std::string_view::npos;
+  if (end != std::string_view::npos && text.find(':') < end) {
+    const std::string_view behind = text.substr(end + 1);
+    if (behind.empty()) return {.host = text.substr(1, end - 1)};
+    return behind.front() == ':' ? HostAndPort{text.substr(1, end - 1), behind.substr(1)} : HostAndPort{text};
+  }
+  const std::size_t colon = text.find(':');
+  if (colon == std::string_view::npos || text.find(':', colon + 1) != std::string_view::npos) return {.host = text};
+  return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
 /// A program of its own: getaddrinfo knows no deadline, and waits long for a resolver that is not there.
@@ -83,12 +100,12 @@ Result<Destination> parse_destination(std::string_view text) {
   const std::string_view user = at == std::string_view::npos ? "" : text.substr(0, at);
   std::string_view host = at == std::string_view::npos ? text : text.substr(at + 1);
   Destination destination;
-  // One colon is a port, more are an IPv6 address.
-  if (std::count(host.begin(), host.end(), ':') == 1) {
-    destination.port = parse_port(host.substr(host.find(':') + 1));
+  const HostAndPort parts = split_port(host);
+  if (parts.port) {
+    destination.port = parse_port(*parts.port);
     if (!destination.port) return wrong("the port is a number from 1 to 65535");
-    host = host.substr(0, host.find(':'));
   }
+  host = parts.host;
   if (!is_plain(host)) return wrong("a host has letters, digits and . _ : % - and does not begin with -");
   if (at != std::string_view::npos && !is_plain(user))
     return wrong("a user has letters, digits and . _ : % - and does not begin with -");

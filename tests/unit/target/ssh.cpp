@@ -47,14 +47,17 @@ TEST_CASE("hosts are taken as people write them") {
   CHECK(destination("me@box:2222") == Destination{.address = "me@box", .port = 2222});
   CHECK(destination("box_1:22") == Destination{.address = "box_1", .port = 22});
   CHECK(destination("me@fe80::1%eth0") == Destination{.address = "me@fe80::1%eth0"});
+  CHECK(destination("me@[::1]") == Destination{.address = "me@::1"});
+  CHECK(destination("me@[fe80::1%eth0]:2222") == Destination{.address = "me@fe80::1%eth0", .port = 2222});
   CHECK(destination("me@example.org@box") == Destination{.address = "me@example.org@box"});
 }
 
 TEST_CASE("nothing that ssh or a shell could take for something else is a host") {
-  for (const std::string_view wrong : {"",           "@",       "me@",   "@box",      "@@",      "-oProxyCommand=x",
-                                       "me@-box",    "-me@box", "a b",   "box;x",     "box`x`",  "$(x)@box",
-                                       "box\nx",     "box:",    "box:0", "box:65536", "box:22x", "me@box/..",
-                                       "b\xc3\xb6x", "box'",    "box\"", "box\\x",    "#box"}) {
+  for (const std::string_view wrong : {"",           "@",       "me@",     "@box",      "@@",      "-oProxyCommand=x",
+                                       "me@-box",    "-me@box", "a b",     "box;x",     "box`x`",  "$(x)@box",
+                                       "box\nx",     "box:",    "box:0",   "box:65536", "box:22x", "me@box/..",
+                                       "b\xc3\xb6x", "box'",    "box\"",   "box\\x",    "#box",    "[box]",
+                                       "[::1",       "[::1]2",  "[::1]:0", "me@[]",     "[::1]:"}) {
     INFO(wrong);
     const auto parsed = parse_destination(wrong);
     REQUIRE_FALSE(parsed);
