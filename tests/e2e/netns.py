@@ -51,9 +51,12 @@ class Machine:
             device = self.outer if words == ["tc"] else "eth0"
             subprocess.run([*words, "qdisc", "replace", "dev", device, *shape], check=True)
 
-    def came(self) -> int:
-        """Bytes that were sent to it so far."""
+    def bytes_to(self) -> int:
+        """That went over its link so far."""
         return int(open(f"/sys/class/net/{self.outer}/statistics/tx_bytes").read())
+
+    def bytes_from(self) -> int:
+        return int(open(f"/sys/class/net/{self.outer}/statistics/rx_bytes").read())
 
     def pids(self) -> list[int]:
         done = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)

@@ -25,7 +25,7 @@ from sshd import Sshd
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 PORT = 2201
 LARGE = 80 << 20  # above 64 MiB the part that came is kept
-SOME = 8 << 20
+SOME = 32 << 20
 IN_FLIGHT = 12 << 20  # what ssh and the kernels hold, and headers
 PACE = 60  # MB a second
 BLIP, GIVEN_UP = 1.0, 6.0  # seconds: too short for anybody to notice; longer than ssh's patience
@@ -95,7 +95,7 @@ def test_the_link_is_down_while_files_are_sent(box, trainctl, machine, project, 
     large.write_bytes(random.Random(7).randbytes(LARGE))
     machine.slow(PACE)
     work = box.workload(gate=True, **({"inputs": {"d": str(large)}} if what == "inputs" else {}))
-    before = machine.came()
+    before = machine.bytes_to()
     client = trainctl.start("submit", work.spec)
     wait_until(lambda: client.poll() is not None or size(box.partial()) > SOME, "a part is there")
     assert client.poll() is None, client.communicate()
@@ -107,7 +107,7 @@ def test_the_link_is_down_while_files_are_sent(box, trainctl, machine, project, 
     work.open()
     attached = trainctl.ok("attach", work.name, timeout=120)
     assert attached.out == work.log
-    sent = machine.came() - before
+    sent = machine.bytes_to() - before
     assert LARGE < sent < LARGE + IN_FLIGHT, sent
     work.check()
     nothing_left(box)
@@ -160,6 +160,7 @@ def test_the_link_is_down_while_outputs_come_home(box, trainctl, machine):
     trainctl.ok("submit", work.spec, "--no-collect")
     run = work.folder()
     machine.slow(PACE)
+    before = machine.bytes_from()
     client = trainctl.start("outputs", work.name, "--pull")
     wait_until(lambda: size(next((run / "attempts/1/.collect").glob("*"), None)) > SOME, "the copy")
     machine.cut()
@@ -169,6 +170,8 @@ def test_the_link_is_down_while_outputs_come_home(box, trainctl, machine):
     assert had > SOME and trainctl.json("show", work.name)["state"] == "succeeded"
     mend(machine)
     trainctl.ok("outputs", work.name, "--pull", timeout=120)
+    came = machine.bytes_from() - before
+    assert LARGE < came < LARGE + IN_FLIGHT, came
     there = box.outputs(run) / "result"
     assert hashlib.sha256((run / "outputs" / "result").read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest()
     assert work.started == 1 and trainctl.ok("logs", work.name).out == b"made\n"
