@@ -23,7 +23,6 @@
 #include "target/host/gang_files.hpp"
 #include "target/host/host_link.hpp"
 #include "target/host/host_watch.hpp"
-#include "target/host/runner_client.hpp"
 #include "target/target.hpp"
 #include "trainctl/result.hpp"
 

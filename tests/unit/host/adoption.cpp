@@ -27,7 +27,7 @@ TEST_CASE("a supervisor that was killed is not alive, although nobody has reaped
   CHECK(host::lead_is_alive(state));
   ::kill(pid, SIGKILL);
   siginfo_t info{};
-  REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) == 0);
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) == 0);  // NOLINT(misc-include-cleaner)
   CHECK_FALSE(host::lead_is_alive(state));
   ::waitpid(pid, nullptr, 0);
 }
