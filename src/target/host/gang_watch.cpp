@@ -29,8 +29,8 @@
 namespace trainctl::target {
 namespace {
 
-constexpr int kPauseMs = 2000;                  ///< between two tries to reach a host
-constexpr std::chrono::seconds kLastWords{15};  ///< for the other hosts, when the run has ended on the first
+constexpr int kPauseMs = 2000;  ///< between two tries to reach a host
+constexpr int kLastWords = 15;  ///< seconds for the other hosts, when the run has ended on the first
 
 /// What all hosts hand over, in turn.
 class Meeting {
@@ -118,9 +118,10 @@ class Meeting {
     return made;
   }
 
-  void await_last_words() {
+  /// True when all hosts have given all they have.
+  bool await_words(std::chrono::milliseconds most) {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kLastWords, [&] { return open_.empty(); });
+    return changed_.wait_for(lock, most, [&] { return open_.empty(); });
   }
 
  private:
@@ -203,6 +204,16 @@ Result<> take_rest(HostLink& link, std::span<const Watched> runs, int node, Meet
   return {};
 }
 
+/// The run has ended on the first host. One that takes no part any more, or never did, has no last words.
+void await_last_words(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
+                      const Cancel& cancel) {
+  for (int second = 0; second < kLastWords && !meeting.await_words(std::chrono::seconds(1)); ++second) {
+    for (std::size_t k = 1; k < links.size() && !cancel.requested(); ++k)
+      (void)take_rest(*links[k], runs, static_cast<int>(k), meeting, cancel);
+    if (cancel.requested()) return;
+  }
+}
+
 /// What each host has now; silent ones are waited for together. The first host's word is taken whatever the others do;
 /// what could not be had of one of them is told at the end.
 Result<> look_at_all(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
@@ -239,7 +250,7 @@ Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<
   }
   const std::vector<Watched> own = meeting.left(runs, 0);
   auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
-  if (watched && !cancel.requested()) meeting.await_last_words();
+  if (watched && !cancel.requested()) await_last_words(links, runs, meeting, cancel);
   stop.request();
   others.clear();
   if (!watched || cancel.requested()) return watched;
