@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from harness import alive, wait_until
@@ -165,6 +166,13 @@ class Cluster:
         wait_until(lambda: self.run("scontrol", "ping", check=False).returncode == 0 and "is UP" in
                    self.run("scontrol", "ping").stdout, "the controller answers")
 
+    def change(self, **settings: object) -> None:
+        """Other values of lines that are in slurm.conf, from now on."""
+        file = self.root / "slurm.conf"
+        lines = [line.split("=", 1) for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{key}={settings.get(key, value)}\n" for key, value in lines))
+        self.run("scontrol", "reconfigure")
+
     def kill_controller(self) -> None:
         self.processes["slurmctld"].kill()
         self.processes["slurmctld"].wait()
@@ -192,6 +200,13 @@ class Cluster:
     def power_off(self, node: str) -> None:
         self.kill_node_daemon(node)
         self.kill_namespace(node)
+
+    def wait_saved(self, job: str) -> None:
+        """The controller has written down that the job runs. It does so every few seconds; one that is killed before has forgotten it,
+        starts the job again and drains the node."""
+        mark = f"saved-{time.monotonic_ns()}"
+        self.run("scontrol", "update", f"JobId={job}", f"AdminComment={mark}")
+        wait_until(lambda: mark.encode() in (self.root / "state" / "job_state").read_bytes(), "the controller has written it down")
 
     # -- asking --------------------------------------------------------------------------------------------------------
 

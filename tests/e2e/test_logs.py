@@ -119,3 +119,11 @@ def test_an_environment_has_no_times(trainctl, project):
     trainctl.run("logs", "--environment", "@", code=4)
     trainctl.run("logs", "--environment", "--follow", "@", code=4)
     assert jsonl(trainctl.last_run() / "attempts/1/events.jsonl")[-1]["type"] == "end"
+
+
+def test_each_attempt_is_verified_against_its_own_end(trainctl, project):
+    command = 'echo "attempt $TRAINCTL_ATTEMPT"; [ "$TRAINCTL_ATTEMPT" = 2 ] && echo more || exit 3'
+    trainctl.ok("submit", project.spec(command=command, retry={"max": 1, "on": ["exit:3"], "backoff": "10ms"}))
+    for number, text in ((1, "attempt 1\n"), (2, "attempt 2\nmore\n")):
+        verified = trainctl.json("logs", "@", "--attempt", number, "--verify")
+        assert verified["size"] == verified["recorded"] == len(text) and verified["whole"], verified

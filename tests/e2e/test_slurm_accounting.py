@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from harness import wait_until
 from slurm import Cluster
-from slurm_runs import Login
+from slurm_runs import Login, Stream, define, nothing_left, shell  # noqa: F401  (a fixture)
 from sshd import free_port
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ class AccountedCluster(Cluster):
     def __init__(self, root: Path):
         self.dbd_port, self.storage_port = free_port(), free_port()
         super().__init__(root, nodes=2, MinJobAge=2, AccountingStorageType="accounting_storage/slurmdbd", AccountingStorageHost="localhost",
-                         AccountingStoragePort=self.dbd_port, AccountingStoragePass=f"{root}/slurm/run/munge.sock")
+                         AccountingStoragePort=self.dbd_port, AccountingStorageEnforce="associations,qos", AccountingStoragePass=f"{root}/slurm/run/munge.sock")
 
     def start_controller(self) -> None:
         if "slurmdbd" not in self.processes:
@@ -65,6 +65,8 @@ class AccountedCluster(Cluster):
         config.chmod(0o600)
         self._spawn("slurmdbd", ["slurmdbd", "-D"])
         wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", f"t{self.tag}", check=False).returncode == 0, "the accounting")
+        self.run("sacctmgr", "-i", "add", "account", "ml")
+        self.run("sacctmgr", "-i", "add", "user", "root", "account=ml")
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +126,13 @@ def test_a_node_that_failed_while_nobody_looked(cluster: AccountedCluster, login
         assert (first["cause"], first["next"]) == ("node", "retry") and job.started_attempts() == ["1", "2"], first
     finally:
         cluster.start_node(node)
+
+
+def test_an_account_and_a_quality_of_service_that_are_unknown(cluster: AccountedCluster, shell) -> None:
+    for field, words in (("account", "Invalid account or account/partition combination specified"), ("qos", "Invalid qos specification")):
+        define(shell, field, **{field: "nobody"})
+        run = Stream(shell, cluster, name=field, target=field, gate=False)
+        refused = shell.run("submit", run.spec, code=3)
+        assert f"Slurm refused the job: {words}" in refused.error and words in run.show()["message"], refused
+        assert run.started() == [] and run.jobs() == {}
+    nothing_left(shell, cluster, run.stored(), "qos")

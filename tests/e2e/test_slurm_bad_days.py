@@ -6,7 +6,6 @@ long, controllers that are away."""
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from harness import jsonl, wait_until
@@ -120,9 +119,7 @@ def test_a_controller_that_is_away_for_long(login: Login) -> None:
     running = login.shell(WAITS_FOR_GO + "; exit 3").launch()
     watch = running.watch()
     watch.until(lambda: is_up(watch), "it runs")
-    saved = login.cluster.root / "state" / "job_state"
-    up = time.time()
-    wait_until(lambda: saved.stat().st_mtime > up and running.id.encode() in saved.read_bytes(), "the controller has written down that it runs")
+    login.cluster.wait_saved(running.job())
     login.cluster.kill_controller()
     late = login.shell("exit 0", slurm={"options": ["--hold"]}).launch()
     late_watch = late.watch()
