@@ -125,6 +125,10 @@ class Work:
         shown = self.box.trainctl.run("show", self.name, "--json").json
         return self.box.trainctl.home / "runs" / shown["id"]
 
+    def ended_there(self) -> bool:
+        """The host has the end of its first attempt."""
+        return b'"type":"end"' in (self.box.store / "runs" / self.folder().name / "attempts/1/events.jsonl").read_bytes()
+
     def wait_half(self) -> Path:
         run = wait_until(lambda: self.folder(), f"{self.name} is recorded")
         self.box.trainctl.wait_log(run, self.half)
@@ -149,9 +153,9 @@ class Work:
 
 
 @contextmanager
-def proxied_box(trainctl: Trainctl, scratch: Path) -> Iterator[Box]:
-    """A host of its own that is reached through a fault proxy."""
-    server = Sshd(scratch / "box", own_tmp=os.geteuid() == 0)
+def proxied_box(trainctl: Trainctl, scratch: Path, **options) -> Iterator[Box]:
+    """A host of its own that is reached through a fault proxy; the options are those of sshd.Sshd."""
+    server = Sshd(scratch / "box", **{"own_tmp": os.geteuid() == 0, **options})
     with FaultProxy((server.address, server.port)) as proxy:
         try:
             yield Box(trainctl, server, scratch, proxy)
@@ -161,10 +165,10 @@ def proxied_box(trainctl: Trainctl, scratch: Path) -> Iterator[Box]:
             server.clean_up()
 
 
-def nothing_left(box: Box) -> None:
+def nothing_left(box: Box, target: str = "root@box") -> None:
     """I6: no process of an ended run is left on the host, and nothing at all once every trace is to be removed."""
     wait_until(lambda: not [c for c in box.server.processes().values() if "stdio" not in c], f"no process of ours is left: {box.server.processes()}")
-    box.trainctl.ok("target", "clean", "root@box", "--all", "--yes", timeout=300)
+    box.trainctl.ok("target", "clean", target, "--all", "--yes", timeout=300)
     assert box.server.traces() == []
 
 

@@ -30,11 +30,6 @@ def box(trainctl, scratch):
         yield box
 
 
-def ended_there(box: Box, work) -> bool:
-    events = box.store / "runs" / work.folder().name / "attempts/1/events.jsonl"
-    return b'"type":"end"' in events.read_bytes()
-
-
 def sleep_through(seconds: float) -> None:
     """The length of a fault, not a wait for something."""
     time.sleep(seconds)
@@ -70,7 +65,7 @@ def test_the_link_is_down_while_it_runs(box, trainctl, seconds):
     work, client = followed(box, trainctl)
     box.proxy.pause()
     work.open()
-    wait_until(lambda: ended_there(box, work), "it has ended on the host")
+    wait_until(work.ended_there, "it has ended on the host")
     sleep_through(seconds)
     assert client.poll() is None, client.communicate()
     box.proxy.resume()
@@ -136,7 +131,7 @@ def test_the_laptop_sleeps(box, trainctl):
     signal_all(here, signal.SIGSTOP)
     box.proxy.pause()
     work.open()
-    wait_until(lambda: ended_there(box, work), "it has ended on the host")
+    wait_until(work.ended_there, "it has ended on the host")
     box.proxy.cut(reset=True)  # a router has forgotten the connection
     box.proxy.resume()
     signal_all(here, signal.SIGCONT)
@@ -185,9 +180,10 @@ def test_a_fault_while_the_runner_is_sent(box, trainctl, kind):
     nothing_left(box)
 
 
-def random_day(box: Box, trainctl, source: random.Random) -> Counter[str]:
-    """One run through connections with faults at random bytes, commands repeated as a person would; the faults that happened."""
-    work = box.workload(seed=source.randrange(1 << 31), lines=source.choice((50, 400, 3000)), code=source.choice((0, 0, 5)))
+def random_day(box: Box, trainctl, source: random.Random, **fields) -> Counter[str]:
+    """One run (with these fields) through connections with faults at random bytes, commands repeated as a person would; the faults
+    that happened."""
+    work = box.workload(seed=source.randrange(1 << 31), lines=source.choice((50, 400, 3000)), code=source.choice((0, 0, 5)), **fields)
     faults = [random_fault(source, 60_000) for _ in range(source.randrange(1, 4))]
     for master in box.masters():  # the next command opens a connection, and meets the first fault
         os.kill(master, signal.SIGKILL)
