@@ -45,7 +45,7 @@ Action configure(Options& app) {
 Command attach_command() {
   return {"attach",
           "Running",
-          "Follow a run: its logs from the start, then live, to its end",
+          "Follow a run: the log of its last attempt from the start, then live, to its end",
           true,
           configure,
           Completes::run,
