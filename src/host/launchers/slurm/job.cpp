@@ -110,13 +110,16 @@ class SlurmJob final : public Enclosure {
     const auto job = ask();
     if (!job) return leaving(Cause::node, "something ended the job, and Slurm's controller does not say why");
     if (auto why = judge(*job)) return std::move(*why);
-    if (ends_ <= base::mono_ns() + kNearSeconds * kSecond) return leaving(Cause::time_limit, kTimeLimit);
-    return leaving(Cause::canceled, ending_of("CANCELLED").message);
+    return ended_by_somebody();
   }
 
   std::optional<Departure> ending() override {
     const auto job = ask();
-    return job ? judge(*job) : std::nullopt;
+    if (!job) return std::nullopt;
+    if (auto why = judge(*job)) return why;
+    // COMPLETING hides the state that is to come; we are still here, so the job does not end by itself.
+    if (stage_of(job->at("JobState")) == Stage::leaving) return ended_by_somebody();
+    return std::nullopt;
   }
 
   bool hand_on(Cause cause) override {
@@ -150,6 +153,11 @@ class SlurmJob final : public Enclosure {
     Ending end = ending_of(state);
     if (end.cause == Cause::lost) return std::nullopt;  // says nothing about why: we are still here
     return leaving(end.cause, std::move(end.message));
+  }
+
+  [[nodiscard]] Departure ended_by_somebody() const {
+    if (ends_ <= base::mono_ns() + kNearSeconds * kSecond) return leaving(Cause::time_limit, kTimeLimit);
+    return leaving(Cause::canceled, ending_of("CANCELLED").message);
   }
 
   /// Patience: how long until Slurm kills everything, less what our own last words need.
