@@ -29,8 +29,9 @@
 namespace trainctl::target {
 namespace {
 
-constexpr int kPauseMs = 2000;  ///< between two tries to reach a host
-constexpr int kLastWords = 15;  ///< seconds for the other hosts, when the run has ended on the first
+constexpr int kPauseMs = 2000;                  ///< between two tries to reach a host
+constexpr int kAskMs = 1000;                    ///< between two questions whether a host rests
+constexpr std::chrono::seconds kLastWords{15};  ///< for the other hosts, when the run has ended on the first
 
 /// What all hosts hand over, in turn.
 class Meeting {
@@ -118,10 +119,10 @@ class Meeting {
     return made;
   }
 
-  /// True when all hosts have given all they have.
-  bool await_words(std::chrono::milliseconds most) {
+  /// Until all hosts have given all they have.
+  void await_words(std::chrono::milliseconds most) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, most, [&] { return open_.empty(); });
+    changed_.wait_for(lock, most, [&] { return open_.empty(); });
   }
 
  private:
@@ -204,14 +205,18 @@ Result<> take_rest(HostLink& link, std::span<const Watched> runs, int node, Meet
   return {};
 }
 
-/// The run has ended on the first host. One that takes no part any more, or never did, has no last words.
+/// The run has ended on the first host. One that takes no part any more, or never did, has no last words: it is asked,
+/// beside who watches it, as it may not answer.
 void await_last_words(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
-                      const Cancel& cancel) {
-  for (int second = 0; second < kLastWords && !meeting.await_words(std::chrono::seconds(1)); ++second) {
-    for (std::size_t k = 1; k < links.size() && !cancel.requested(); ++k)
-      (void)take_rest(*links[k], runs, static_cast<int>(k), meeting, cancel);
-    if (cancel.requested()) return;
+                      const Cancel& stop) {
+  std::vector<std::jthread> asking;
+  for (std::size_t k = 1; k < links.size(); ++k) {
+    asking.emplace_back([&, k] {
+      while (!stop.wait_ms(kAskMs)) (void)take_rest(*links[k], runs, static_cast<int>(k), meeting, stop);
+    });
   }
+  meeting.await_words(kLastWords);
+  stop.request();
 }
 
 /// What each host has now; silent ones are waited for together. The first host's word is taken whatever the others do;
@@ -250,7 +255,7 @@ Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<
   }
   const std::vector<Watched> own = meeting.left(runs, 0);
   auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
-  if (watched && !cancel.requested()) await_last_words(links, runs, meeting, cancel);
+  if (watched && !cancel.requested()) await_last_words(links, runs, meeting, stop);
   stop.request();
   others.clear();
   if (!watched || cancel.requested()) return watched;
