@@ -42,7 +42,12 @@ std::optional<std::string> claimed(const std::filesystem::path& file) {
   return base::is_ulid(id) ? std::optional(id) : std::nullopt;
 }
 
-/// Highest number in names/<base> whose run folder is still there.
+/// One without a plan was never said to exist: whoever makes it is at work, or was killed.
+bool is_said(const format::StorePaths& paths, const std::string& id) {
+  return base::exists(paths.run(id).plan());
+}
+
+/// Highest number in names/<base> whose run is still there.
 std::optional<std::string> last_of(const format::StorePaths& paths, const std::string& base) {
   const auto names = base::list_directory(paths.names() / base);
   if (!names) return std::nullopt;
@@ -53,7 +58,7 @@ std::optional<std::string> last_of(const format::StorePaths& paths, const std::s
   std::sort(numbers.rbegin(), numbers.rend());
   for (const std::size_t number : numbers) {
     auto id = claimed(paths.names() / base / std::to_string(number));
-    if (id && base::exists(paths.run(*id).root)) return id;
+    if (id && is_said(paths, *id)) return id;
   }
   return std::nullopt;
 }
@@ -62,7 +67,7 @@ std::optional<std::string> by_name(const format::StorePaths& paths, std::string_
   const std::size_t dash = text.rfind('-');
   if (dash != std::string_view::npos && to_index(text.substr(dash + 1)) && dash + 1 < text.size()) {
     auto id = claimed(paths.names() / text.substr(0, dash) / text.substr(dash + 1));
-    if (id && base::exists(paths.run(*id).root)) return id;
+    if (id && is_said(paths, *id)) return id;
   }
   return is_valid_name(text) ? last_of(paths, std::string(text)) : std::nullopt;
 }
@@ -94,13 +99,13 @@ Error unknown(const format::StorePaths& paths, std::string_view text) {
   return error;
 }
 
-/// "@2": the `back`-th run from the end. One without a plan was never said to exist: whoever made it was killed before.
+/// "@2": the `back`-th run from the end.
 Result<std::string> from_the_end(const format::StorePaths& paths, const std::vector<std::string>& ids,
                                  std::size_t back) {
   if (ids.empty()) return fail(Errc::not_found, "there are no runs yet", "trainctl run SCRIPT starts one");
   std::size_t seen = 0;
   for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
-    if (base::exists(paths.run(*id).plan()) && ++seen == back) return *id;
+    if (is_said(paths, *id) && ++seen == back) return *id;
   }
   return fail(Errc::not_found,
               "there are only " + std::to_string(seen) + " runs, @" + std::to_string(back) + " names none");

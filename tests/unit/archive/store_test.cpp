@@ -64,9 +64,14 @@ TEST_CASE("runs are found by every way to name them") {
   CHECK(store.resolve("digts").error().hint.starts_with("did you mean digits?"));
   CHECK(store.resolve("../digits").error().code == Errc::not_found);
   CHECK(store.resolve("0").error().code == Errc::invalid);  // the beginning of all three
+  const std::string unsaid = base::new_ulid();              // its submit is at work: a folder, and no plan yet
+  CHECK(store.claim_name("digits", unsaid).value() == "digits-3");
+  std::filesystem::create_directories(store.run(unsaid).root);
+  CHECK(store.resolve("digits-3").error().code == Errc::not_found);
+  CHECK(store.resolve("digits").value() == second);
   REQUIRE(store.remove_run(second).has_value());
   CHECK(store.resolve("digits").value() == first);
-  CHECK(store.claim_name("digits", base::new_ulid()).value() == "digits-3");
+  CHECK(store.claim_name("digits", base::new_ulid()).value() == "digits-4");
 }
 
 TEST_CASE("many processes never get the same name") {
