@@ -101,7 +101,7 @@ def mirrored(there: Box, content: bytes, megabytes: int, what: str, same: str) -
     # Not one pipe for what ssh says and for what tee writes: ssh makes its own not block, and tee would give up.
     tees = f"{shlex.join(quick)} 'cat {big} | tee {copies[0]}' 2>/dev/null | tee {copies[1]}"
     commands = [there.ssh(bare, f"cat {big}", read=True), Command(fast, [*quick, f"cat {big}"], there.here, there.env, read=True),
-                Command(kept, ["sh", "-c", tees], there.here, there.env, read=True), there.run("cat", big, read=True)]
+                there.run("cat", big, read=True), Command(kept, ["sh", "-c", tees], there.here, there.env, read=True)]
     samples: dict[str, list[Sample]] = {command.label: [] for command in commands}
     whole = "stored byte for byte"
     for number in range(LOG_ROUNDS + 1):
