@@ -80,6 +80,10 @@ class Session {
   [[nodiscard]] bool is_through(const engine::Growth& growth) const { return growth.finished && unread_since_ == 0; }
   Result<> show_logs(const engine::Growth& growth);
   void show_live();
+  void print_log(int attempt, int epoch, std::uint64_t offset, const std::string& bytes);
+  void write_shown(const std::string& text);
+  /// Times and a chosen attempt are shown from the copy alone.
+  [[nodiscard]] bool shows_live() const { return !options_.environment && !timed_ && !options_.attempt; }
   void show_bytes(int attempt, std::uint64_t offset, std::string_view bytes);
   void announce_attempt(int attempt);
   [[nodiscard]] engine::LogRange behind_live(engine::LogRange range) const;
@@ -159,21 +163,27 @@ std::uint64_t Session::send_raw(const engine::LogRange& range) {
   return range.size - left;
 }
 
+void Session::print_log(int attempt, int epoch, std::uint64_t offset, const std::string& bytes) {
+  const format::AttemptPaths paths = run_.attempt(attempt);
+  const auto log = options_.environment ? paths.environment_log() : paths.log(options_.rank);
+  Json line = {
+      {"type", "log"}, {"stream", log.filename().string()}, {"attempt", attempt}, {"epoch", epoch}, {"offset", offset}};
+  put_bytes(line, bytes);
+  context_.print(line);
+}
+
+void Session::write_shown(const std::string& text) {
+  context_.out.write(text);
+  if (!text.empty()) status_.line_open(text.back() != '\n');
+}
+
 Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
   std::uint64_t done = 0;
   while (done < range.size) {
     TRY_ASSIGN(const std::string bytes,
                base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) break;
-    const format::AttemptPaths attempt = run_.attempt(range.attempt);
-    const auto log = options_.environment ? attempt.environment_log() : attempt.log(options_.rank);
-    Json line = {{"type", "log"},
-                 {"stream", log.filename().string()},
-                 {"attempt", range.attempt},
-                 {"epoch", range.epoch},
-                 {"offset", range.offset + done}};
-    put_bytes(line, bytes);
-    context_.print(line);
+    print_log(range.attempt, range.epoch, range.offset + done, bytes);
     done += bytes.size();
   }
   context_.out.flush();
@@ -184,12 +194,8 @@ Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
 void Session::tell_retry(int attempt) {
   if (first_seen_ == 0 || attempt < first_seen_ || attempt <= told_retry_) return;
   told_retry_ = attempt;
-  const auto lines = format::read_lines(run_.attempt(attempt).events());
-  if (!lines) return;
-  const auto end = std::find_if(lines->rbegin(), lines->rend(),
-                                [](const Json& line) { return line.value("type", Json()) == "end"; });
-  if (end == lines->rend()) return;
-  const std::string why = end->value("message", "");
+  const Json end = format::last_end(run_.attempt(attempt).events());
+  const std::string why = end.is_null() ? "" : end.value("message", "");
   if (!why.empty()) context_.note(context_.err.paint(Style::dim, name() + " retrying: " + printable(why)));
 }
 
@@ -216,9 +222,7 @@ Result<std::uint64_t> Session::show_filtered(const engine::LogRange& range) {
     TRY_ASSIGN(const std::string bytes,
                base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
     if (bytes.empty()) break;
-    const std::string clean = filter_.filter(bytes);
-    context_.out.write(clean);
-    if (!clean.empty()) status_.line_open(clean.back() != '\n');
+    write_shown(filter_.filter(bytes));
     done += bytes.size();
   }
   context_.out.flush();
@@ -368,9 +372,8 @@ engine::LogRange Session::behind_live(engine::LogRange range) const {
 /// The log that comes while there is no room for its copy.
 void Session::show_live() {
   if (!mirroring_ || mirroring_->live() == nullptr) return;
-  const bool wanted = !options_.environment && !timed_ && !options_.attempt;
   for (const engine::LivePiece& piece : mirroring_->live()->take()) {
-    if (!wanted || piece.attempt < live_attempt_) continue;
+    if (!shows_live() || piece.attempt < live_attempt_) continue;
     if (piece.attempt > live_attempt_) live_offset_ = 0;
     live_attempt_ = piece.attempt;
     const std::uint64_t end = piece.offset + piece.bytes.size();
@@ -383,20 +386,12 @@ void Session::show_live() {
 
 void Session::show_bytes(int attempt, std::uint64_t offset, std::string_view bytes) {
   if (context_.json) {
-    Json line = {{"type", "log"},
-                 {"stream", run_.attempt(attempt).log(options_.rank).filename().string()},
-                 {"attempt", attempt},
-                 {"epoch", 1},
-                 {"offset", offset}};
-    put_bytes(line, std::string(bytes));
-    context_.print(line);
-    return context_.out.flush();
+    print_log(attempt, 1, offset, std::string(bytes));
+  } else {
+    announce_attempt(attempt);
+    status_.clear();
+    write_shown(context_.out.is_terminal() ? filter_.filter(std::string(bytes)) : std::string(bytes));
   }
-  announce_attempt(attempt);
-  status_.clear();
-  const std::string clean = context_.out.is_terminal() ? filter_.filter(std::string(bytes)) : std::string(bytes);
-  context_.out.write(clean);
-  if (!clean.empty()) status_.line_open(clean.back() != '\n');
   context_.out.flush();
 }
 
@@ -468,7 +463,7 @@ Outcome Session::hear_of_room(const engine::Mirroring::Trouble& trouble) {
 Outcome Session::hear_of_target() {
   if (!mirroring_) return Outcome::going_on;
   const auto trouble = mirroring_->trouble(run_);
-  if (trouble && trouble->here) return hear_of_room(*trouble);
+  if (trouble && trouble->here && shows_live()) return hear_of_room(*trouble);
   if (told_no_room_) {
     told_no_room_ = false;
     status_.clear();

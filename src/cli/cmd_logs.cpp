@@ -73,15 +73,6 @@ Result<std::uint64_t> tail_offset(const std::filesystem::path& log, std::uint64_
   return 0;
 }
 
-/// Of the attempt that is shown, not of the run; null while it goes on.
-Json end_of(const format::AttemptPaths& attempt) {
-  const auto lines = format::read_lines(attempt.events());
-  if (!lines) return nullptr;
-  const auto last = std::find_if(lines->rbegin(), lines->rend(),
-                                 [](const Json& line) { return line.value("type", Json()) == "end"; });
-  return last == lines->rend() ? Json(nullptr) : *last;
-}
-
 std::uint64_t recorded_size(const Json& end_line, const std::filesystem::path& log) {
   const std::uint64_t size = base::file_size(log).value_or(0);
   if (!end_line.is_object()) return size;
@@ -114,7 +105,7 @@ int verify(Context& context, const format::RunPaths& run, const format::AttemptP
   const auto hash = base::sha256_file_hex(log);
   if (!hash) return report(context, hash.error());
   const std::uint64_t size = base::file_size(log).value_or(0);
-  const Json end_line = end_of(attempt);
+  const Json end_line = format::last_end(attempt.events());  // of what is shown, not of the run
   const std::uint64_t recorded = recorded_size(end_line, log);
   const auto source = compare_with_source(run, log, *hash, size);
   if (!source) return report(context, source.error());

@@ -103,4 +103,12 @@ Result<std::vector<Json>> read_lines(const std::filesystem::path& path) {
   return parse_lines(*text);
 }
 
+Json last_end(const std::filesystem::path& events) {
+  const auto lines = read_lines(events);
+  if (!lines) return nullptr;
+  const auto end = std::find_if(lines->rbegin(), lines->rend(),
+                                [](const Json& line) { return line.value("type", Json()) == "end"; });
+  return end == lines->rend() ? Json(nullptr) : *end;
+}
+
 }  // namespace trainctl::format

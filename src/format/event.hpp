@@ -47,6 +47,8 @@ class EventWriter {
 
 /// Every whole, well-formed line that is an object; damaged lines are skipped. A missing file is empty.
 Result<std::vector<Json>> read_lines(const std::filesystem::path& path);
+/// The last line "end" of an attempt's events; null when there is none, or nothing can be read.
+Json last_end(const std::filesystem::path& events);
 
 /// The same from text, for mirrors and tests. `consumed` is set to the offset behind the last whole line.
 std::vector<Json> parse_lines(std::string_view text, std::size_t* consumed = nullptr);

@@ -76,6 +76,13 @@ class Numbers:
         wait_until(told.exists, "the number is taken")
         self.strangers[inner] = (told, self.outside(inner), process)
 
+    def pass_on(self, old: list[int]) -> None:
+        """All these die, and strangers have their numbers."""
+        for number in old:
+            self.kill(number)
+        for number in old:
+            self.take(number)
+
     def check(self) -> None:
         """Nobody has touched them."""
         assert self.strangers
@@ -180,10 +187,7 @@ def test_strangers_have_the_numbers_of_supervisor_and_waiter(box, trainctl, numb
     work, run = begin(box)
     start = next(line for line in jsonl(run / "attempts/1/nodes/0/rank-0.jsonl") if line["type"] == "start")
     old = [supervisor(run), start["waiter"]]
-    for number in old:
-        numbers.kill(number)
-    for number in old:
-        numbers.take(number)
+    numbers.pass_on(old)
     script = numbers.outside(start["pid"])
     assert script
     if command == "cancel":
@@ -206,10 +210,7 @@ def test_strangers_have_all_numbers_of_a_run_that_died(box, trainctl, numbers, c
     work, run = begin(box)
     start = next(line for line in jsonl(run / "attempts/1/nodes/0/rank-0.jsonl") if line["type"] == "start")
     old = [supervisor(run), start["waiter"], start["pid"]]
-    for number in old:
-        numbers.kill(number)
-    for number in old:
-        numbers.take(number)
+    numbers.pass_on(old)
     trainctl.run(command, work.name)
     code = trainctl.run("wait", work.name).code
     shown = trainctl.json("show", work.name)

@@ -83,7 +83,7 @@ receive() {
   if command -v sha256sum >/dev/null 2>&1; then
     case $(sha256sum "$draft") in
       "$hash "*) ;;
-      *) give_up corrupt ;;
+      *) give_up corrupt "" ;;
     esac
   fi
   chmod 700 "$draft"

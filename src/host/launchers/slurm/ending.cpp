@@ -53,11 +53,8 @@ Result<int> attempt_to_end(const format::RunPaths& run, const format::RunState& 
 }  // namespace
 
 std::uint64_t ended_ms(const format::AttemptPaths& attempt) {
-  const auto lines = format::read_lines(attempt.events());
-  if (!lines) return 0;
-  const auto end = std::find_if(lines->rbegin(), lines->rend(),
-                                [](const Json& line) { return line.value("type", Json()) == "end"; });
-  return end == lines->rend() ? 0 : written_ms(*end);
+  const Json end = format::last_end(attempt.events());
+  return end.is_null() ? 0 : written_ms(end);
 }
 
 std::string lost_node(const std::string& batch_host, int nodes) {
