@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -13,6 +14,8 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/file.hpp"
@@ -29,6 +32,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kLongestPath = 90;  // ssh adds 17 bytes of its own; a socket's path ends at 108
 constexpr std::size_t kHexOfC = 40;       // %C
 constexpr std::size_t kKeyDigits = 8;
+constexpr int kLooks = 200;  // at what has been killed, one second in all
+constexpr std::chrono::milliseconds kLookEvery{5};
 constexpr std::uint64_t kMaxCommandBytes = 64U << 10U;
 
 /// Where a runtime folder may be, the best place first.
@@ -47,31 +52,26 @@ bool fits(const fs::path& folder) {
   return folder.string().size() + 1 + kHexOfC <= kLongestPath;
 }
 
-/// A master calls itself "ssh: <its socket> [mux]"; one that was started without a session keeps its command line.
-bool is_master(const std::string& pid, const fs::path& socket) {
-  const auto command = base::read_file("/proc/" + pid + "/cmdline", kMaxCommandBytes);
+/// A master calls itself "ssh: <its socket> [mux]"; one that was started without a session keeps its command line. By
+/// the folder, not by the socket: that comes when the host has let it in, and may be gone.
+bool is_master(std::string_view pid, const fs::path& folder) {
+  const auto command = base::read_file("/proc/" + std::string(pid) + "/cmdline", kMaxCommandBytes);
   if (!command) return false;
   const auto words = base::split(*command, '\0');
-  if (words.front() == "ssh: " + socket.string() + " [mux]") return true;
+  if (words.front().starts_with("ssh: " + folder.string() + "/") && words.front().ends_with(" [mux]")) return true;
   const auto has = [&words](const std::string& word) {
     return std::find(words.begin(), words.end(), word) != words.end();
   };
-  return has("-N") && has("ControlPath=" + (socket.parent_path() / "%C").string());
+  return has("-N") && has("ControlPath=" + (folder / "%C").string());
 }
 
-int end_master(const fs::path& socket) {
-  const auto entries = base::list_directory("/proc");
-  if (!entries) return 0;
-  int ended = 0;
-  for (const std::string& name : *entries) {
-    pid_t pid = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error == std::errc() && end == name.data() + name.size() && is_master(name, socket) &&
-        ::kill(pid, SIGKILL) == 0)
-      ++ended;
-  }
-  ::unlink(socket.c_str());
-  return ended;
+std::vector<std::string> find_masters(const fs::path& folder) {
+  auto names = base::list_directory("/proc");
+  if (!names) return {};
+  std::erase_if(*names, [&folder](const std::string& name) {
+    return name.find_first_not_of("0123456789") != std::string::npos || !is_master(name, folder);
+  });
+  return std::move(*names);
 }
 
 /// Beside the folder: in it there are sockets only.
@@ -120,10 +120,21 @@ void write_note(const fs::path& folder, std::string_view note) {
 }
 
 int end_masters(const fs::path& folder) {
-  const auto sockets = base::list_directory(folder);
-  if (!sockets) return 0;
+  std::vector<std::string> left = find_masters(folder);
+  // First the sockets: as soon as a master is dead, a command that was cut off may have made the next one.
+  if (const auto sockets = base::list_directory(folder)) {
+    for (const std::string& name : *sockets) ::unlink((folder / name).c_str());
+  }
   int ended = 0;
-  for (const std::string& name : *sockets) ended += end_master(folder / name);
+  for (const std::string& name : left) {
+    pid_t pid = 0;
+    const auto read = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (read.ec == std::errc() && ::kill(pid, SIGKILL) == 0) ++ended;
+  }
+  for (int look = 0; look < kLooks && !left.empty(); ++look) {
+    std::erase_if(left, [&folder](const std::string& name) { return !is_master(name, folder); });
+    if (!left.empty()) std::this_thread::sleep_for(kLookEvery);
+  }
   return ended;
 }
 

@@ -29,8 +29,9 @@ std::string read_note(const std::filesystem::path& folder);
 /// 0600. An empty note is none.
 void write_note(const std::filesystem::path& folder, std::string_view note);
 
-/// Ends the masters of a folder by their process ids and removes their sockets: a stopped master, or one on a dead
-/// link, hangs whoever asks it, past all options of ssh. How many there were.
+/// Ends the masters of a folder by their process ids, those that still connect too, and removes their sockets: a
+/// stopped master, or one on a dead link, hangs whoever asks it, past all options of ssh. They are gone afterwards. How
+/// many there were.
 int end_masters(const std::filesystem::path& folder);
 
 }  // namespace trainctl::target
