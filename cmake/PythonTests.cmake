@@ -2,7 +2,8 @@
 # Every tests/e2e/test_*.py and tests/python/test_*.py is one ctest entry ("e2e: logs"), run by pytest. A file may say in a
 # comment of its own how it wants to be run:
 #   # ctest: serial          nothing else runs at the same time (it measures, or fills something that all share)
-#   # ctest: timeout 1200    seconds; the default is 600
+#   # ctest: timeout 1200    seconds without the slow tests; the default is 600
+option(TRAINCTL_SLOW_TESTS "Give tests the time that pytest's --slow needs: ten times as long" OFF)
 file(GLOB python_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/e2e/test_*.py" "${CMAKE_SOURCE_DIR}/tests/python/test_*.py")
 foreach(file IN LISTS python_tests)
   get_filename_component(name "${file}" NAME_WE)
@@ -21,6 +22,9 @@ foreach(file IN LISTS python_tests)
       set(serial ON)
     endif()
   endforeach()
+  if(TRAINCTL_SLOW_TESTS)
+    math(EXPR timeout "${timeout} * 10")
+  endif()
   add_test(NAME "${kind}: ${name}" COMMAND "${CMAKE_SOURCE_DIR}/scripts/run-pytest" "${file}")
   set_tests_properties("${kind}: ${name}" PROPERTIES
     ENVIRONMENT "TRAINCTL_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" LABELS python TIMEOUT ${timeout} RUN_SERIAL ${serial})
