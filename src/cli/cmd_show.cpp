@@ -133,6 +133,19 @@ std::string attempts_text(const format::RunLines& lines) {
   return std::to_string(lines.attempt) + ": " + printable(text);
 }
 
+/// "n1 · Slurm job 4711 on n[1-2]"
+std::string place_text(const format::RunState& state) {
+  const Json place = place_to_json(state);
+  if (place.is_null()) return {};
+  std::string text = scalar_text(place["host"]);
+  const auto slurm = place.find("slurm");
+  if (slurm == place.end()) return printable(text);
+  text += " · Slurm job " + scalar_text((*slurm)["job"]);
+  const Json& nodes = (*slurm)["nodes"];
+  if (nodes.is_string() && nodes != place["host"]) text += " on " + scalar_text(nodes);
+  return printable(text);
+}
+
 std::string_view first_line(std::string_view text) {
   return text.substr(0, text.find('\n'));
 }
@@ -169,6 +182,7 @@ void show_sheet(Context& context, const format::RunPaths& run, const format::Pla
   sheet.row("command", command_text(plan));
   const std::string contact = contact_text(run, state.state, base::wall_now());
   sheet.row("target", printable(format::target_name(plan)) + (contact.empty() ? "" : "  (" + contact + ")"));
+  if (plan.target.value("type", "local") != "local") sheet.row("ran on", place_text(state));
   if (plan.estimator.is_object())
     sheet.row("estimator", plan.estimator.value("framework", "") + " " + plan.estimator.value("version", ""));
   sheet.row("source", source_text(plan));

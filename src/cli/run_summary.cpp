@@ -157,6 +157,21 @@ std::string state_mark(const Stream& out, format::State state) {
   }
 }
 
+Json place_to_json(const format::RunState& state) {
+  // The record may come from another machine: only what has the form of ours.
+  const auto text = [](const Json& from, const char* key) -> Json {
+    if (!from.is_object()) return nullptr;
+    const auto found = from.find(key);
+    return found != from.end() && found->is_string() && *found != "" ? *found : Json(nullptr);
+  };
+  Json place = {{"host", text(state.lead, "host")}};
+  if (place["host"].is_null()) return nullptr;
+  const auto slurm = state.lead.find("slurm");
+  if (slurm != state.lead.end() && !text(*slurm, "job").is_null())
+    place["slurm"] = {{"job", text(*slurm, "job")}, {"nodes", text(*slurm, "nodes")}};
+  return place;
+}
+
 Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state) {
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   Json metrics = Json::object();
@@ -187,6 +202,7 @@ Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const fo
                {"texts", texts_to_json(recorded.all().texts)},
                {"directory", run.root.string()}};
   if (Json contact = contact_json(run, state.state); !contact.is_null()) json["contact"] = std::move(contact);
+  if (Json place = place_to_json(state); !place.is_null()) json["place"] = std::move(place);
   if (plan.target.value("type", "local") != "local")
     json["outputs"] = engine::to_string(engine::outputs_record(run, plan, state).state);
   return json;

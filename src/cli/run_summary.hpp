@@ -17,6 +17,10 @@ void print_summary(Context& context, const format::RunPaths& run, const format::
 /// A run as `ls` and `show` print it under --json (design §9): id, name, state, cause, exit_code, …
 Json run_to_json(const format::RunPaths& run, const format::Plan& plan, const format::RunState& state);
 
+/// Where the last attempt runs or ran, from its record: {"host", "slurm"?: {"job", "nodes"}}; null when that is
+/// unknown.
+Json place_to_json(const format::RunState& state);
+
 /// "✓" or "✗" or "…" with the state's colour; ASCII where the terminal is not UTF-8.
 std::string state_mark(const Stream& out, format::State state);
 

@@ -28,6 +28,9 @@ def test_as_a_user_does(cluster: Cluster, shell, project) -> None:
     assert shell.ok("submit", "run.json").text.startswith("hello yes\n")
     shown = shell.json("show", "@")
     assert shown["state"] == "succeeded" and shown["target"] == "slurm"
+    node, job = shown["place"]["host"], shown["place"]["slurm"]["job"]
+    assert node in ("n1", "n2") and job in cluster.jobs() and shown["place"]["slurm"]["nodes"] == node, (shown["place"], cluster.jobs())
+    assert f"ran on        {node} · Slurm job {job}\n" in shell.ok("show", "@").text
     host = next((shell.user_home / ".trainctl" / "store" / "runs").iterdir())
     phases = [line["message"] for line in jsonl(host / "slurm" / "events.jsonl") if line["type"] == "phase"]
     assert len(phases) == 1 and phases[0].startswith("preparing the environment on ")
@@ -236,6 +239,7 @@ def test_pytorch_trains_on_two_nodes(cluster: Cluster, shell, project) -> None:
     shown = shell.json("show", "@")
     assert shown["state"] == "succeeded" and shown["metrics"]["loss"]["step"] == 20 and shown["metrics"]["loss"]["last"] < 0.05, shown
     assert (shell.last_run() / "outputs" / "checkpoint.pt").stat().st_size > 100
+    assert f" · Slurm job {shown['place']['slurm']['job']} on n[1-2]\n" in shell.ok("show", "@").text
     starts = [line for path in shell.last_run().glob("attempts/1/nodes/*/rank-*.jsonl") for line in jsonl(path) if line["type"] == "start"]
     assert len(starts) == 4, starts
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ def test_the_first_run_brings_the_runner_and_the_second_finds_it(trainctl, proje
     assert len(list((box.store / "runs").iterdir())) == 2 and len(box.masters()) == 1
     assert box.store.stat().st_mode & 0o077 == 0
     shown = trainctl.json("show", "@")
-    assert shown["state"] == "succeeded" and shown["target"] == "root@box"
+    assert shown["state"] == "succeeded" and shown["target"] == "root@box" and shown["place"] == {"host": socket.gethostname()}
 
 
 def test_exit_codes_and_secrets(trainctl, project, box):

@@ -83,13 +83,17 @@ Result<Journal> Journal::open(const format::AttemptPaths& attempt, int number) {
     journal.read_back_gang(line, boot);
   }
   journal.writer_.reserve(kReserved);
-  TRY(journal.writer_.append("attempt", {{"number", number},
-                                         {"runner", version()},
-                                         {"pid", ::getpid()},
-                                         {"starttime", base::process_start_time(::getpid()).value_or(0)},
-                                         {"machine", base::machine_id()},
-                                         {"pidns", base::pid_namespace()},
-                                         {"adopted", !lines.empty()}}));
+  Json fields = {{"number", number},
+                 {"runner", version()},
+                 {"pid", ::getpid()},
+                 {"starttime", base::process_start_time(::getpid()).value_or(0)},
+                 {"machine", base::machine_id()},
+                 {"pidns", base::pid_namespace()},
+                 {"host", base::host_name()},
+                 {"adopted", !lines.empty()}};
+  if (const auto job = base::get_env("SLURM_JOB_ID"))
+    fields["slurm"] = {{"job", *job}, {"nodes", base::get_env("SLURM_JOB_NODELIST").value_or("")}};
+  TRY(journal.writer_.append("attempt", fields));
   return journal;
 }
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // attempts/<n>/events.jsonl as its only writer sees it. Event types and their fields:
-//   attempt  {number, runner, pid, starttime, machine, boot, pidns, adopted}   one a supervisor that took the attempt
+//   attempt  {number, runner, pid, starttime, machine, boot, pidns, host, slurm?: {job, nodes}, adopted}
+//            one a supervisor that took the attempt; `slurm` inside a job
 //   prepared {}                                     work/ is complete; from here on a waiter may exist
 //   state    {state, message}
 //   environment {python, key, version, tool, built}  what the ranks will use
 //   container {engine, program, image, id, digest}   the image the ranks start from
 //   gang     {rendezvous}                           of a run on several machines: where the ranks meet; they may start
-//   now verdict  {the fields of end}                    the same: what the end will be, while the nodes complete their
-//   records control  {request, result}                      acknowledges control/<request>.json warning  {message} end
-//   {state, cause, exit_code, signal, rank, on_node?, message, logs: {"std.log": bytes}, memory_peak,
+//   verdict  {the fields of end}                    … what the end will be, while the nodes complete their records
+//   control  {request, result}                      acknowledges control/<request>.json
+//   warning  {message}
+//   end      {state, cause, exit_code, signal, rank, on_node?, message, logs: {"std.log": bytes}, memory_peak,
 //             outputs?: {files, bytes}, next: "retry"|null}
 #pragma once
 
