@@ -4,15 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/sendfile.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -23,20 +19,18 @@
 
 #include "archive/store.hpp"
 #include "base/clock.hpp"
-#include "base/file.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "cli/log_screen.hpp"
 #include "cli/output.hpp"
 #include "cli/run_summary.hpp"
 #include "cli/signals.hpp"
 #include "cli/status_line.hpp"
-#include "cli/timed_lines.hpp"
 #include "cli/transfer.hpp"
 #include "engine/follow.hpp"
 #include "engine/live_view.hpp"
 #include "engine/mirroring.hpp"
 #include "engine/supervision.hpp"
-#include "format/event.hpp"
 #include "format/fold.hpp"
 #include "format/paths.hpp"
 #include "format/state.hpp"
@@ -47,13 +41,10 @@
 namespace trainctl::cli {
 namespace {
 
-constexpr std::uint64_t kChunk = 256U << 10U;
-constexpr int kPipeBytes = 1 << 20;          // what an unprivileged process may ask for
-constexpr std::uint64_t kGust = 64U << 10U;  // so much at once, and more is coming
-constexpr int kGustMs = 4;                   // then it is looked at after so long
+constexpr int kPipeBytes = 1 << 20;  // what an unprivileged process may ask for
+constexpr int kGustMs = 4;           // then it is looked at after so long
 constexpr int kPromptMs = 5000;
 constexpr std::uint64_t kAdoptEveryNs = 1'000'000'000;
-constexpr std::uint64_t kUnreadNs = 5'000'000'000;   // so much later than their size bytes may come
 constexpr std::uint64_t kTroubleNs = 2'000'000'000;  // a cut that is mended sooner is not worth a word
 
 enum class Outcome { going_on, ended, left, failed };
@@ -62,7 +53,12 @@ enum class Outcome { going_on, ended, left, failed };
 class Session {
  public:
   Session(Context& context, const archive::Store& store, std::string id, const AttachOptions& options)
-      : context_(context), run_(store.run(id)), id_(std::move(id)), options_(options), status_(context, run_) {}
+      : context_(context),
+        run_(store.run(id)),
+        id_(std::move(id)),
+        options_(options),
+        status_(context, run_),
+        screen_(context, run_, options_, status_) {}
 
   int run();
 
@@ -76,25 +72,8 @@ class Session {
   Outcome hear_of_room(const engine::Mirroring::Trouble& trouble);
   [[nodiscard]] std::string target_name() const { return printable(mirroring_->target_name()); }
   void wait();
-  /// Nothing comes any more, and all could be read.
-  [[nodiscard]] bool is_through(const engine::Growth& growth) const { return growth.finished && unread_since_ == 0; }
-  Result<> show_logs(const engine::Growth& growth);
   void show_live();
-  void print_log(int attempt, int epoch, std::uint64_t offset, const std::string& bytes);
-  void write_shown(const std::string& text);
-  /// Times and a chosen attempt are shown from the copy alone.
-  [[nodiscard]] bool shows_live() const { return !options_.environment && !timed_ && !options_.attempt; }
-  void show_bytes(int attempt, std::uint64_t offset, std::string_view bytes);
-  void announce_attempt(int attempt);
-  [[nodiscard]] engine::LogRange behind_live(engine::LogRange range) const;
-  Result<std::uint64_t> show(const engine::LogRange& range);
-  Result<std::uint64_t> show_json(const engine::LogRange& range);
-  Result<std::uint64_t> show_filtered(const engine::LogRange& range);
-  std::uint64_t send_raw(const engine::LogRange& range);
-  void leave_for_later(const engine::LogRange& range, std::uint64_t size);
-  void show_environment_log();
   void announce_state();
-  void tell_retry(int attempt);
   Outcome on_signal(int number);
   Outcome ask();
   void cancel(const std::string& reason);
@@ -106,25 +85,15 @@ class Session {
   std::string id_;
   AttachOptions options_;
   StatusLine status_;
+  LogScreen screen_;
   std::optional<engine::Follower> follower_;
   std::optional<SignalInbox> signals_;
   std::unique_ptr<engine::Mirroring> mirroring_;  ///< behind the signals: its thread must not get them
   bool told_trouble_ = false;
   bool told_no_room_ = false;
-  int live_attempt_ = 0;  ///< up to here the log was shown, from its copy or without
-  std::uint64_t live_offset_ = 0;
-  TerminalFilter filter_;
-  std::optional<TimedLines> timed_;  ///< when lines are shown with their times
   format::State shown_state_ = format::State::created;
-  int shown_attempt_ = 1;
-  int first_seen_ = 0;  ///< the attempt that was the last one when this began
-  int told_retry_ = 0;  ///< … of which it was told that another one follows
   std::string shown_message_;
-  std::uint64_t environment_offset_ = 0;
-  int environment_attempt_ = 0;
-  std::uint64_t unread_since_ = 0;  ///< there is nothing yet where the log should go on; 0 = all could be read
   std::uint64_t last_adoption_ = 0;
-  bool gust_ = false;  ///< much came at once
   bool canceled_here_ = false;
   std::optional<Error> error_;
 };
@@ -135,138 +104,9 @@ int Session::code() const {
   return format::exit_code_of(state.state, state.cause);
 }
 
-/// How much of the range went out; less when it cannot be read yet, or nobody reads us any more.
-std::uint64_t Session::send_raw(const engine::LogRange& range) {
-  context_.out.flush();
-  auto offset = static_cast<off_t>(range.offset);
-  std::uint64_t left = range.size;
-  while (left > 0) {
-    const ssize_t sent = ::sendfile(context_.out.fd(), range.fd, &offset, std::min(left, kChunk));
-    if (sent > 0) {
-      left -= static_cast<std::uint64_t>(sent);
-    } else if (sent < 0 && (errno == EINTR || errno == EAGAIN)) {
-      continue;
-    } else {
-      break;
-    }
-  }
-  // What sendfile cannot do (a target opened for appending, a vanished reader) goes the ordinary way.
-  std::string buffer(std::min(left, kChunk), '\0');
-  while (left > 0 && !context_.out.closed()) {
-    const ssize_t count = ::pread(range.fd, buffer.data(), std::min<std::uint64_t>(left, buffer.size()), offset);
-    if (count <= 0) break;
-    context_.out.write(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
-    context_.out.flush();
-    offset += count;
-    left -= static_cast<std::uint64_t>(count);
-  }
-  return range.size - left;
-}
-
-void Session::print_log(int attempt, int epoch, std::uint64_t offset, const std::string& bytes) {
-  const format::AttemptPaths paths = run_.attempt(attempt);
-  const auto log = options_.environment ? paths.environment_log() : paths.log(options_.rank);
-  Json line = {
-      {"type", "log"}, {"stream", log.filename().string()}, {"attempt", attempt}, {"epoch", epoch}, {"offset", offset}};
-  put_bytes(line, bytes);
-  context_.print(line);
-}
-
-void Session::write_shown(const std::string& text) {
-  context_.out.write(text);
-  if (!text.empty()) status_.line_open(text.back() != '\n');
-}
-
-Result<std::uint64_t> Session::show_json(const engine::LogRange& range) {
-  std::uint64_t done = 0;
-  while (done < range.size) {
-    TRY_ASSIGN(const std::string bytes,
-               base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
-    if (bytes.empty()) break;
-    print_log(range.attempt, range.epoch, range.offset + done, bytes);
-    done += bytes.size();
-  }
-  context_.out.flush();
-  return done;
-}
-
-/// Why there is another attempt: its end and the next beginning may come in one piece, and then no state told it.
-void Session::tell_retry(int attempt) {
-  if (first_seen_ == 0 || attempt < first_seen_ || attempt <= told_retry_) return;
-  told_retry_ = attempt;
-  const Json end = format::last_end(run_.attempt(attempt).events());
-  const std::string why = end.is_null() ? "" : end.value("message", "");
-  if (!why.empty()) context_.note(context_.err.paint(Style::dim, name() + " retrying: " + printable(why)));
-}
-
-void Session::announce_attempt(int attempt) {
-  if (attempt == shown_attempt_) return;
-  status_.clear();
-  tell_retry(attempt - 1);
-  context_.note(context_.err.paint(Style::dim, "attempt " + std::to_string(attempt)));
-  shown_attempt_ = attempt;
-}
-
-/// Returns how many bytes of the range were shown.
-Result<std::uint64_t> Session::show(const engine::LogRange& range) {
-  if (context_.json) return timed_ ? timed_->add(range) : show_json(range);
-  announce_attempt(range.attempt);
-  status_.clear();
-  if (timed_) return timed_->add(range);
-  return context_.out.is_terminal() ? show_filtered(range) : send_raw(range);
-}
-
-Result<std::uint64_t> Session::show_filtered(const engine::LogRange& range) {
-  std::uint64_t done = 0;
-  while (done < range.size) {
-    TRY_ASSIGN(const std::string bytes,
-               base::read_range(range.path, range.offset + done, std::min(kChunk, range.size - done)));
-    if (bytes.empty()) break;
-    write_shown(filter_.filter(bytes));
-    done += bytes.size();
-  }
-  context_.out.flush();
-  return done;
-}
-
-/// File servers show a size before the bytes: what could not be read is read again, but not for ever.
-void Session::leave_for_later(const engine::LogRange& range, std::uint64_t size) {
-  const std::uint64_t now = base::mono_ns();
-  if (size == 0 || context_.out.closed() || (unread_since_ != 0 && now - unread_since_ > kUnreadNs)) {
-    unread_since_ = 0;
-    return;
-  }
-  if (unread_since_ == 0 || size < range.size) unread_since_ = now;
-  follower_->give_back(range, size);
-}
-
-void Session::show_environment_log() {
-  const int attempt = follower_->state().attempt;
-  if (attempt == 0 || context_.quiet || options_.environment) return;
-  if (std::exchange(environment_attempt_, attempt) != attempt) environment_offset_ = 0;
-  const auto path = run_.attempt(attempt).environment_log();
-  const std::uint64_t size = base::file_size(path).value_or(0);
-  if (size <= environment_offset_) return;
-  const auto bytes = base::read_range(path, environment_offset_, size - environment_offset_);
-  if (!bytes) return;
-  const std::uint64_t offset = std::exchange(environment_offset_, environment_offset_ + bytes->size());
-  if (context_.json) {
-    Json line = {
-        {"type", "log"}, {"stream", path.filename().string()}, {"attempt", attempt}, {"epoch", 1}, {"offset", offset}};
-    put_bytes(line, *bytes);
-    context_.print(line);
-    return context_.out.flush();
-  }
-  status_.clear();
-  TerminalFilter filter;
-  context_.err.write(context_.err.is_terminal() ? filter.filter(*bytes) : *bytes);
-  context_.err.flush();
-}
-
 void Session::announce_state() {
   const format::RunState& state = follower_->state();
-  if (first_seen_ == 0) first_seen_ = state.attempt;
-  if (state.state == format::State::retrying && !state.message.empty()) told_retry_ = state.attempt;
+  screen_.hear_of_state(state);
   status_.state(state);
   if (context_.json && state.state != shown_state_) {
     context_.print({{"type", "state"},
@@ -343,70 +183,25 @@ Outcome Session::on_signal(int number) {
   return ask();
 }
 
-Result<> Session::show_logs(const engine::Growth& growth) {
-  gust_ = false;
-  for (const engine::LogRange& grown : growth.logs) {
-    const engine::LogRange range = behind_live(grown);
-    if (range.size == 0) continue;
-    TRY_ASSIGN(const std::uint64_t shown, show(range));
-    gust_ = gust_ || shown >= kGust;
-    leave_for_later(range, range.size - shown);
-    live_attempt_ = range.attempt;
-    live_offset_ = range.offset + shown;
-  }
-  if (!timed_ || !timed_->holds()) return {};
-  status_.clear();
-  return is_through(growth) ? timed_->finish() : timed_->settle();
-}
-
-/// What was shown while there was no room for it is not shown again when its copy goes on.
-engine::LogRange Session::behind_live(engine::LogRange range) const {
-  if (range.attempt > live_attempt_ || range.epoch > 1) return range;
-  const std::uint64_t end = range.offset + range.size;
-  const std::uint64_t begin = range.attempt < live_attempt_ ? end : std::min(end, std::max(range.offset, live_offset_));
-  range.size = end - begin;
-  range.offset = begin;
-  return range;
-}
-
 /// The log that comes while there is no room for its copy.
 void Session::show_live() {
-  if (!mirroring_ || mirroring_->live() == nullptr) return;
-  for (const engine::LivePiece& piece : mirroring_->live()->take()) {
-    if (!shows_live() || piece.attempt < live_attempt_) continue;
-    if (piece.attempt > live_attempt_) live_offset_ = 0;
-    live_attempt_ = piece.attempt;
-    const std::uint64_t end = piece.offset + piece.bytes.size();
-    if (end <= live_offset_) continue;
-    const std::uint64_t begin = std::max(piece.offset, live_offset_);
-    show_bytes(piece.attempt, begin, std::string_view(piece.bytes).substr(begin - piece.offset));
-    live_offset_ = end;
-  }
-}
-
-void Session::show_bytes(int attempt, std::uint64_t offset, std::string_view bytes) {
-  if (context_.json) {
-    print_log(attempt, 1, offset, std::string(bytes));
-  } else {
-    announce_attempt(attempt);
-    status_.clear();
-    write_shown(context_.out.is_terminal() ? filter_.filter(std::string(bytes)) : std::string(bytes));
-  }
-  context_.out.flush();
+  if (mirroring_ && mirroring_->live() != nullptr) screen_.show_live(mirroring_->live()->take());
 }
 
 Outcome Session::show_growth(const engine::Growth& growth) {
   // The end is told behind the last of the log, everything else before what it leads to.
   const bool ends = format::is_terminal(follower_->state().state);
   if (growth.state_changed && !ends) announce_state();
-  show_environment_log();
-  if (auto shown = show_logs(growth); !shown) {
+  screen_.show_environment(follower_->state());
+  if (auto shown = screen_.show(*follower_, growth); !shown) {
     error_ = shown.error();
     return Outcome::failed;
   }
-  if (ends && shown_state_ != follower_->state().state && !follower_->more() && unread_since_ == 0) announce_state();
+  if (ends && shown_state_ != follower_->state().state && !follower_->more() && screen_.has_read_all())
+    announce_state();
   if (context_.out.closed()) return Outcome::ended;
-  return is_through(growth) || (!options_.follow && !follower_->more()) ? Outcome::ended : Outcome::going_on;
+  return (growth.finished && screen_.has_read_all()) || (!options_.follow && !follower_->more()) ? Outcome::ended
+                                                                                                 : Outcome::going_on;
 }
 
 /// A supervisor that died is replaced by whoever watches.
@@ -463,7 +258,7 @@ Outcome Session::hear_of_room(const engine::Mirroring::Trouble& trouble) {
 Outcome Session::hear_of_target() {
   if (!mirroring_) return Outcome::going_on;
   const auto trouble = mirroring_->trouble(run_);
-  if (trouble && trouble->here && shows_live()) return hear_of_room(*trouble);
+  if (trouble && trouble->here && screen_.shows_live()) return hear_of_room(*trouble);
   if (told_no_room_) {
     told_no_room_ = false;
     status_.clear();
@@ -497,7 +292,7 @@ void Session::wait() {
   std::array<pollfd, 3> waits = {pollfd{signals_->fd(), POLLIN, 0}, pollfd{follower_->fd(), POLLIN, 0},
                                  pollfd{live, POLLIN, 0}};
   // Where much comes it is not taken piece by piece: each look costs a dozen system calls.
-  if (gust_ && ::poll(waits.data(), 1, kGustMs) > 0) return;
+  if (screen_.in_gust() && ::poll(waits.data(), 1, kGustMs) > 0) return;
   ::poll(waits.data(), waits.size(), follower_->wait_ms());
 }
 
@@ -510,7 +305,6 @@ Result<> Session::open() {
                                                           .logs = true,
                                                           .environment = options_.environment}));
   follower_.emplace(std::move(follower));
-  if (options_.timestamps) timed_.emplace(context_, run_, options_.rank);
   signals_.emplace();
   // Fewer turns between us and a reader of much log. Anything that is no pipe refuses, which is fine.
   (void)::fcntl(context_.out.fd(), F_SETPIPE_SZ, kPipeBytes);
@@ -530,8 +324,8 @@ int Session::run() {
     if (outcome == Outcome::going_on) wait();
   }
   status_.clear();
-  if (timed_ && outcome != Outcome::failed) {
-    if (auto shown = timed_->finish(); !shown) return report(context_, shown.error());
+  if (outcome != Outcome::failed) {
+    if (auto shown = screen_.finish(); !shown) return report(context_, shown.error());
   }
   status_.finish_line();
   context_.out.flush();
