@@ -32,6 +32,7 @@ namespace {
 constexpr int kPauseMs = 2000;                  ///< between two tries to reach a host
 constexpr int kAskMs = 1000;                    ///< between two questions whether a host rests
 constexpr std::chrono::seconds kLastWords{15};  ///< for the other hosts, when the run has ended on the first
+constexpr std::chrono::milliseconds kLeaveEvery{100};
 
 /// What all hosts hand over, in turn.
 class Meeting {
@@ -119,10 +120,10 @@ class Meeting {
     return made;
   }
 
-  /// Until all hosts have given all they have.
-  void await_words(std::chrono::milliseconds most) {
+  /// True when all hosts have given all they have.
+  bool await_words(std::chrono::milliseconds most) {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, most, [&] { return open_.empty(); });
+    return changed_.wait_for(lock, most, [&] { return open_.empty(); });
   }
 
  private:
@@ -208,14 +209,17 @@ Result<> take_rest(HostLink& link, std::span<const Watched> runs, int node, Meet
 /// The run has ended on the first host. One that takes no part any more, or never did, has no last words: it is asked,
 /// beside who watches it, as it may not answer.
 void await_last_words(std::span<const std::shared_ptr<HostLink>> links, std::span<const Watched> runs, Meeting& meeting,
-                      const Cancel& stop) {
+                      const Cancel& cancel, const Cancel& stop) {
   std::vector<std::jthread> asking;
   for (std::size_t k = 1; k < links.size(); ++k) {
     asking.emplace_back([&, k] {
       while (!stop.wait_ms(kAskMs)) (void)take_rest(*links[k], runs, static_cast<int>(k), meeting, stop);
     });
   }
-  meeting.await_words(kLastWords);
+  // Whoever leaves meanwhile is not kept.
+  const auto late = std::chrono::steady_clock::now() + kLastWords;
+  while (!meeting.await_words(kLeaveEvery) && !cancel.requested() && std::chrono::steady_clock::now() < late) {
+  }
   stop.request();
 }
 
@@ -255,7 +259,7 @@ Result<> watch_gang(std::span<const std::shared_ptr<HostLink>> links, std::span<
   }
   const std::vector<Watched> own = meeting.left(runs, 0);
   auto watched = own.empty() ? Result<>() : watch_once(*links[0], own, 0, meeting, cancel, until);
-  if (watched && !cancel.requested()) await_last_words(links, runs, meeting, stop);
+  if (watched && !cancel.requested()) await_last_words(links, runs, meeting, cancel, stop);
   stop.request();
   others.clear();
   if (!watched || cancel.requested()) return watched;
